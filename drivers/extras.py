@@ -35,8 +35,8 @@ EXTRAS: dict[str, Extra] = {
     ),
     "oidc": Extra(
         "sign-in by an identity provider",
-        ("authlib", "httpx", "joserfc"),
-        ("authlib>=1.9", "httpx>=0.27", "joserfc>=1.8"),
+        ("authlib", "httpx2", "joserfc"),
+        ("authlib>=1.9", "httpx2>=2", "joserfc>=1.8"),
     ),
     "plot": Extra("a plot", ("pymodbus", "matplotlib"), ("pymodbus>=3.16,<3.17", "matplotlib>=3.10")),
     "demo": Extra(

@@ -62,6 +62,7 @@ WITH_PROCESSES = (
     "browser/*.py",
     "contract/*.py",
     "end_to_end/*.py",
+    "unit/test_audit_kills.py",
     "unit/test_imports.py",
     "unit/test_prose.py",
     "unit/test_settings.py",

@@ -15,7 +15,7 @@ from starlette.websockets import WebSocketDisconnect
 
 from gateway.audit.files import log_files
 from gateway.audit.log import AuditLog
-from gateway.dashboard.security import describe, identity_of, require, secure
+from gateway.dashboard.security import CLIENT, describe, identity_of, records_itself, require, secure
 from gateway.settings.dashboard_section import DashboardSection
 from gateway.users.passwords import Passwords
 from gateway.users.roles import Role
@@ -46,6 +46,14 @@ async def _act(request: Request) -> Response:
     return PlainTextResponse("done")
 
 
+async def _note(request: Request) -> Response:
+    records_itself(request)
+    if b"bad" in await request.body():
+        return PlainTextResponse("bad", 400)
+    request.app.state.audit.record("noted", who=identity_of(request).name, address=CLIENT.get(), object="door")
+    return PlainTextResponse("done")
+
+
 @require(Role.ADMIN)
 async def _admin(request: Request) -> Response:
     del request
@@ -67,6 +75,7 @@ def application() -> Starlette:
             Route("/", _who),
             Route("/api/who", _who),
             Route("/api/act", _act, methods=["POST"]),
+            Route("/api/note", _note, methods=["POST"]),
             Route("/api/admin", _admin, methods=["POST"]),
             Route("/static/x.css", _static),
             WebSocketRoute("/api/live", _live),
@@ -86,7 +95,9 @@ class Page:
         self.section = section
         self.folder = folder
         self.audit = audit
-        self.app = secure(application(), section, Users(section.users), audit, Passwords(QUICK))
+        inner = application()
+        inner.state.audit = audit
+        self.app = secure(inner, section, Users(section.users), audit, Passwords(QUICK))
 
     def client(self, base: str = "https://lineside.example", address: str = "10.0.0.1") -> TestClient:
         return TestClient(self.app, base_url=base, client=(address, 4000), follow_redirects=False)

@@ -19,9 +19,13 @@ from gateway.stores.base import MachineScan
 from gateway.stores.sqlite import SqliteSettings, SqliteStore
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
+    from starlette.requests import Request
+
     from gateway.dashboard.trends.routes import Trends
+    from gateway.dashboard.trends.selection import Selection
     from gateway.settings.factory import Factory
 
 PRESS = MachinePath("acme", "north", "curing", "curing-1", "press-01")
@@ -93,9 +97,12 @@ class Answer(NamedTuple):
         return orjson.loads(self.body)
 
 
-async def ask(trends: Trends, path: str, gone: asyncio.Event | None = None, **query: Any) -> Answer:
+async def ask(
+    trends: Trends, path: str, gone: asyncio.Event | None = None,
+    on_export: Callable[[Request, Selection], None] = lambda *_: None, **query: Any,
+) -> Answer:  # fmt: skip
     """Request a path. The browser goes when `gone` is set."""
-    app = Starlette(routes=trends.routes())
+    app = Starlette(routes=trends.routes(on_export))
     sent: list[dict[str, Any]] = []
     asked = False
 

@@ -162,10 +162,11 @@ class AuditLog:
             self._state.enter("audit.nearly_full", filled=round(self.filled, 2), hint=hint)
         else:
             self._state.enter("audit.recording", healthy=True)
-        self.recorded += len(entries)
-        for one, entry in zip(batch, entries, strict=True):
-            if self._syslog is not None:
+        self.recorded += len(batch)
+        if self._syslog is not None:
+            for entry in entries:
                 self._syslog.send(entry)
+        for one, entry in zip(batch, entries[-len(batch) :], strict=True):
             one.durable.set_result(entry["n"])
         return True
 

@@ -101,7 +101,7 @@ class SyslogFollower:
             entry = self._queue.get()
             while entry is not None and not self._sent(syslog_message(entry, self._host, os.getpid())):
                 if self._closing.wait(pause):
-                    self.dropped += 1 + self._queue.qsize()
+                    self.dropped += 1 + self._waiting()
                     return
                 pause = min(LONGEST_PAUSE, 2 * pause)
             if entry is None or (self._closing.is_set() and self._queue.empty()):
@@ -109,6 +109,10 @@ class SyslogFollower:
             pause = FIRST_PAUSE
         if self._socket is not None:
             self._socket.close()
+
+    def _waiting(self) -> int:
+        """Return the number of entries that wait, without the mark of the end."""
+        return sum(entry is not None for entry in list(self._queue.queue))
 
     def _sent(self, message: bytes) -> bool:
         """Send a message, on a new connection if there is none; returns whether that worked."""

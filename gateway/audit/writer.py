@@ -85,7 +85,7 @@ class ChainWriter:
         self._head_written = BestEffort("audit head", folder=str(folder))
 
     def commit(self, actions: Sequence[Action]) -> list[dict[str, Any]]:
-        """Append actions, and return their entries. They are on disk when this returns.
+        """Append actions; returns all new entries, theirs last. They are on disk when this returns.
 
         Raises `Full`, `UnusableKey`, or `OSError`; nothing is appended then.
         """
@@ -104,7 +104,7 @@ class ChainWriter:
             entries = self._append([*first, *actions])
             for file, _ in removed:
                 file.unlink()
-            return entries[len(first) :]
+            return entries
 
     def _catch_up(self, files: list[Path]) -> list[Action]:
         """Find the end of the log, unless it is where this writer left it; returns the entries about its state."""

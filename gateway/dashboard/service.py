@@ -22,7 +22,7 @@ from gateway.dashboard.configurations import Configurations, configuration_route
 from gateway.dashboard.parts.routes import PartRoutes
 from gateway.dashboard.plants import Plants
 from gateway.dashboard.production.routes import ProductionRoutes
-from gateway.dashboard.security import identity_of, require, secure
+from gateway.dashboard.security import CLIENT, identity_of, records_itself, require, secure
 from gateway.dashboard.security.tls import tls_options
 from gateway.dashboard.stored import Stored
 from gateway.dashboard.trends.routes import Trends
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from starlette.routing import Route
 
     from gateway.dashboard.live.points import PointInfo
+    from gateway.dashboard.trends.selection import Selection
     from gateway.model.path import MachinePath
     from gateway.settings.dashboard_section import DashboardSection
     from gateway.settings.factory import Factory
@@ -84,7 +85,7 @@ class DashboardService:
 
     def _config(self, audit: AuditLog) -> uvicorn.Config:
         """Return the settings of the server. Raises `OSError` for a certificate that can't be used."""
-        routes = self._routes(Actors(operator_of, partial(_record, audit)))
+        routes = self._routes(Actors(operator_of, partial(_record, audit)), audit)
         app = secure(self._page.app(routes), self._section, Users(self._section.users), audit)
         return uvicorn.Config(
             app, log_config=None, access_log=False, lifespan="off", server_header=False, limit_concurrency=MAX_OPEN,
@@ -112,10 +113,10 @@ class DashboardService:
                 task.cancel()
         await self._stored.close()
 
-    def _routes(self, actors: Actors) -> list[Route]:
+    def _routes(self, actors: Actors, audit: AuditLog) -> list[Route]:
         """Return the routes of the views."""
         return [
-            *self._trends.routes(),
+            *self._trends.routes(partial(_note_export, audit)),
             *configuration_routes(self._configurations, require(Role.ENGINEER)),
             *AlarmRoutes(self.plants, self._stored, actors).routes(),
             *ProductionRoutes(self._stored).routes(),
@@ -151,11 +152,19 @@ def operator_of(request: Request) -> str:
     identity = identity_of(request)
     if not identity.role.includes(Role.OPERATOR):
         raise Forbidden(f"this needs the role {Role.OPERATOR}")
+    records_itself(request)
     return identity.name
 
 
 def _record(audit: AuditLog, who: str, action: str, object_: str, before: object, after: object) -> None:
-    audit.record(action, who=who, object=object_, before=before, after=after)
+    audit.record(action, who=who, address=CLIENT.get(), object=object_, before=before, after=after)
+
+
+def _note_export(audit: AuditLog, request: Request, selection: Selection) -> None:
+    """Note who takes which readings away; times are in microseconds since the epoch."""
+    points = [str(point) for point in selection.points]
+    content = {"from": selection.since, "to": selection.until, "points": points}
+    audit.record("readings-exported", who=identity_of(request).name, object=points[0], after=content)
 
 
 async def _no_wait() -> None:

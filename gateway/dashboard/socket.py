@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import orjson
 import structlog
 from starlette.websockets import WebSocketDisconnect
 
 from gateway.common.state_log import RepeatLog
+from gateway.common.tasks import cancel_and_wait
 from gateway.dashboard.feeds import FEEDS
 from gateway.dashboard.feeds.base import BadArguments
 
@@ -38,6 +39,9 @@ MAX_FEEDS = 50
 
 MAX_REQUEST = 64 * 2**10
 """Characters of a message of a page."""
+
+OPTIONS = orjson.OPT_NON_STR_KEYS
+"""Positions of points are keys."""
 
 BAD_REQUEST = 1008
 """The code that closes the connection of a page that sends anything else (RFC 6455, 7.4.1: policy violation)."""
@@ -67,17 +71,24 @@ class PageConnection:
     async def run(self) -> None:
         """Serve the page until it goes, or sends anything else than a page does."""
         await self._socket.accept()
-        sending = asyncio.create_task(self._send(), name="page")
+        both = [
+            asyncio.create_task(self._send(), name="page feeds"),
+            asyncio.create_task(self._receive_all(), name="page requests"),
+        ]
         try:
-            while not sending.done():
-                await self._receive()
+            done, _ = await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
         except WebSocketDisconnect:
             pass
         except BadRequest as error:
             await self._socket.close(BAD_REQUEST, str(error))
         finally:
-            sending.cancel()
-            await asyncio.gather(sending, return_exceptions=True)
+            await cancel_and_wait(*both)
+
+    async def _receive_all(self) -> None:
+        while True:
+            await self._receive()
 
     async def _receive(self) -> None:
         text = await self._socket.receive_text()
@@ -119,26 +130,27 @@ class PageConnection:
         said = 0.0
         while True:
             now = time.monotonic()
-            content: list[list[Any]] = []
+            content: list[tuple[int, orjson.Fragment]] = []
             for number, subscription in list(self._subscriptions.items()):
                 if now < subscription.due:
                     continue
                 changes = self._changes_of(number, subscription.feed)
                 if changes is not None:
                     subscription.due = now + subscription.feed.every
-                    content.append([number, changes])
+                    content.append((number, changes))
             if content or now - said > ALIVE:
                 said = now
                 message = {"now": time.time_ns() // 1000, "feeds": content}
-                await self._socket.send_text(orjson.dumps(message, option=orjson.OPT_NON_STR_KEYS).decode())
+                await self._socket.send_text(orjson.dumps(message).decode())
             await asyncio.sleep(TICK)
 
-    def _changes_of(self, number: int, feed: Feed) -> Any | None:  # noqa: ANN401 - JSON
-        """Return the changes of a feed. A feed with a defect is closed and logged; the others go on."""
+    def _changes_of(self, number: int, feed: Feed) -> orjson.Fragment | None:
+        """Return the changes of a feed as JSON. A feed with a defect is closed and logged; the others go on."""
         try:
-            return feed.changes()
+            changes = feed.changes()
+            return None if changes is None else orjson.Fragment(orjson.dumps(changes, option=OPTIONS))
         except Exception as error:  # noqa: BLE001 - here only: a defect costs one view
             name = type(feed).__name__
             self._failures.error("dashboard.feed_failed", key=name, feed=name, exc_info=error)
             self._subscriptions.pop(number, None)
-            return {"failed": True}
+            return orjson.Fragment(b'{"failed":true}')

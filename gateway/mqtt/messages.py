@@ -218,7 +218,7 @@ class Milliseconds(_Message):
 
 
 class ScheduleCounts(_Message):
-    """Scans since the start: due, taken and missed; their delays, and how long they lasted."""
+    """Scans since the start by their outcome; their delays, and their durations."""
 
     due: Total
     missed: Total

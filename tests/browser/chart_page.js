@@ -23,6 +23,21 @@ export function makeChart(options = {}) {
   return chart;
 }
 
+/** Return how many pixels of a box of the chart have each colour. */
+export function colours(left, top, width, height) {
+  const ratio = chart.canvas.width / chart.canvas.clientWidth;
+  const copy = new OffscreenCanvas(Math.ceil(width * ratio), Math.ceil(height * ratio));
+  const context = copy.getContext("2d", { willReadFrequently: true });
+  context.drawImage(chart.canvas, -left * ratio, -top * ratio);
+  const { data } = context.getImageData(0, 0, copy.width, copy.height);
+  const found = {};
+  for (let n = 0; n < data.length; n += 4) {
+    const colour = [data[n], data[n + 1], data[n + 2]].join();
+    if (data[n + 3]) found[colour] = (found[colour] ?? 0) + 1;
+  }
+  return found;
+}
+
 /** Wait until all is drawn. */
 export async function drawn() {
   for (let n = 0; n < 3; n++) await new Promise((done) => requestAnimationFrame(done));

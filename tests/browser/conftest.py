@@ -11,7 +11,7 @@ from page_plant import PlantWithPage
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Browser, ConsoleMessage, Page
 
 EXECUTABLE = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
@@ -31,6 +31,14 @@ def browser() -> Iterator[Browser]:
         started.close()
 
 
+OUTAGES = ("net::ERR_", "status of 503", "WebSocket connection to")
+"""Parts of messages of the network: Chromium writes them into the console when a test stops a server, or a store."""
+
+
+def is_problem(message: ConsoleMessage) -> bool:
+    return message.type in {"error", "warning"} and not any(one in message.text for one in OUTAGES)
+
+
 @pytest.fixture
 def open_page(browser: Browser) -> Iterator[Callable[..., Page]]:
     """A function that opens a URL; at the end of the test no page may have logged an error."""
@@ -43,9 +51,7 @@ def open_page(browser: Browser) -> Iterator[Callable[..., Page]]:
         context = browser.new_context(**settings)  # type: ignore[arg-type]
         contexts.append(context)
         page = context.new_page()
-        # a server that a test has stopped is an error of the network, which Chromium writes into the console
-        page.on("console", lambda one: problems.append(one.text) if one.type in {"error", "warning"}
-                and "net::ERR_" not in one.text and "WebSocket connection to" not in one.text else None)  # fmt: skip
+        page.on("console", lambda one: problems.append(one.text) if is_problem(one) else None)
         page.on("pageerror", lambda one: problems.append(str(one)))
         page.goto(url)
         return page

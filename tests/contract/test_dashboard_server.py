@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
-import httpx
+import httpx2
 import pytest
 import structlog
 from oidc_provider import CLIENT, SECRET, Provider
@@ -38,10 +38,10 @@ class Served(NamedTuple):
     def origin(self) -> str:
         return f"https://localhost:{self.port}"
 
-    def client(self) -> httpx.AsyncClient:
-        return httpx.AsyncClient(base_url=self.origin, verify=self.context)
+    def client(self) -> httpx2.AsyncClient:
+        return httpx2.AsyncClient(base_url=self.origin, verify=self.context)
 
-    async def signed_in(self, client: httpx.AsyncClient) -> str:
+    async def signed_in(self, client: httpx2.AsyncClient) -> str:
         """Sign in, and return the cookie."""
         answer = await client.post(
             "/login", data={"name": "anna", "password": PASSWORD}, headers={"Origin": self.origin}
@@ -188,12 +188,12 @@ class Plant(NamedTuple):
     provider: Provider
     server: Served
 
-    async def sign_in(self, client: httpx.AsyncClient, after: str = "/") -> httpx.Response:
+    async def sign_in(self, client: httpx2.AsyncClient, after: str = "/") -> httpx2.Response:
         """Go to the provider and back, as a browser does."""
         begun = await client.get("/login/oidc", params={"next": after})
         if begun.status_code != 303:
             return begun
-        async with httpx.AsyncClient(verify=self.server.context) as other:
+        async with httpx2.AsyncClient(verify=self.server.context) as other:
             returned = await other.get(begun.headers["location"])
         target = urlsplit(returned.headers["location"])
         return await client.get(f"{target.path}?{target.query}", headers={"Sec-Fetch-Site": "cross-site"})
@@ -269,7 +269,7 @@ async def test_an_answer_of_the_provider_is_for_the_browser_that_has_begun_and_o
     """Login CSRF: an attacker must not sign a victim's browser in to the attacker's account."""
     async with plant.server.client() as one, plant.server.client() as two:
         begun = await one.get("/login/oidc")
-        async with httpx.AsyncClient(verify=plant.server.context) as other:
+        async with httpx2.AsyncClient(verify=plant.server.context) as other:
             returned = await other.get(begun.headers["location"])
         target = urlsplit(returned.headers["location"])
         callback = f"{target.path}?{target.query}"

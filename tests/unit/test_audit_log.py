@@ -11,6 +11,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import structlog
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -140,6 +141,22 @@ def test_a_full_log_refuses_and_counts(tmp_path: Path) -> None:
     assert verify(tmp_path).broken is None
 
 
+@pytest.mark.parametrize(
+    ("choice", "events"),
+    [("refuse", ["audit.recording", "audit.nearly_full"]), ("remove_oldest", ["audit.recording"])],
+)
+def test_a_log_that_is_nearly_full_warns(tmp_path: Path, choice: str, events: list[str]) -> None:
+    """A person has time to act before entries are lost; a log that removes its oldest file needs nobody."""
+    wanted = section(tmp_path, max_size=2**20, when_full=choice)
+    with structlog.testing.capture_logs() as logs, AuditLog(wanted) as audit:
+        while audit.filled < 0.82:
+            for _ in range(49):
+                audit.record("a", who="anna", after="x" * 500)
+            audit.record("a", who="anna").result(10)
+    assert [entry["event"] for entry in logs] == events
+    assert audit.lost == 0
+
+
 def test_a_refused_entry_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object) -> None:
         raise Full("it has its greatest size")
@@ -250,6 +267,12 @@ def whole_log(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture
+def no_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Do not wait for the disk, which takes most of the time."""
+    monkeypatch.setattr(os, "fsync", lambda _: None)
+
+
 def _changed(folder: Path, whole: Path, content: bytes) -> bool:
     """Return whether verify finds that the only file has another content."""
     shutil.rmtree(folder, ignore_errors=True)
@@ -319,6 +342,7 @@ def test_a_change_with_new_hashes_is_found(whole_log: Path, tmp_path: Path, data
     assert _changed(tmp_path / "copy", whole_log, content)
 
 
+@pytest.mark.usefixtures("no_disk")
 @HYPOTHESIS
 @given(data=st.data())
 def test_a_commit_that_was_cut_at_any_byte_takes_no_earlier_entry_with_it(

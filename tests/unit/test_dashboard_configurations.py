@@ -11,6 +11,7 @@ from processes import write_factory
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
+from gateway.dashboard.app import json_response
 from gateway.dashboard.configurations import MAX_ROWS, Configurations, configuration_routes
 from gateway.dashboard.plants import Plants
 from gateway.mqtt.packets import ReceivedMessage
@@ -19,6 +20,11 @@ from gateway.settings.load import load_factory
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+    from starlette.requests import Request
+    from starlette.responses import Response
+
+    from gateway.dashboard.configurations import Endpoint
 
 SECRETS = {"broker_password": "Tr0ub4dor&3", "influx_token": "x7-Token-of-influx", "opcua_user": "hunter2-of-press"}
 NOTED = "letmein99"
@@ -83,7 +89,7 @@ def summary(client: TestClient) -> dict[str, Any]:
 def test_a_configuration_is_shown_with_its_machines_plan_and_sections(
     file: Path, open_view: Callable[..., TestClient]
 ):
-    """What `show`, `plan` and `validate` tell on the box is seen without a shell."""
+    """The results of `show`, `plan` and `validate` are seen without a shell on the box."""
     found = summary(open_view(file))
     assert (found["site"], found["gateway"], found["machines"], found["connections"]) == (
         "acme/north",
@@ -200,6 +206,24 @@ def test_a_page_has_no_more_rows_than_a_reader_sees(file: Path, open_view: Calla
     """A request for all points would hold up the page of everybody."""
     found = open_view(file).get(f"{BELOW}/0/points", params={"limit": 10**8, "search": "x" * 10_000}).json()
     assert len(found["rows"]) <= MAX_ROWS
+
+
+def test_a_guard_keeps_every_route_from_others(file: Path):
+    """Only engineers see addresses and settings."""
+
+    def nobody(endpoint: Endpoint) -> Endpoint:
+        del endpoint
+
+        async def refused(request: Request) -> Response:
+            return json_response({"error": f"{request.url.path} needs the role engineer"}, 403)
+
+        return refused
+
+    routes = configuration_routes(Configurations(Plants([load_factory(file)])), nobody)
+    client = TestClient(Starlette(routes=routes))
+    paths = ["", "/0/points", "/0/connections", "/0/connections/0"]
+    assert len(paths) == len(routes)
+    assert {client.get(f"{BELOW}{path}").status_code for path in paths} == {403}
 
 
 async def test_ten_thousand_points_are_read_beside_the_event_loop_and_searched_quickly(tmp_path: Path):

@@ -91,7 +91,7 @@ def opened(plants: Plants, *visible: str) -> DeliveryFeed:
 
 
 def test_a_plant_that_is_well_has_no_problem_and_an_account_that_balances(plants: Plants):
-    """What is normal must not ask for attention."""
+    """A normal state must not ask for attention."""
     config = plants.factories[0].digest
     deliver(plants, f"{GATEWAY}/state", born(config=config))
     deliver(plants, f"{GATEWAY}/ledger", ledger())
@@ -152,7 +152,7 @@ def test_a_member_that_is_online_and_silent_is_mute(plants: Plants, monkeypatch:
 
 
 def test_silence_counts_only_while_the_page_listens(plants: Plants):
-    """A page that has just connected, or that the broker denies the reports, knows nothing of a silence."""
+    """A page that connected a moment ago, or that the broker denies the reports, knows nothing of a silence."""
     plant = plants.plants[0]
     deliver(plants, f"{GATEWAY}/state", born(), retain=True)
     connect(plant, seconds=5)
@@ -213,7 +213,7 @@ def test_each_problem_of_an_ingest_is_named(plants: Plants, report: dict[str, An
 
 
 def test_readings_that_are_dropped_now_are_a_problem_and_earlier_ones_are_a_count(plants: Plants):
-    """Old losses stay in the account for ever, and nobody can act on them."""
+    """Old losses stay in the account permanently, and nobody can act on them."""
     deliver(plants, f"{GATEWAY}/state", born())
     lost = {"acquired": 105, "unchanged": 60, "dropped": {"spool_full": 5}, "pending": 5, "confirmed": 35}
     deliver(plants, f"{GATEWAY}/ledger", ledger(12.0, ledger=lost))

@@ -68,14 +68,14 @@ def test_the_load_of_a_stage_is_that_of_all_its_machines() -> None:
 def test_the_bottleneck_waits_least() -> None:
     """Machines before the bottleneck are blocked, machines after it are starved; it alone always has work."""
     loads = [Load(0.3, 1.0, 20.0), Load(0.01, 1.0, 30.0), Load(0.4, 1.0, 60.0)]
-    assert bottleneck(loads) == 1
+    assert bottleneck(loads) == (1, "waiting")
 
 
 def test_the_longest_cycle_time_decides_between_stages_that_wait_alike() -> None:
     """A short pause is chance."""
-    assert bottleneck([Load(0.01, 1.0, 20.0), Load(0.0, 1.0, 30.0)]) == 1
-    assert bottleneck([Load(0.01, 1.0, 30.0), Load(0.0, 1.0, 20.0)]) == 0
-    assert bottleneck([Load(0.0, 1.0, None), Load(0.0, 1.0, 20.0)]) == 1
+    assert bottleneck([Load(0.01, 1.0, 20.0), Load(0.0, 1.0, 30.0)]) == (1, "cycle_time")
+    assert bottleneck([Load(0.01, 1.0, 30.0), Load(0.0, 1.0, 20.0)]) == (0, "cycle_time")
+    assert bottleneck([Load(0.0, 1.0, None), Load(0.0, 1.0, 20.0)]) == (1, "cycle_time")
 
 
 def test_there_is_no_bottleneck_where_too_little_is_known() -> None:

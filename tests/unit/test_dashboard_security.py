@@ -17,7 +17,7 @@ from gateway.dashboard.security import gate
 from gateway.dashboard.security import sessions as sessions_module
 from gateway.dashboard.security.headers import POLICY
 from gateway.dashboard.security.login import local_path
-from gateway.dashboard.security.login_page import TEXTS, language_of
+from gateway.dashboard.security.login_page import PROBLEMS, language_of, login_page
 from gateway.dashboard.security.origin import Hosts, is_same_origin
 from gateway.dashboard.security.sessions import MOST_OF_USER, Sessions
 from gateway.settings.dashboard_section import DashboardSection, Language
@@ -38,13 +38,13 @@ def page(tmp_path: Path) -> Iterator[Page]:
 # -- without users --
 
 
-def test_a_page_of_this_machine_without_users_is_open_to_view_and_operate(tmp_path: Path) -> None:
+def test_a_page_of_this_machine_without_users_is_open_but_for_administration(tmp_path: Path) -> None:
     """A first look must not need an account; nobody else than this machine reaches it."""
     with serving(tmp_path, users=False) as page:
         client = page.client("http://localhost:8080")
         assert client.get("/api/who").text == "local"
         session = client.get("/api/session").json()
-        assert (session["role"], session["method"], session["expires"]) == ("operator", "local", None)
+        assert (session["role"], session["method"], session["expires"]) == ("engineer", "local", None)
         token = {"X-CSRF-Token": session["csrf_token"]}
         assert client.post("/api/act", headers=token).status_code == 200
         assert client.post("/api/admin", headers=token).status_code == 403
@@ -214,6 +214,14 @@ def test_a_role_is_enough_or_the_request_is_refused_and_both_are_recorded(page: 
     assert verify(page.section.audit.folder).broken is None
 
 
+def test_a_route_that_records_itself_has_one_entry_and_each_failure_has_one(page: Page) -> None:
+    client, headers = page.signed_in("anna")
+    assert client.post("/api/note", headers=headers, content=b"good").status_code == 200
+    assert client.post("/api/note", headers=headers, content=b"bad").status_code == 400
+    found = [(e["action"], e["from"], e["outcome"]) for e in page.entries() if e["action"] != "login"]
+    assert found == [("noted", "10.0.0.1", "done"), ("request", "10.0.0.1", "failed: 400")]
+
+
 def test_another_role_counts_at_once(page: Page) -> None:
     client, headers = page.signed_in("anna")
     page.change("anna", role=Role.ADMIN)
@@ -303,6 +311,16 @@ def test_hosts(host: str, allowed: bool) -> None:  # noqa: FBT001 - a column of 
     section = DashboardSection.model_validate({"hosts": "lineside.example"})
     assert Hosts(section).allows(Headers({"host": host})) is allowed
     assert not Hosts(section).allows(Headers(raw=[(b"host", host.encode()), (b"host", b"localhost")]))
+
+
+def test_a_form_of_ours_has_no_origin_and_says_that_it_is_ours() -> None:
+    """A browser sends `Origin: null` with a form of a page whose referrer policy is no-referrer."""
+    from starlette.datastructures import Headers
+
+    ours = {"host": "lineside.example", "origin": "null", "sec-fetch-site": "same-origin"}
+    assert is_same_origin(Headers(ours), "https")
+    assert not is_same_origin(Headers(ours | {"sec-fetch-site": "cross-site"}), "https")
+    assert not is_same_origin(Headers(ours | {"origin": "https://evil.example"}), "https")
 
 
 def test_a_proxy_may_end_tls() -> None:
@@ -514,10 +532,12 @@ def test_the_page_is_accessible_and_needs_no_script(page: Page) -> None:
     assert 'aria-describedby="problem"' in failed
 
 
-def test_every_language_has_every_text() -> None:
-    assert {language: set(texts) for language, texts in TEXTS.items()} == {
-        str(language): set(TEXTS["en"]) for language in Language
-    }
+@pytest.mark.parametrize("language", [language for language in Language if language is not Language.ENGLISH])
+def test_every_language_has_every_problem(language: Language) -> None:
+    for problem in PROBLEMS:
+        page, english = login_page(str(language), problem=problem), login_page("en", problem=problem)
+        assert page.body != english.body
+        assert PROBLEMS[problem].partition(".")[0].encode() not in page.body
 
 
 @pytest.mark.parametrize(

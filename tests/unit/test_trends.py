@@ -31,6 +31,10 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
     from pathlib import Path
 
+    from starlette.requests import Request
+
+    from gateway.dashboard.trends.selection import Selection
+
 HOUR = 3600
 
 
@@ -486,16 +490,17 @@ async def test_a_file_may_have_buckets(trends: Trends, tmp_path: Path) -> None:
     }  # fmt: skip
 
 
-async def test_who_takes_readings_away_is_noted(tmp_path: Path) -> None:
+async def test_who_takes_readings_away_is_noted(trends: Trends, tmp_path: Path) -> None:
     noted: list[tuple[str, list[str]]] = []
-    trends = Trends(
-        [write_plant(tmp_path)], identity_of=lambda _: "ada",
-        on_export=lambda who, selection: noted.append((who, [str(one) for one in selection.points])),
-    )  # fmt: skip
+
+    def note(request: Request, selection: Selection) -> None:
+        noted.append((request.url.path, [str(one) for one in selection.points]))
+
     fill(tmp_path, scan(1, pressure=1.0))
-    assert (await export(trends, "pressure")).status == 200
-    assert noted == [("ada", press("pressure"))]
-    await trends.close()
+    span = {"from": at(0), "to": at(HOUR)}
+    answer = await ask(trends, "/api/export.csv", on_export=note, point=press("pressure"), **span)
+    assert answer.status == 200
+    assert noted == [("/api/export.csv", press("pressure"))]
 
 
 async def test_a_store_that_is_away_is_an_error_before_a_file_begins(trends: Trends) -> None:

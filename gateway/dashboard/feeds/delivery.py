@@ -1,4 +1,4 @@
-"""The feed of the delivery view: gateways and ingests, what is wrong with them, and whether a reading was lost."""
+"""The feed of the delivery view: gateways and ingests, their problems, and whether a reading was lost."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from gateway.settings.factory import Factory
 
 MAX_MEMBERS = 500
-"""Gateways, and ingests, of one broker that are shown, those that are offline first; further ones are counted."""
+"""Gateways, and ingests, of one broker that are shown, those that are offline first; the others are counted."""
 
 MAX_VISIBLE = 50
 """Members whose figures one page may see at once."""
@@ -38,7 +38,7 @@ MAX_SITES = 50
 """Plants of one broker whose accounts are shown."""
 
 HEARD_BY = 10.0
-"""Seconds after which a configured gateway must have been heard: what the broker retains comes at once."""
+"""Seconds after which a configured gateway must have been heard: retained messages come at once."""
 
 NO_RATES = Rates()
 
@@ -86,7 +86,7 @@ class _Account:
 
 @dataclass(slots=True)
 class _Found:
-    """What a message may have: all members, the accounts of the plants, and the figures of visible members."""
+    """The content of a message: all members, the accounts of the plants, and the figures of visible members."""
 
     visible: frozenset[str]
     members: list[dict[str, Any]] = field(default_factory=list)

@@ -1,4 +1,4 @@
-"""The feed of the journal: all events at first, in parts, then each new one."""
+"""The feed of the journal: all events at first, in parts, then each further event."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ PART = 500
 
 
 class EventsFeed(Feed):
-    """The journal. A page that connects again gives `began`, `after` and `before` of what it has, and gets the rest.
+    """The journal. A page that connects again gives `began`, `after` and `before` of its events, and gets the rest.
 
     A message has `events`: number, time, kind, subject, event, level and fields of each, the newest first; and, when
     they change, `began` (the time at which the journal began), and `earliest` (from when on it has changes of
-    production, out of a store). With `all` the page forgets what it had.
+    production, out of a store). With `all` the page forgets its events.
     """
 
     every = 0.3

@@ -98,8 +98,15 @@ def load_of(timelines: Sequence[Timeline], cycle_times: Sequence[float | None], 
     )
 
 
-def bottleneck(loads: Sequence[Load]) -> int | None:
-    """Return the position of the stage that holds up the line; None with one stage, or where none stands out.
+class Bottleneck(NamedTuple):
+    """The position of a stage, and what tells that it holds up the line: `waiting` or `cycle_time`."""
+
+    stage: int
+    why: str
+
+
+def bottleneck(loads: Sequence[Load]) -> Bottleneck | None:
+    """Return the stage that holds up the line; None with one stage, or where none stands out.
 
     It is the stage that waits least; of those that wait alike, it is the one with the longest cycle time.
     """
@@ -109,9 +116,9 @@ def bottleneck(loads: Sequence[Load]) -> int | None:
     least = min(load.waiting for load, _ in known)
     alike = [(load.cycle_time or 0.0, at) for load, at in known if load.waiting <= least + ALIKE]
     if len(alike) == 1:
-        return alike[0][1]
+        return Bottleneck(alike[0][1], "waiting")
     longest, second = sorted(alike, reverse=True)[:2]
-    return longest[1] if longest[0] > second[0] else None
+    return Bottleneck(longest[1], "cycle_time") if longest[0] > second[0] else None
 
 
 def times_of(timeline: Timeline, begin: int, end: int) -> dict[str, int]:

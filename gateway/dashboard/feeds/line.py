@@ -104,7 +104,7 @@ class LineFeed(Feed):
     `machines` `stages`   all rows of the overview in their order, and the positions of each stage
     `changed`             position and row of machines that changed; `waits` is `starved`, `blocked` or `waits`
     `figures`             see `Figures`, by position
-    `bottleneck`          the stage that holds up the line, and what tells so; null where none does
+    `bottleneck`          see `Bottleneck`, with the part of the time in which it waited; null where none stands out
     `timelines`           of visible machines, by position
     `stops`               of visible machines, each with the machines that it stopped
     """
@@ -204,7 +204,7 @@ class LineFeed(Feed):
             member.compute(self._span, now)
             if member.figures != self._figures.get(at):
                 self._figures[at] = member.figures
-                content.setdefault("figures", {})[at] = member.figures
+                content.setdefault("figures", {})[at] = list(member.figures or ())
         self._next = end if end < len(self._members) else 0
         if self._next == 0:
             self._figures_due = time.monotonic() + FIGURES_EVERY
@@ -216,8 +216,8 @@ class LineFeed(Feed):
         for stage in self._stages:
             some = [self._members[at] for at in stage]
             loads.append(load_of([one.kinds for one in some], [one.cycle_time for one in some], now - HALF_HOUR, now))
-        at = bottleneck(loads)
-        return None if at is None else {"stage": at, "waiting": round(loads[at].waiting, 3)}
+        found = bottleneck(loads)
+        return None if found is None else found._asdict() | {"waiting": round(loads[found.stage].waiting, 3)}
 
     def _timelines(self, now: int) -> dict[str, Any]:
         """Return the timelines of machines that have become visible, or whose history has been read."""

@@ -1,4 +1,4 @@
-"""Gateways and ingests as the delivery view shows them: what is wrong with each, and its figures."""
+"""Gateways and ingests as the delivery view shows them: their problems, and their figures."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ ERROR, WARNING, NORMAL = 2, 1, 0
 
 
 class Problem(NamedTuple):
-    """What is wrong with a member: the page has a text for each `code`, with the values of `more`."""
+    """A problem of a member: the page has a text for each `code`, with the values of `more`."""
 
     code: str
     level: int
@@ -36,7 +36,7 @@ class Problem(NamedTuple):
 
 
 class Circumstances(NamedTuple):
-    """What the page knows beside a member's own messages.
+    """The knowledge of the page beside a member's own messages.
 
     `link` is the page's connection to the broker; `hears` is False while the broker denies it a subscription.
     `digest` is that of the configuration which the page was given for a gateway, or which the gateway of an ingest
@@ -66,7 +66,7 @@ def silence(seen: Seen[Any, Any], around: Circumstances) -> float | None:
 def gateway_problems(
     state: GatewayState, seen: Seen[GatewayState, LedgerReport], rates: Mapping[str, float], around: Circumstances
 ) -> Iterator[Problem]:
-    """Yield what is wrong with a gateway, the worst first."""
+    """Yield the problems of a gateway, the worst first."""
     report = seen.report
     if state.state != "online":
         yield _offline(state, seen)
@@ -91,7 +91,7 @@ def gateway_problems(
 def ingest_problems(
     state: IngestState, seen: Seen[IngestState, IngestReport], around: Circumstances
 ) -> Iterator[Problem]:
-    """Yield what is wrong with an ingest and its stores, the worst first."""
+    """Yield the problems of an ingest and its stores, the worst first."""
     report = seen.report
     if state.state != "online":
         yield _offline(state, seen)
@@ -133,7 +133,7 @@ def missing(report: LedgerReport) -> int:
 
 
 def row_of(seen: Seen[Any, Any], state: ClientState, kind: str, problems: list[Problem]) -> dict[str, Any]:
-    """Return a member without figures: what it is, its state, and what is wrong with it."""
+    """Return a member without figures: its identity, its state, and its problems."""
     member = seen.member
     site = f"{member.enterprise}/{member.site}"
     return {
@@ -160,7 +160,7 @@ def key_of(kind: str, site: str, name: str) -> str:
 
 
 def gateway_figures(report: LedgerReport, rates: Rates, given: Factory | None) -> dict[str, Any]:
-    """Return the figures of a gateway: its ledger, and what it reports beside.
+    """Return the figures of a gateway: its ledger, and the rest of its report.
 
     `oldest_seconds` is missing where the gateway does not report it, and None where it does not know it.
     """

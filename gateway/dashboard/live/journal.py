@@ -1,4 +1,4 @@
-"""The journal: changes in the plants since the page was started, bounded, and earlier ones out of a store."""
+"""The journal: changes in the plants since the page was started, bounded, and earlier changes out of a store."""
 
 from __future__ import annotations
 

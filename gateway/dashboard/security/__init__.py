@@ -8,7 +8,7 @@
 | `limits.py` | the sizes of headers and bodies |
 | `origin.py` | the hosts and origins that a request may come by |
 | `sessions.py` | sessions on the server, their expiry, their cookies |
-| `access.py` | for routes: `identity_of`, `require`, `describe` |
+| `access.py` | for routes: `identity_of`, `require`, `describe`, `records_itself` |
 | `login.py` | sign-in, sign-out, and the session as JSON |
 | `login_page.py` | the page of the sign-in, without JavaScript |
 | `oidc.py` | sign-in by an identity provider |
@@ -16,7 +16,7 @@
 | `gate.py` | `secure`: all of it around an application |
 """
 
-from gateway.dashboard.security.access import describe, identity_of, require
+from gateway.dashboard.security.access import CLIENT, describe, identity_of, records_itself, require
 from gateway.dashboard.security.gate import secure
 
-__all__ = ["describe", "identity_of", "require", "secure"]
+__all__ = ["CLIENT", "describe", "identity_of", "records_itself", "require", "secure"]

@@ -7,6 +7,7 @@ describe(request, "alarm-acknowledged", alarm.id, after={"comment": comment})
 
 from __future__ import annotations
 
+from contextvars import ContextVar
 from functools import wraps
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -24,6 +25,10 @@ if TYPE_CHECKING:
 
 IDENTITY, DESCRIPTION = "lineside-identity", "lineside-description"
 """Keys of the scope of a request."""
+
+
+CLIENT: ContextVar[str] = ContextVar("client of the page", default="")
+"""The address of the client whose request is answered, for entries of the audit log."""
 
 
 class Description(NamedTuple):
@@ -63,6 +68,11 @@ def describe(
 ) -> None:
     """Say what a request does, for its entry in the audit log, which is made when it is answered."""
     connection.scope[DESCRIPTION] = Description(action, object_, before, after)
+
+
+def records_itself(connection: HTTPConnection) -> None:
+    """Say that the answer to a request makes entries of its own; only a refusal or a failure gets another entry."""
+    connection.scope[DESCRIPTION] = None
 
 
 def error(status: int, text: str, **more: object) -> Response:

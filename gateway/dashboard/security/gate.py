@@ -14,7 +14,7 @@ from starlette.requests import HTTPConnection, Request
 from starlette.responses import RedirectResponse, Response
 
 from gateway.common.tasks import cancel_and_wait
-from gateway.dashboard.security.access import DESCRIPTION, IDENTITY, Description, error
+from gateway.dashboard.security.access import CLIENT, DESCRIPTION, IDENTITY, Description, error
 from gateway.dashboard.security.headers import Headers
 from gateway.dashboard.security.limits import bounded, check_sizes
 from gateway.dashboard.security.login import Login, address_of, form_of, session_as_dict, stamp_of
@@ -47,6 +47,9 @@ LOOK_EVERY = 5.0
 
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 """Methods that change nothing (RFC 9110, clause 9.2.1)."""
+
+DONE = "done"
+"""The outcome of a request that has changed something."""
 
 _OPEN = ("/static/", "/login")
 """The paths for everybody."""
@@ -105,6 +108,7 @@ class _Gate:
             check_sizes(scope)
             request = Request(scope, bounded(receive))
             response = await self._refused(request) or await self._answer(request)
+            CLIENT.set(address_of(request))
             await (response or self._application(request))(scope, request.receive, send_noting)
         except HTTPException as problem:
             if started:
@@ -207,8 +211,11 @@ class _Gate:
 
     def _record(self, request: Request, status: int) -> None:
         usual = Description("request", f"{request.method} {request.url.path}", None, None)
-        action, object_, before, after = request.scope.get(DESCRIPTION, usual)
+        described: Description | None = request.scope.get(DESCRIPTION, usual)
         outcome = _outcome(status)
+        if described is None and outcome == DONE:
+            return
+        action, object_, before, after = described or usual
         identity: Identity = request.scope.get(IDENTITY, LOCAL)
         self._audit.record(
             action, who=identity.name, address=address_of(request), object=object_, before=before, after=after,
@@ -296,7 +303,7 @@ async def _has_token(request: Request, token: str) -> bool:
 
 def _outcome(status: int) -> str:
     if status < 400:  # noqa: PLR2004 - of HTTP
-        return "done"
+        return DONE
     return f"refused: {status}" if status in {401, 403} else f"failed: {status}"
 
 

@@ -8,58 +8,27 @@ from urllib.parse import urlencode
 
 from starlette.responses import HTMLResponse
 
+from gateway.dashboard.texts import LANGUAGES, catalogue
+
 if TYPE_CHECKING:
     from gateway.settings.dashboard_section import Language
 
-TEXTS = {
-    "en": {
-        "title": "Sign in",
-        "name": "User name",
-        "password": "Password",
-        "submit": "Sign in",
-        "oidc": "Sign in with the company account",
-        "wrong": "The user name or the password is wrong.",
-        "throttled": "Too many attempts. Try again in {seconds} seconds.",
-        "busy": "The server is busy. Try again in a moment.",
-        "origin": "The form is from another page. Try again here.",
-        "provider": "The company account can't be checked now. Try again later, or ask your administrator.",
-        "refused": "The company account was not accepted.",
-        "no-role": "The company account has no role here. Ask your administrator.",
-        "continue": "Continue",
-    },
-    "de": {
-        "title": "Anmelden",
-        "name": "Benutzername",
-        "password": "Passwort",
-        "submit": "Anmelden",
-        "oidc": "Mit dem Firmenkonto anmelden",
-        "wrong": "Der Benutzername oder das Passwort ist falsch.",
-        "throttled": "Zu viele Versuche. Versuchen Sie es in {seconds} Sekunden wieder.",
-        "busy": "Der Server ist ausgelastet. Versuchen Sie es gleich noch einmal.",
-        "origin": "Das Formular kam von einer anderen Seite. Versuchen Sie es hier noch einmal.",
-        "provider": "Das Firmenkonto kann jetzt nicht geprüft werden. Versuchen Sie es später, oder fragen Sie Ihre "
-        "Administratoren.",
-        "refused": "Das Firmenkonto wurde nicht angenommen.",
-        "no-role": "Das Firmenkonto hat hier keine Rolle. Fragen Sie Ihre Administratoren.",
-        "continue": "Weiter",
-    },
-    "zh": {
-        "title": "登录",
-        "name": "用户名",
-        "password": "密码",
-        "submit": "登录",
-        "oidc": "使用企业账号登录",
-        "wrong": "用户名或密码错误。",
-        "throttled": "尝试次数过多。请在 {seconds} 秒后重试。",
-        "busy": "服务器繁忙，请稍后重试。",  # noqa: RUF001 - a comma of Chinese
-        "origin": "表单来自其他页面。请在此处重试。",
-        "provider": "目前无法验证企业账号。请稍后重试，或联系管理员。",  # noqa: RUF001 - a comma of Chinese
-        "refused": "企业账号未被接受。",
-        "no-role": "企业账号在此没有角色。请联系管理员。",
-        "continue": "继续",
-    },
+
+def _(text: str) -> str:
+    """Mark a text for the catalogues."""
+    return text
+
+
+PROBLEMS = {
+    "wrong": _("The user name or the password is wrong."),
+    "throttled": _("Too many attempts. Try again in {seconds} seconds."),
+    "busy": _("The server is busy. Try again in a moment."),
+    "origin": _("The form is from another page. Try again here."),
+    "provider": _("The company account can't be checked now. Try again later, or ask your administrator."),
+    "refused": _("The company account was not accepted."),
+    "no-role": _("The company account has no role here. Ask your administrator."),
 }
-"""The texts by language."""
+"""The texts of problems."""
 
 _PAGE = """<!doctype html>
 <html lang="{language}">
@@ -87,7 +56,7 @@ _FORM = """<form method="post" action="/login">
 <input id="password" name="password" type="password" autocomplete="current-password" maxlength="256"
  required{described}>
 <input type="hidden" name="next" value="{next}">
-<button type="submit">{submit}</button>
+<button type="submit">{title}</button>
 </form>
 """
 
@@ -101,9 +70,15 @@ def language_of(accepted: str, configured: Language | None) -> str:
         return str(configured)
     for one in accepted[:1000].split(",")[:_MOST_LANGUAGES]:
         language = one.partition(";")[0].strip().lower().partition("-")[0]
-        if language in TEXTS:
+        if language in LANGUAGES:
             return language
     return "en"
+
+
+def _html(language: str, text: str, **values: int) -> str:
+    """Return a text in a language, as HTML."""
+    found = catalogue(language).get(text, text)
+    return escape((found if isinstance(found, str) else text).format(**values))
 
 
 def login_page(
@@ -111,21 +86,23 @@ def login_page(
     with_passwords: bool = True, with_oidc: bool = False,
 ) -> HTMLResponse:  # fmt: skip
     """Return the page with its form, and with the text of a problem."""
-    texts = TEXTS[language]
+    title = _html(language, _("Sign in"))
     body = ""
     if problem:
-        body += f'<p class="problem" id="problem" role="alert">{escape(texts[problem].format(seconds=seconds))}</p>\n'
+        text = _html(language, PROBLEMS[problem], seconds=seconds)
+        body += f'<p class="problem" id="problem" role="alert">{text}</p>\n'
     if with_oidc:
         # a link: a form must not lead to another server by the content security policy
-        target = escape(f"/login/oidc?{urlencode({'next': after})}")
-        body += f'<p><a class="button" href="{target}">{escape(texts["oidc"])}</a></p>\n'
+        target = f"/login/oidc?{urlencode({'next': after})}"
+        text = _html(language, _("Sign in with the company account"))
+        body += f'<p><a class="button" href="{escape(target)}">{text}</a></p>\n'
     if with_passwords:
         described = ' aria-describedby="problem" aria-invalid="true"' if problem else ""
         body += _FORM.format(
-            title=texts["title"], name=texts["name"], password=texts["password"], submit=texts["submit"],
+            title=title, name=_html(language, _("User name")), password=_html(language, _("Password")),
             value=escape(name), next=escape(after), described=described,
         )  # fmt: skip
-    return HTMLResponse(_PAGE.format(language=language, head="", title=texts["title"], body=body), status)
+    return HTMLResponse(_PAGE.format(language=language, head="", title=title, body=body), status)
 
 
 def continue_page(language: str, after: str) -> HTMLResponse:
@@ -133,7 +110,7 @@ def continue_page(language: str, after: str) -> HTMLResponse:
 
     A browser sends a cookie with SameSite=Strict for a link of this page, and not for the page of somebody else.
     """
-    target = escape(after)
+    target, title = escape(after), _html(language, _("Sign in"))
     head = f'<meta http-equiv="refresh" content="0; url={target}">\n'
-    body = f'<p><a href="{target}">{escape(TEXTS[language]["continue"])}</a></p>\n'
-    return HTMLResponse(_PAGE.format(language=language, head=head, title=TEXTS[language]["title"], body=body))
+    body = f'<p><a href="{target}">{_html(language, _("Continue"))}</a></p>\n'
+    return HTMLResponse(_PAGE.format(language=language, head=head, title=title, body=body))

@@ -28,7 +28,7 @@ from gateway.users.users_file import LONGEST_NAME
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    import httpx
+    import httpx2
     from joserfc.jwk import KeySet
 
     from gateway.settings.dashboard_section import OidcSection
@@ -257,12 +257,12 @@ class Oidc:
         self, url: str, form: dict[str, str] | None = None, auth: tuple[str, str] | None = None
     ) -> tuple[int, dict[str, Any]]:
         """Return the status and the JSON object of an answer. Raises `ProviderFailed`."""
-        import httpx  # noqa: PLC0415 - an extra
+        import httpx2  # noqa: PLC0415 - an extra
 
         try:
             async with asyncio.timeout(TIMEOUT), await self._client() as client:
                 method = "GET" if form is None else "POST"
-                credentials = None if auth is None else httpx.BasicAuth(*auth)
+                credentials = None if auth is None else httpx2.BasicAuth(*auth)
                 request = client.stream(
                     method, url, data=form, headers={"Accept": "application/json"}, auth=credentials
                 )
@@ -273,18 +273,18 @@ class Oidc:
                         if len(content) > MOST_BYTES:
                             raise ProviderFailed(f"{url}: an answer of more than {MOST_BYTES:,} bytes")
                     data = orjson.loads(content)
-        except (httpx.HTTPError, OSError, TimeoutError, ValueError) as error:
+        except (httpx2.HTTPError, OSError, TimeoutError, ValueError) as error:
             raise ProviderFailed(f"{url}: {str(error) or type(error).__name__}") from None
         if not isinstance(data, dict):
             raise ProviderFailed(f"{url}: the answer is not a JSON object")
         return response.status_code, data
 
-    async def _client(self) -> httpx.AsyncClient:
-        import httpx  # noqa: PLC0415 - an extra
+    async def _client(self) -> httpx2.AsyncClient:
+        import httpx2  # noqa: PLC0415 - an extra
 
         if self._context is None:  # reading all authorities of a system takes a tenth of a second
             self._context = await asyncio.to_thread(ssl.create_default_context, cafile=self._section.ca)
-        return httpx.AsyncClient(verify=self._context, follow_redirects=False, timeout=TIMEOUT)
+        return httpx2.AsyncClient(verify=self._context, follow_redirects=False, timeout=TIMEOUT)
 
 
 def binding(flow: Flow) -> str:

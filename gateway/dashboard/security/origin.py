@@ -61,11 +61,11 @@ def is_same_origin(headers: Headers, scheme: str) -> bool:
 
     `scheme` is that of the request. A proxy in front may end TLS, so a plain request may have an origin with https.
     """
-    if headers.get("sec-fetch-site", "same-origin") != "same-origin":
+    site, origins = headers.get("sec-fetch-site"), headers.getlist("origin")
+    if site not in {None, "same-origin"}:
         return False
-    origins = headers.getlist("origin")
-    if not origins:
-        return True
+    if not origins or (origins == ["null"] and site is not None):
+        return True  # a browser sends null with a form, because the page asks for no referrer (Fetch, clause 3.2)
     parts = urlsplit(origins[0]) if len(origins) == 1 and len(origins[0]) < 300 else None  # noqa: PLR2004 - of a host
     if parts is None or parts.scheme not in _PORTS or (scheme in {"https", "wss"} and parts.scheme != "https"):
         return False

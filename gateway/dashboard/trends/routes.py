@@ -73,8 +73,7 @@ class Trends:
     """Stored readings of some factories, as routes for the page.
 
     `published` returns the points that a machine has published, `machines` all machines that are known: those of the
-    factories without it. `zone` is the time zone of the plant, empty for that
-    of this machine. `identity_of` names the person of a request, and `on_export` notes who takes which readings away.
+    factories without it. `zone` is the time zone of the plant, empty for that of this machine.
     """
 
     def __init__(
@@ -84,8 +83,6 @@ class Trends:
         machines: Callable[[], Iterable[MachinePath]] | None = None,
         *,
         zone: str = "",
-        identity_of: Callable[[Request], str] = lambda _: "",
-        on_export: Callable[[str, Selection], None] = lambda *_: None,
     ) -> None:
         self._facts = PlantFacts(factories, published)
         self._machines = machines or (lambda: list(self._places))
@@ -96,12 +93,12 @@ class Trends:
         for n, factory in enumerate(factories):
             self._sites.setdefault((factory.factory.enterprise, factory.factory.site), n)
         self._zone = zone
-        self._identity_of = identity_of
-        self._on_export = on_export
+        self._on_export: Callable[[Request, Selection], None] = lambda *_: None
         self._failures = RepeatLog(log)
 
-    def routes(self) -> list[Route]:
-        """Return the routes, for `Page.app`."""
+    def routes(self, on_export: Callable[[Request, Selection], None] = lambda *_: None) -> list[Route]:
+        """Return the routes, for `Page.app`. `on_export` notes who takes which readings away."""
+        self._on_export = on_export
         return [
             Route("/api/trend", self._answered(self._trend)),
             Route("/api/bands", self._answered(self._bands)),
@@ -217,7 +214,7 @@ class Trends:
         if len(parts) > 1:
             raise BadRequest("a file has the points of one factory; choose those of one")
         style = CsvStyle(query.get("decimal") == "comma", zone)
-        self._on_export(self._identity_of(request), selection)
+        self._on_export(request, selection)
         return Export(self._exporters[next(iter(parts))], selection, style, every, _refused)
 
     # -- the meaning of a request --

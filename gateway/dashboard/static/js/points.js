@@ -235,7 +235,7 @@ export class PointTable {
     const title = [point.description, t("every {span}", { span: `${number(point.every)} s` }), ...Object.entries(point.revised ?? {}).map(([name, value]) => `${name}: ${measured(value)}`)].filter(Boolean).join(" · ");
     const row = h("div", { class: "point-row", role: "row", id: `row-p${at}`, "aria-level": "2", data: { point: point.name, text: point.type === "string" || point.type === "json" ? "yes" : "no" } },
       h("div", { class: "cell-name", role: "gridcell", title }, h("i", { class: "check", "aria-hidden": "true" }), h("span", { class: "names" }, h("span", { class: "point-name", text: point.name }), h("span", { class: "muted description", text: point.description }))),
-      h("div", { class: "cell-value", role: "gridcell" }, h("span", { class: "value" }), h("span", { class: "unit" })),
+      h("div", { class: "cell-value", role: "gridcell" }, h("span", { class: "value" }), " ", h("span", { class: "unit" })),
       h("div", { class: "cell-range", role: "gridcell" }),
       h("div", { class: "cell-trend", role: "gridcell" }),
       h("div", { class: "cell-quality", role: "gridcell" }, h("i", { class: "symbol", "aria-hidden": "true" }), h("span")),

@@ -47,7 +47,7 @@ export class Timelines {
     this.line = h("div", { class: "lanes-cursor", hidden: true });
     this.ticks = h("div", { class: "lanes-ticks", "aria-hidden": "true" });
     this.axis = h("div", { class: "lanes-axis", role: "slider", tabindex: "0", "aria-label": t("Time of {what}", { what: label }), "aria-orientation": "horizontal",
-      on: { keydown: (event) => this.key(event), focus: () => this.focused(), blur: () => this.leave() } }, this.ticks);
+      on: { keydown: (event) => this.key(event), focus: () => this.focused(), blur: () => this.leave(true) } }, this.ticks);
     this.said = h("p", { class: "lanes-said", role: "status" });
     this.element = h("div", { class: "lanes", role: "group", "aria-label": label }, this.list,
       h("div", { class: "lanes-foot" }, h("span"), this.axis, h("span")), this.line, this.said);
@@ -121,7 +121,7 @@ export class Timelines {
       ArrowLeft: () => (event.shiftKey ? this.border(at, -1) : at - small), ArrowRight: () => (event.shiftKey ? this.border(at, 1) : at + small),
       PageUp: () => at - 10 * small, PageDown: () => at + 10 * small, Home: () => this.from, End: () => this.to,
     };
-    if (event.key === "Escape") this.leave();
+    if (event.key === "Escape") this.leave(true);
     else if (moves[event.key]) this.pin(moves[event.key]());
     else return;
     event.preventDefault();
@@ -168,8 +168,9 @@ export class Timelines {
     return parts.join("  ·  ");
   }
 
-  leave() {
-    if (this.cursor === null || (this.pinned && document.activeElement === this.axis)) return;
+  /** Take the cursor away; one that the keyboard has put stays while the axis has the focus, unless it has to. */
+  leave(now = false) {
+    if (this.cursor === null || (!now && this.pinned && document.activeElement === this.axis)) return;
     this.cursor = null;
     this.pinned = false;
     set(this.line, { hidden: true });

@@ -333,7 +333,9 @@ export class Chart {
     }
     this.layout(surface.width, surface.height);
     this.paint(surface.context);
-    this.drawOverlay();
+    const below = this.interaction.timeBelow();
+    if (below !== undefined && below !== this.cursor) this.setCursor(below);
+    else this.drawOverlay();
     if (now - this.tabled > 2000 || this.following === null) {
       this.tabled = now;
       this.describe();
@@ -451,6 +453,7 @@ export class Chart {
   paintLines(context, x) {
     const { plot, from, to } = this;
     const colours = theme();
+    const present = this.elapsed ? 0 : this.options.now?.() ?? Date.now() * 1000;
     const dashed = this.lines.length <= MOST_DASHED;
     const someone = this.highlighted !== null && this.lines.some((one) => one.id === this.highlighted);
     context.lineJoin = "round";
@@ -466,7 +469,7 @@ export class Chart {
         context.lineWidth = strong ? 2.25 : this.lines.length > MOST_DASHED ? 1 : 1.5;
         context.setLineDash(dashed ? dashOf(one) : []);
         context.beginPath();
-        one.line(context, x, y, from, to);
+        one.line(context, x, y, from, to, present);
         context.stroke();
         context.setLineDash([]);
         context.lineWidth = 1.25;

@@ -23,6 +23,8 @@ export class Interaction {
     /** @type {{x: number, from: number, to: number, moved: boolean} | null} */
     this.drag = null;
     this.pinch = 0;
+    /** @type {number | null} the pixel of a pointer that rests on the chart */
+    this.x = null;
     const element = chart.element;
     this.stop = new AbortController();
     const options = { signal: this.stop.signal };
@@ -102,7 +104,13 @@ export class Interaction {
       chart.element.classList.add("chart-dragged");
     }
     const inside = x >= chart.plot.left && x <= chart.plot.right;
-    chart.setCursor(inside && !this.drag?.moved ? chart.timeAt(x) : null);
+    this.x = inside && !this.drag?.moved ? x : null;
+    chart.setCursor(this.x === null ? null : chart.timeAt(x));
+  }
+
+  /** The chart moved below the pointer: return the time there now, undefined without a pointer. */
+  timeBelow() {
+    return this.x === null ? undefined : this.chart.timeAt(this.x);
   }
 
   /** @param {PointerEvent} event */
@@ -121,7 +129,9 @@ export class Interaction {
 
   /** @param {PointerEvent} event */
   leave(event) {
-    if (!this.pointers.has(event.pointerId)) this.chart.setCursor(null);
+    if (this.pointers.has(event.pointerId)) return;
+    this.x = null;
+    this.chart.setCursor(null);
   }
 
   distance() {
@@ -172,6 +182,7 @@ export class Interaction {
   step(sign) {
     const chart = this.chart;
     const from = chart.cursor ?? (sign > 0 ? chart.from : chart.to);
+    this.x = null;
     chart.setCursor(this.clamped(from + (sign * (chart.to - chart.from)) / 100));
     chart.speak();
   }

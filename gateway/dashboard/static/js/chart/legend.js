@@ -21,7 +21,7 @@ export class Legend {
     this.remove = remove;
     this.rows = h("tbody");
     this.time = h("th", { scope: "col", class: "number legend-time" });
-    this.element = h("table", { class: "table legend" },
+    this.element = h("table", { class: "table series-table" },
       h("thead", {}, h("tr", {}, h("th", { scope: "col", text: t("Series") }), this.time, h("th", { scope: "col", text: t("Unit") }),
         h("th", { scope: "col", text: t("Quality") }), h("th", { scope: "col" }, h("span", { class: "visually-hidden", text: t("Remove") })))),
       this.rows);

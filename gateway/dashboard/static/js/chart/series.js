@@ -376,14 +376,16 @@ export class Series {
   }
 
   /**
-   * Add the line of the series to the current path: the means of buckets, and the readings.
+   * Add the line of the series to the current path: the means of buckets, and the readings. The last reading holds until
+   * the present, or until a reading would be due.
    * @param {CanvasRenderingContext2D} context
    * @param {Map1} x
    * @param {Map1} y
    * @param {number} from
    * @param {number} to
+   * @param {number} present
    */
-  line(context, x, y, from, to) {
+  line(context, x, y, from, to, present) {
     const buckets = this.buckets;
     if (buckets) {
       const first = Math.max(0, searchTime(buckets.start, from, 0, buckets.count) - 1);
@@ -393,6 +395,13 @@ export class Series {
     const first = Math.max(this.begin, searchTime(this.times, from, this.begin, this.end) - 1);
     const after = Math.min(this.end, searchTime(this.times, to, this.begin, this.end) + 1);
     traceLine(context, this.times, this.values, first, after, x, y, this.gap);
+    const last = this.values[this.end - 1];
+    if (after !== this.end || after === first || !(last - last === 0) || !Number.isFinite(this.gap)) return;
+    const until = Math.min(to, present, this.times[this.end - 1] + this.gap);
+    if (until <= this.times[this.end - 1]) return;
+    const py = y.offset + (last - y.origin) * y.factor;
+    context.moveTo(x.offset + (this.times[this.end - 1] - x.origin) * x.factor, py);
+    context.lineTo(x.offset + (until - x.origin) * x.factor, py);
   }
 
   /**

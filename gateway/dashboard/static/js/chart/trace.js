@@ -35,7 +35,7 @@ export function searchTime(times, time, begin, end) {
 
 /**
  * Add the line through samples to the current path. A value that is not a number ends the line, and so does a pause
- * longer than `gap`; a sample between two gaps becomes a dot (a line of no length, which round caps show).
+ * longer than `gap`. A line begins a pixel before its first sample, so that one between two gaps is seen.
  * @param {CanvasRenderingContext2D | Path2D} path
  * @param {ArrayLike<number>} times in order
  * @param {ArrayLike<number>} values NaN for none
@@ -66,11 +66,8 @@ function traceAll(path, times, values, begin, end, x, y, gap = Infinity) {
     const time = times[i];
     const px = x.offset + (time - x.origin) * x.factor;
     const py = y.offset + (value - y.origin) * y.factor;
-    if (open && time - before <= gap) path.lineTo(px, py);
-    else {
-      path.moveTo(px, py);
-      path.lineTo(px, py);
-    }
+    if (!open || time - before > gap) path.moveTo(px - 1, py);
+    path.lineTo(px, py);
     open = true;
     before = time;
   }
@@ -113,7 +110,7 @@ function traceDense(path, times, values, begin, end, x, y, gap = Infinity) {
       column = own;
       px = x.offset + (time - x.origin) * x.factor;
       const py = y.offset + (value - y.origin) * y.factor;
-      if (!open) path.moveTo(px, py);
+      if (!open) path.moveTo(px - 1, py);
       path.lineTo(px, py);
       low = high = value;
     }

@@ -68,7 +68,7 @@ class Configuration {
   }
 
   showError(error) {
-    if (!this.gone) this.notes.replaceChildren(h("div", { class: "panel errors", text: t("The server does not answer as it should: {error}", { error: error.message }) }));
+    if (!this.gone) this.notes.replaceChildren(h("div", { class: "panel errors", text: t("The configuration can't be shown: {error}", { error: error.message }) }));
   }
 
   showChoice() {
@@ -196,7 +196,7 @@ function facts(one) {
 function problems(found, more) {
   return h("ul", { class: "file-problems" },
     ...found.map((one) => h("li", {}, h("span", { class: "muted", text: one.line ? `${one.file}:${one.line}:${one.column}` : one.file }), h("span", { text: one.text }))),
-    more ? h("li", { class: "muted", text: t("and {count} more", { count: number(more) }) }) : null);
+    more ? h("li", { class: "muted", text: t("not shown: {count}", { count: number(more) }) }) : null);
 }
 
 function settings(one) {
@@ -261,7 +261,7 @@ function linkDetail(row, plan) {
       machine: group.machine.split("/").at(-1), points: number(group.points.length), every: group.every < 1 ? milliseconds(group.every * 1000) : span(group.every), requests: number(group.requests), size: bytes(group.bytes), cost,
     });
     const revised = Object.entries(group.revised).map(([name, granted]) => h("li", { text: t("{point}: the device grants only {granted}", { point: name, granted: Object.entries(granted).map(([key, value]) => `${key} ${number(value)}`).join(", ") }) }));
-    return h("details", {}, h("summary", { text: title }), h("ul", { class: "requests" }, ...revised, ...group.details.map((text) => h("li", { text })), group.more ? h("li", { text: t("and {count} more", { count: number(group.more) }) }) : null));
+    return h("details", {}, h("summary", { text: title }), h("ul", { class: "requests" }, ...revised, ...group.details.map((text) => h("li", { text })), group.more ? h("li", { text: t("not shown: {count}", { count: number(group.more) }) }) : null));
   });
-  return [...head, ...groups, ...(plan.more ? [h("p", { class: "muted", text: t("and {count} more", { count: number(plan.more) }) })] : [])];
+  return [...head, ...groups, ...(plan.more ? [h("p", { class: "muted", text: t("not shown: {count}", { count: number(plan.more) }) })] : [])];
 }

@@ -67,7 +67,7 @@ class Delivery {
   }
 
   showMembers() {
-    const sorted = [...this.members.values()].sort((a, b) => b.level - a.level || a.site.localeCompare(b.site) || a.kind.localeCompare(b.kind) || a.name.localeCompare(b.name));
+    const sorted = [...this.members.values()].sort((a, b) => rankOf(b) - rankOf(a) || a.site.localeCompare(b.site) || a.kind.localeCompare(b.kind) || a.name.localeCompare(b.name));
     keep(this.grid, sorted, (one) => one.key, (one) => {
       const card = one.kind === "gateway" ? new GatewayCard() : new IngestCard();
       this.cards.set(one.key, card);
@@ -91,7 +91,7 @@ class Delivery {
 
   showProblems(members) {
     const now = this.app.live.now();
-    const all = members.flatMap((one) => one.problems.map(([code, level, more]) => ({ one, code, level, more, key: `${one.key} ${code} ${more.store ?? ""}` }))).sort((a, b) => b.level - a.level);
+    const all = members.flatMap((one) => one.problems.map(([code, level, more]) => ({ one, code, level, more, key: `${one.key} ${code} ${more.store ?? ""}` }))).sort((a, b) => (DEAD.has(b.code) ? 3 : b.level) - (DEAD.has(a.code) ? 3 : a.level));
     keep(this.problems, all.slice(0, MOST_PROBLEMS), (item) => item.key, () =>
       h("li", {}, h("span", { class: "state" }, h("i")), h("strong"), h("span", { class: "what" }), h("span", { class: "muted" })),
     (element, { one, code, level, more }) => {
@@ -135,19 +135,20 @@ function accountOf(one) {
     return { kind: "unknown", mark: "?", text: t("Nothing is known yet, since no report has been heard: {names}.", { names: list(one.unknown) }), more: "" };
   }
   const acquired = number(one.acquired, 0);
-  if (!one.balanced || one.missing) {
-    const text = one.missing > 0
-      ? t("{missing} of {acquired} readings acquired are not accounted for.", { missing: number(one.missing, 0), acquired })
-      : t("The account does not balance: {surplus} readings more are accounted for than the {acquired} acquired.", { surplus: number(-one.missing, 0), acquired });
-    return { kind: "wrong", mark: "✗", text, more: [t("This is an error in Lineside: keep what `lineside diagnose` writes, and report it."), ...more].join(" ") };
-  }
-  const parts = [t("{count} are stored", { count: number(one.confirmed, 0) }), t("{count} had not changed and were not sent", { count: number(one.unchanged, 0) })];
-  if (one.pending) parts.push(t("{count} wait in a spool", { count: number(one.pending, 0) }));
   const lost = [];
   const kept = [];
   for (const [reason, count] of Object.entries(one.dropped)) {
     if (count) (KEPT.has(reason) ? kept : lost).push(t("{count} ({reason})", { count: number(count, 0), reason: reasonText(reason) }));
   }
+  if (!one.balanced || one.missing) {
+    const text = one.missing > 0
+      ? t("{missing} of {acquired} readings acquired are not accounted for.", { missing: number(one.missing, 0), acquired })
+      : t("The account does not balance: {surplus} readings more are accounted for than the {acquired} acquired.", { surplus: number(-one.missing, 0), acquired });
+    if (lost.length) more.unshift(t("Also lost: {counts}.", { counts: list(lost) }));
+    return { kind: "wrong", mark: "✗", text, more: [t("This is an error in Lineside: keep what `lineside diagnose` writes, and report it."), ...more].join(" ") };
+  }
+  const parts = [t("{count} are stored", { count: number(one.confirmed, 0) }), t("{count} had not changed and were not sent", { count: number(one.unchanged, 0) })];
+  if (one.pending) parts.push(t("{count} wait in a spool", { count: number(one.pending, 0) }));
   if (kept.length) parts.push(t("set aside: {counts}", { counts: list(kept) }));
   parts.push(lost.length ? t("lost: {counts}", { counts: list(lost) }) : t("none was lost"));
   return {
@@ -158,9 +159,15 @@ function accountOf(one) {
 
 const kindText = (kind) => (kind === "gateway" ? t("Gateway") : t("Ingest"));
 
+/** Problems of a member that nothing is heard of: they come first. */
+const DEAD = new Set(["offline", "mute", "unheard"]);
+
+/** Return how early a member is shown: who is dead or mute first, then the others by their worst problem. */
+const rankOf = (one) => (one.problems.some(([code]) => DEAD.has(code)) ? 3 : one.level);
+
 /** Return the kind of symbol for a problem. */
 function markOf(code, level) {
-  if (["offline", "mute", "unheard"].includes(code)) return "offline";
+  if (DEAD.has(code)) return "offline";
   return level === 2 ? "aborted" : "degraded";
 }
 
@@ -187,7 +194,7 @@ class Card {
     this.one = one;
     set(this.element, { data: { level: one.level }, "aria-label": `${kindText(one.kind)} ${one.name}` });
     setText(this.name, `${kindText(one.kind)} ${one.name}`);
-    const dead = one.problems.find(([code]) => ["offline", "mute", "unheard"].includes(code));
+    const dead = one.problems.find(([code]) => DEAD.has(code));
     set(this.mark, { data: { kind: dead ? "offline" : one.level === 2 ? "aborted" : one.level === 1 ? "degraded" : "producing" } });
     keep(this.wrong, one.problems, ([code, , more]) => `${code} ${more.store ?? ""}`, () => h("li"), (element, [code, level, more]) => {
       set(element, { data: { level } });
@@ -250,7 +257,7 @@ class GatewayCard extends Card {
       { key: "confirmed", kind: "confirmed", value: ledger.confirmed, label: t("confirmed: stored"), note: per("confirmed") },
       { key: "unchanged", kind: "unchanged", value: ledger.unchanged, label: t("unchanged: not sent again"), note: per("unchanged") },
       { key: "pending", kind: late ? "late" : "pending", value: ledger.pending, label: t("pending: in the spool"), note: pendingNote(one) },
-      ...dropped(ledger.dropped).map(([reason, count]) => ({ key: `dropped ${reason}`, kind: "dropped", value: count, label: reason ? t("dropped: {reason}", { reason: reasonText(reason) }) : t("dropped"), note: per("dropped") })),
+      ...dropped(ledger.dropped).map(([reason, count], _, all) => ({ key: `dropped ${reason}`, kind: "dropped", value: count, label: reason ? t("dropped: {reason}", { reason: reasonText(reason) }) : t("dropped"), note: all.length === 1 ? per("dropped") : "" })),
     ];
     if (one.missing > 0) parts.push({ key: "missing", kind: "missing", value: one.missing, label: t("not accounted for") });
     this.flow.show({ total: ledger.acquired, note: per("acquired"), parts });

@@ -4,7 +4,7 @@ import { choice, crumbs } from "../crumbs.js";
 import { h, keep, set, setText } from "../dom.js";
 import { address, remember } from "../router.js";
 import { alarmBadge, reasonText, shown, stateMark, stateText, updateStateMark, urgency } from "../states.js";
-import { mark, measured, moment, number, percent, span, t } from "../texts.js";
+import { mark, moment, number, percent, span, t } from "../texts.js";
 import { stateAt, Timelines } from "../timelines.js";
 
 const SPANS = [[900, mark("15 min")], [3600, mark("1 h")], [8 * 3600, mark("8 h")]];
@@ -224,12 +224,15 @@ class LineView {
 
   showHint() {
     const found = this.bottleneck;
+    set(this.flow, { data: { bottleneck: found ? "yes" : "no" } });
     if (!found) {
       setText(this.hint, this.stages.length > 1 ? t("No machine stands out as the bottleneck of the last half hour.") : "");
       return;
     }
     const machines = this.stages[found.stage], names = machines.slice(0, 3).map((at) => this.name(at)).join(", ") + (machines.length > 3 ? " …" : "");
-    setText(this.hint, t("Bottleneck of the last half hour: {machine}. It waited {percent} of the time, less than all others or as little with the longest cycle.", { machine: names, percent: percent(found.waiting) }));
+    const why = found.why === "waiting" ? mark("Bottleneck of the last half hour: {machine}. It waited least, {percent} of the time.")
+      : mark("Bottleneck of the last half hour: {machine}. It waited {percent} of the time, as little as others, and has the longest cycle.");
+    setText(this.hint, t(why, { machine: names, percent: percent(found.waiting) }));
   }
 
   // -- timelines and stops --
@@ -250,7 +253,7 @@ class LineView {
     lane.states = this.timelines.get(at) ?? [];
     lane.marks = this.marksOf(at);
     const texts = [figures[0], figures[1], figures[2], figures[5], figures[6]];
-    const shapes = [(one) => number(one, 0), (one) => number(one, 0), (one) => number(one, 0), (one) => `${measured(Math.round(one * 10) / 10)} s`, percent];
+    const shapes = [(one) => number(one, 0), (one) => number(one, 0), (one) => number(one, 0), (one) => (one < 120 ? `${number(one, 1)} s` : span(one)), percent];
     texts.forEach((one, place) => setText(lane.tail.children[place], one === null || one === undefined ? "–" : shapes[place](one)));
     this.showLaneState(at, lane);
     return lane;
@@ -290,7 +293,7 @@ class LineView {
     const latest = [...stops].reverse().sort((a, b) => (a.end === null ? 0 : 1) - (b.end === null ? 0 : 1)).slice(0, MOST_STOPS);
     set(this.calm, { hidden: latest.length > 0 });
     keep(this.stopList, latest, (stop) => `${stop.machine} ${stop.begin}`, (stop) =>
-      h("li", {}, h("button", { class: "stop", type: "button", on: { click: () => this.chart.pin(stop.begin), focus: () => this.chart.pin(stop.begin), blur: () => { this.chart.pinned = false; this.chart.leave(); } } },
+      h("li", {}, h("button", { class: "stop", type: "button", on: { click: () => this.chart.pin(stop.begin), focus: () => this.chart.pin(stop.begin), blur: () => this.chart.leave(true) } },
         h("span", { class: "state", data: { kind: stop.kind } }, h("i"), h("strong", { text: this.name(stop.machine) })), h("span", { class: "when" }), h("span", { class: "affected" }))),
     (element, stop) => {
       const [, when, affected] = element.firstElementChild.children, now = this.app.live.now();

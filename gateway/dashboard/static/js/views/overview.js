@@ -99,8 +99,9 @@ function lineOf(site, area, line, machines) {
   const place = [...site.split("/"), area, line];
   return h("div", { class: "flow" },
     h("a", { class: "flow-name", href: address("line", place) }, h("span", { class: "muted", text: area }), h("strong", { text: line })),
-    h("ol", { class: "flow-machines", "aria-label": line }, ...machines.map((row) =>
-      h("li", {}, h("a", { class: "tile", href: address("machine", row.path), data: { path: row.path } },
+    h("ol", { class: "flow-machines", "aria-label": line }, ...machines.map((row, at) =>
+      // machines of one kind beside each other do the same work: no arrow between them
+      h("li", { data: { next: at + 1 < machines.length && machines[at + 1].template !== row.template ? "other" : "same" } }, h("a", { class: "tile", href: address("machine", row.path), data: { path: row.path } },
         h("span", { class: "tile-head" }, h("strong", { text: row.name, title: row.template }), h("span", { class: "badge-place" })),
         stateMark(row), h("canvas", { class: "tile-strip", "aria-hidden": "true" }),
         h("span", { class: "tile-counts muted" }))))));

@@ -25,6 +25,8 @@ const HISTORY = 50;
 /** Microseconds by which the end may differ from the present while the chart still follows it. */
 const NEAR = 0.02;
 
+/** @typedef {{from: number, to: number, following: number | null}} Span */
+
 class Trends {
   /** @param {HTMLElement} root @param {import("../main.js").App} app @param {import("../router.js").Route} route */
   constructor(root, app, route) {
@@ -34,8 +36,10 @@ class Trends {
     this.points = route.query.getAll("point").slice(0, MOST_POINTS);
     /** @type {{point: string, begins: number[]} | null} */
     this.overlay = null;
-    /** @type {[number, number][]} */
+    /** @type {Span[]} spans for a double click to go back to, the newest last */
     this.history = [];
+    /** @type {Span | null} the span whose data were asked for last */
+    this.settled = null;
     /** @type {AbortController | null} */
     this.loading = null;
     this.settling = 0;
@@ -60,7 +64,10 @@ class Trends {
     this.legend = new Legend(this.legendPlace, this.chart, (id) => this.removeSeries(id));
     this.cycles = new CyclePicker(this.clock, () => this.span(), (overlay) => this.chooseCycles(overlay));
     this.plot.before(this.cycles.element);
-    this.follower = new Follower(app.live, (point, time, value, quality) => this.chart.append(point, [time], [value], [quality]));
+    this.follower = new Follower(app.live, {
+      reading: (point, time, value, quality) => this.chart.append(point, [time], [value], [quality]),
+      described: (point, info) => this.describe(point, info),
+    });
     this.onVisible = () => document.hidden || this.load();
     document.addEventListener("visibilitychange", this.onVisible);
     this.restore(route.query);
@@ -197,10 +204,17 @@ class Trends {
     set(this.plot, { hidden: this.points.length === 0 });
     set(this.legendPlace, { hidden: this.points.length === 0 });
     if (!this.isComparing) this.chart.setSeries(this.points.map((point, n) => this.seriesOf(point, n)));
+    this.size();
     this.legend.arrange();
     this.follower.set(this.isComparing ? [] : this.points);
     this.note();
     this.load();
+  }
+
+  /** Give each lane its room beside the lines. */
+  size() {
+    const lanes = this.chart.series.filter((one) => one.steps).length;
+    this.plot.style.blockSize = lanes > 5 ? `${420 + lanes * 20}px` : "";
   }
 
   /** Change between the time and the time since the start of a cycle. */
@@ -218,13 +232,21 @@ class Trends {
     }
   }
 
+  /** The name of a point, with as much of its path as tells it from the others. @param {string} point */
+  labelOf(point) {
+    const levels = point.split("/");
+    const name = levels.slice(5).join("/");
+    const others = this.points.map((one) => one.split("/")).filter((one) => one.slice(0, 5).join("/") !== levels.slice(0, 5).join("/"));
+    if (!others.length) return name;
+    const same = others.some((one) => one[4] === levels[4]);
+    return `${same ? `${levels.slice(1, 4).join("/")}/` : ""}${levels[4]} · ${name}`;
+  }
+
   /** @param {string} point @param {number} n */
   seriesOf(point, n) {
     const found = this.known.get(point);
-    const [, , , , machine, ...name] = point.split("/");
-    const isAlone = this.points.every((one) => one.split("/")[4] === machine);
     return {
-      id: point, label: isAlone ? name.join("/") : `${machine} · ${name.join("/")}`, unit: unit(found?.unit ?? ""), steps: found?.steps ?? false,
+      id: point, label: this.labelOf(point), unit: unit(found?.unit ?? ""), steps: found?.steps ?? false,
       labels: found?.labels ?? {}, gap: found?.gap ?? null, normal: found?.normal ?? null, range: found?.range ?? null, colour: n,
     };
   }
@@ -276,15 +298,16 @@ class Trends {
 
   /** Keep the span for a double click. */
   remember() {
-    const last = this.history.at(-1);
-    if (!last || last[0] !== this.chart.from || last[1] !== this.chart.to) this.history.push([this.chart.from, this.chart.to]);
+    this.history.push({ ...this.span(), following: this.followed });
     if (this.history.length > HISTORY) this.history.shift();
   }
 
   back() {
     const before = this.history.pop();
     if (!before) return;
-    this.chart.setSpan(...before);
+    this.settled = null;
+    if (before.following !== null) this.chart.follow(before.following);
+    else this.chart.setSpan(before.from, before.to);
     this.note();
     this.settle();
   }
@@ -314,7 +337,8 @@ class Trends {
     this.loading?.abort();
     if (this.points.length === 0) return;
     const loading = (this.loading = new AbortController());
-    this.settled = /** @type {[number, number]} */ ([this.chart.from, this.chart.to]);
+    const { from, to } = this.isComparing ? this.chart : this.span();
+    this.settled = { from, to, following: this.chart.following };
     set(this.plot, { "aria-busy": "true" });
     try {
       if (this.isComparing) await this.loadCycles(loading.signal);
@@ -341,21 +365,34 @@ class Trends {
     await this.loadBands(from - margin, to + margin, signal);
   }
 
+  /** Take the description of a point from its machine, until the store has one. @param {string} point @param {any} info */
+  describe(point, info) {
+    if (this.known.has(point)) return;
+    const steps = Boolean(info.labels) || ["bool", "string", "json"].includes(info.type);
+    const gap = info.every ? (2.5 * info.every + 60) * SECOND : null;
+    this.known.set(point, { unit: info.unit, steps, labels: info.labels ?? {}, gap, range: info.range ?? null, normal: null, live: true });
+    this.renew([point]);
+  }
+
+  /** Make series again whose kind or unit is known only now. @param {string[]} points */
+  renew(points) {
+    const before = this.chart.series.filter((one) => !one.visible).map((one) => one.id);
+    const kept = new Set(this.points.filter((point) => !points.includes(point)));
+    this.chart.setSeries(this.points.filter((point) => kept.has(point)).map((point) => this.seriesOf(point, this.points.indexOf(point))));
+    this.chart.setSeries(this.points.map((point, n) => this.seriesOf(point, n)));
+    for (const id of before) this.chart.setVisible(id, false);
+    this.size();
+    this.legend.arrange();
+  }
+
   /** @param {any[]} series */
   take(series) {
-    let isNew = false;
-    for (const one of series) {
-      isNew ||= !this.known.has(one.point);
-      this.known.set(one.point, one);
-    }
-    if (isNew) {
-      // kinds and units are known only now: a series is made again with them
-      const before = this.chart.series.filter((one) => !one.visible).map((one) => one.id);
-      this.chart.setSeries([]);
-      this.chart.setSeries(this.points.map((point, n) => this.seriesOf(point, n)));
-      for (const id of before) this.chart.setVisible(id, false);
-    }
+    const isNew = (/** @type {any} */ one) => !this.known.has(one.point) || this.known.get(one.point).live;
+    const renewed = series.filter(isNew).map((one) => one.point);
+    for (const one of series) this.known.set(one.point, one);
+    if (renewed.length) this.renew(renewed);
     for (const one of series) this.chart.setData(one.point, one);
+    this.size();
     this.legend.arrange();
   }
 
@@ -409,7 +446,7 @@ class Trends {
   say(problem, kind = "") {
     const notes = [problem, ...(problem ? [] : this.problems ?? [])].filter(Boolean);
     if (!problem && this.chart.isNormalised) notes.push(t("More than {count} units: the lines of the others are drawn over the whole height, each with its own scale.", { count: MOST_AXES }));
-    const without = problem || this.isComparing ? [] : this.points.filter((point) => !this.known.has(point));
+    const without = problem || this.isComparing ? [] : this.points.filter((point) => !this.known.has(point) || this.known.get(point).live);
     if (without.length) notes.push(t("Not stored yet: {points}", { points: without.map((one) => one.split("/").slice(4).join("/")).join(", ") }));
     this.notes.replaceChildren(...notes.map((text) => h("p", { class: `trend-note ${kind}`, text })));
   }

@@ -1,18 +1,24 @@
 /** Live readings of chosen points: one feed for each machine. */
 
-/** @typedef {(point: string, time: number, value: any, quality: number) => void} Receive */
+/**
+ * @typedef {object} Receiver
+ * @property {(point: string, time: number, value: any, quality: number) => void} reading
+ * @property {(point: string, info: any) => void} described   a wanted point, as its machine describes it
+ */
 
 /** Machines that are followed; the page has a bounded number of feeds. */
 const MOST_MACHINES = 30;
 
 class Machine {
-  /** @param {import("../../live.js").Live} live @param {string} path @param {Receive} receive */
-  constructor(live, path, receive) {
+  /** @param {import("../../live.js").Live} live @param {string} path @param {Receiver} receiver */
+  constructor(live, path, receiver) {
     this.path = path;
-    this.receive = receive;
+    this.receiver = receiver;
     /** @type {string[]} */
     this.wanted = [];
-    /** @type {string[]} names of the machine's points, by their positions */
+    /** @type {any[]} the machine's points */
+    this.points = [];
+    /** @type {string[]} their names, by their positions */
     this.names = [];
     this.feed = live.open("machine", { path, visible: [] }, (changes) => this.take(changes));
   }
@@ -25,27 +31,29 @@ class Machine {
 
   subscribe() {
     const visible = this.wanted.map((name) => this.names.indexOf(name)).filter((at) => at >= 0);
+    for (const at of visible) this.receiver.described(`${this.path}/${this.names[at]}`, this.points[at]);
     this.feed.set({ visible });
   }
 
   /** @param {any} changes */
   take(changes) {
     if (changes.points) {
+      this.points = changes.points;
       this.names = changes.points.map((/** @type {{name: string}} */ point) => point.name);
       this.subscribe();
     }
     for (const [at, value, time, quality] of changes.readings ?? []) {
       const name = this.names[at];
-      if (time && this.wanted.includes(name)) this.receive(`${this.path}/${name}`, time, value, quality);
+      if (time && this.wanted.includes(name)) this.receiver.reading(`${this.path}/${name}`, time, value, quality);
     }
   }
 }
 
 export class Follower {
-  /** @param {import("../../live.js").Live} live @param {Receive} receive */
-  constructor(live, receive) {
+  /** @param {import("../../live.js").Live} live @param {Receiver} receiver */
+  constructor(live, receiver) {
     this.live = live;
-    this.receive = receive;
+    this.receiver = receiver;
     /** @type {Map<string, Machine>} */
     this.machines = new Map();
   }
@@ -66,7 +74,7 @@ export class Follower {
     }
     for (const [path, names] of wanted) {
       let machine = this.machines.get(path);
-      if (!machine) this.machines.set(path, (machine = new Machine(this.live, path, this.receive)));
+      if (!machine) this.machines.set(path, (machine = new Machine(this.live, path, this.receiver)));
       machine.want(names);
     }
   }

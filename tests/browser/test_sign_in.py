@@ -1,0 +1,81 @@
+"""Sign-in and sign-out in a browser, with its rules for cookies, origins and the content security policy."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from dashboards import factory
+from page_plant import wait_for
+from processes import LOOPBACK, Lineside, free_port
+from secured_page import HASH, PASSWORD
+
+from gateway.users.roles import Role
+from gateway.users.users_file import changing, new_user
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from playwright.sync_api import Page
+
+    Open = Callable[..., Page]
+
+pytestmark = pytest.mark.browser
+
+PATIENCE = 60_000
+"""Milliseconds."""
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> Iterator[str]:
+    """The address of a page with the user anna."""
+    port = free_port()
+    config = factory(tmp_path, listen=f"{LOOPBACK}:{port}")
+    with changing(tmp_path / "lineside-data" / "users.yaml") as users:
+        users["anna"] = new_user(Role.OPERATOR, HASH)
+
+    async def start() -> Lineside:
+        started = await Lineside.start("dashboard", config)
+        await started.logged("dashboard.listening")
+        return started
+
+    started = wait_for(start())
+    yield f"http://{LOOPBACK}:{port}"
+    started.kill()
+
+
+def test_a_person_signs_in_works_and_signs_out(url: str, open_page: Open) -> None:
+    """The way leads back to the view that was asked for, and nothing of the page breaks the policy."""
+    page = open_page(f"{url}/events")
+    assert page.url == f"{url}/login?next=%2Fevents"
+    page.keyboard.type("anna")  # the field of the name has the focus
+    page.keyboard.press("Tab")
+    page.keyboard.type(PASSWORD)
+    page.keyboard.press("Enter")
+    page.wait_for_selector("html[data-server=there] h1", timeout=PATIENCE)
+    assert page.url.startswith(f"{url}/events")
+    assert page.evaluate("document.cookie") == ""
+    page.get_by_role("button", name="Sign out").click()
+    page.wait_for_selector("input[name=password]", timeout=PATIENCE)
+    page.goto(f"{url}/events")
+    assert page.url == f"{url}/login?next=%2Fevents"
+
+
+def test_the_sign_in_needs_no_javascript(url: str, open_page: Open) -> None:
+    page = open_page(f"{url}/login", java_script_enabled=False, locale="de-DE")
+    page.get_by_label("Benutzername").fill("anna")
+    page.get_by_label("Passwort").fill(PASSWORD)
+    page.get_by_role("button", name="Anmelden").click()
+    page.wait_for_url(f"{url}/", timeout=PATIENCE)
+    assert page.locator("noscript").count() == 1
+
+
+def test_the_fields_stay_visible_in_the_dark_and_on_a_small_screen(url: str, open_page: Open) -> None:
+    page = open_page(f"{url}/login", color_scheme="dark", viewport={"width": 320, "height": 480})
+    colour, ground = page.eval_on_selector(
+        "#name", "field => [getComputedStyle(field).color, getComputedStyle(field).backgroundColor]"
+    )
+    assert (colour, ground) == ("rgb(227, 232, 236)", "rgb(23, 28, 33)")
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    assert page.locator("button[type=submit]").bounding_box()["height"] >= 44  # type: ignore[index]
