@@ -2,11 +2,12 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# two workers for each processor: most tests wait for other processes for more than half of their time
-PARALLEL ?= -n $(shell expr 2 \* $$(getconf _NPROCESSORS_ONLN)) --dist worksteal
+PROCESSORS := $(shell getconf _NPROCESSORS_ONLN)
+# three workers for each processor: many tests wait for other processes for most of their time
+PARALLEL ?= -n $(shell expr 3 \* $(PROCESSORS)) --dist worksteal
 SEED ?= $(shell od -An -N4 -tu4 /dev/urandom | tr -d ' ')
 
-.PHONY: help setup demo test test-fast test-random coverage check prose services lock bench bench-compare bench-curves bench-parts soak chaos screenshots package clean
+.PHONY: help setup demo test compiled test-fast test-random coverage check lint types prose services lock bench bench-compare bench-curves bench-parts soak chaos screenshots package clean
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -17,13 +18,16 @@ demo: setup ## two simulated plants, broker, gateways, store: watch readings tra
 	@$(BIN)/lineside demo
 
 test: $(VENV)/.dev services ## install what tests need, then lint, type-check and test
-	$(MAKE) --no-print-directory check
-	@# compiled once, and not by each worker
-	@PYTHONDONTWRITEBYTECODE= $(BIN)/pytest --collect-only -q > /dev/null || true
+	@$(MAKE) --no-print-directory --jobs=$(PROCESSORS) --output-sync check compiled
 	$(BIN)/pytest $(PARALLEL) --durations=25
 
+compiled: $(VENV)/.dev
+	@# once, and not by each worker and each process of a test: the code, and the tests as pytest changes them
+	@$(BIN)/python -m compileall -q drivers gateway simulators
+	@PYTHONDONTWRITEBYTECODE= $(BIN)/pytest --collect-only -q > /dev/null || true
+
 test-fast: $(VENV)/.dev ## the tests that start no process, in less than a minute
-	$(BIN)/pytest -n $(shell getconf _NPROCESSORS_ONLN) --dist worksteal -m fast tests/unit
+	$(BIN)/pytest -n $(PROCESSORS) --dist worksteal -m fast tests/unit
 
 test-random: $(VENV)/.dev services ## all tests in a random order: SEED=7 repeats one
 	$(BIN)/pytest $(PARALLEL) --shuffle $(SEED)
@@ -31,12 +35,15 @@ test-random: $(VENV)/.dev services ## all tests in a random order: SEED=7 repeat
 coverage: $(VENV)/.dev services ## which lines the tests run, in their own process: slower than `make test`
 	$(BIN)/pytest $(PARALLEL) -m "not slow" --cov --cov-report=term:skip-covered
 
-check: $(VENV)/.dev ## lint and type-check
+check: lint types prose ## lint, type-check, and check the prose; with --jobs=2 side by side
+
+lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(MAKE) --no-print-directory prose
+
+types: $(VENV)/.dev
+	$(BIN)/mypy
 
 prose: $(VENV)/.dev ## check the English of documents, comments, messages and commit subjects
 	$(BIN)/codespell

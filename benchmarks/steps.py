@@ -1,6 +1,7 @@
 """Measure the cost of each step of the flow, in processor time per scan of 100 points, without I/O.
 
 With `--codecs` measure the codecs instead: floats, and floats beside integers, of one machine and of 50 in one record.
+With `--proofs` measure the proofs of confirmations.
 """
 
 from __future__ import annotations
@@ -15,17 +16,23 @@ from drivers.modbus.connection import ModbusConnection
 from drivers.modbus.plan import Limits, plan
 from drivers.modbus.source import ModbusSource
 from gateway.codecs import CODECS, binary
+from gateway.ingest.batch import Confirmation, Sender
+from gateway.ingest.confirmations import confirmation_messages
 from gateway.model.path import MachinePath
 from gateway.model.reading import NamedScan, name_scan
+from gateway.model.receipt import new_tag, receipt_of
 from gateway.model.record import AnyRecord, GatewayRecord, PlacedScan, Record
+from gateway.mqtt.messages import parse_confirmation
+from gateway.mqtt.topics import Topics
 from gateway.pipeline.normalize import Normalizer
 from gateway.pipeline.report_by_exception import ReportByException
+from gateway.publish.proofs import Proofs
 from gateway.settings.point import Point
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-POINTS, ROUNDS, MACHINES = 100, 5000, 50
+POINTS, ROUNDS, MACHINES, BATCH = 100, 5000, 50, 50
 
 
 def make_points() -> list[Point]:
@@ -107,13 +114,57 @@ def measure_codecs() -> None:
             assert CODECS["binary"].decode(compressed) == fresh()
 
 
+def measure_proofs() -> None:
+    """Print the cost of the proof of a record of 100 values, in the gateway and in ingest."""
+    drawn = random.Random(1)
+    names = tuple(f"value_{i:03d}" for i in range(POINTS))
+    sender, topics = Sender("acme", "north", "edge-01", "9f2c81aa"), Topics("lineside/v1")
+    path = MachinePath("acme", "north", "curing", "curing-1", "press-01")
+    topic = topics.data(path)
+    seqs = range(1, BATCH + 1)
+    for name in ("json", "binary"):
+        values = [round(drawn.uniform(5, 500), 2) for _ in names]
+        scan = NamedScan.of_columns(10**15, names, values)
+        payload = CODECS[name].encode(Record("edge-01", "9f2c81aa", 48211, [scan], "5d0c9e3f7a21", new_tag()))
+        proofs = Proofs(topics.root)
+
+        def send(proofs: Proofs = proofs, payload: bytes = payload) -> None:
+            for seq in seqs:
+                new_tag()
+                proofs.sent(seq, topic, payload)
+
+        def receive(payload: bytes = payload) -> list[Confirmation]:
+            return [Confirmation(sender, seq, receipt_of(topics.place(topic), payload)) for seq in seqs]
+
+        received = receive()
+        [(_, message)] = confirmation_messages(topics, "ingest", "i", received, [])
+
+        def check(proofs: Proofs = proofs, message: bytes = message) -> None:
+            send()
+            assert proofs.check(parse_confirmation(message)).ranges == [(1, BATCH)]
+
+        cost = least({
+            "send": send, "check": check, "receive": receive,
+            "confirm": lambda received=received: confirmation_messages(topics, "ingest", "i", received, []),
+        })  # fmt: skip
+        cost["check"] -= cost["send"]
+        print(
+            f"{name:<7} {len(payload):>5} bytes",
+            *(f"{step} {us / BATCH:5.2f} us a record" for step, us in cost.items()),
+        )
+
+
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--codec", choices=sorted(CODECS), default="json", help="of the step encode")
     options.add_argument("--codecs", action="store_true", help="compare the codecs")
+    options.add_argument("--proofs", action="store_true", help="measure the proofs of confirmations")
     chosen = options.parse_args()
     if chosen.codecs:
         measure_codecs()
+        return
+    if chosen.proofs:
+        measure_proofs()
         return
     points = make_points()
     connection = ModbusConnection(host="localhost")

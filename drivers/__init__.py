@@ -31,8 +31,13 @@ class UnusableDriver(ValueError):
 
 def known() -> dict[str, str]:
     """Return the table with the drivers of other packages added; names in `DRIVERS` take precedence."""
-    others = {entry.name: entry.value for entry in entry_points(group="lineside.drivers")}
-    return others | DRIVERS
+    return _installed() | DRIVERS
+
+
+@cache
+def _installed() -> dict[str, str]:
+    """Return the drivers of other packages. Once: a search reads the metadata of every installed package."""
+    return {entry.name: entry.value for entry in entry_points(group="lineside.drivers")}
 
 
 @cache

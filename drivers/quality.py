@@ -41,7 +41,8 @@ class Reason(StrEnum):
     TYPE_MISMATCH = "type_mismatch"  # a value of another type than declared
     OVERFLOW = "overflow"  # a value beyond the declared type, or lost in a full queue
     OUT_OF_RANGE = "out_of_range"  # outside the range that the point declares
-    STALE = "stale"  # the device reports that the value is old
+    STALE = "stale"  # the device reports that the value is old, or an input of a derived point was not read in time
+    BAD_INPUT = "bad_input"  # an input of a derived point is bad; the code names it
     CLOCK = "clock"  # a time stamp that can't be trusted: a clock is wrong or not set
     DRIVER_FAULT = "driver_fault"  # the driver failed with an error outside its contract
     OTHER = "other"  # another StatusCode or condition; the code says more

@@ -40,8 +40,10 @@ from gateway.metrics.health import machines_reason
 from gateway.metrics.samples import MetricsPart
 from gateway.model.ledger import Ledger, ScheduleCounts
 from gateway.model.part import WHOLE_GATEWAY, part_name
+from gateway.model.receipt import new_tag
 from gateway.model.record import GatewayRecord, PlacedScan, Record
 from gateway.mqtt.topics import Topics
+from gateway.pipeline.derive import Derivations, MachineDerivation, group_of
 from gateway.pipeline.machine_status import MachineStatuses, State
 from gateway.pipeline.pipeline import Pipeline
 from gateway.pipeline.totals import CounterTotals, read_totals
@@ -49,6 +51,7 @@ from gateway.publish.publisher import Publisher
 from gateway.publish.retained_cleanup import RetainedCleanup
 from gateway.settings.reload import Reload
 from gateway.settings.sections import ClockTrust, Publish
+from gateway.spool.calculations import saved_states
 from gateway.spool.files import SET_ASIDE_SIZE, SpoolFiles
 from gateway.spool.record_builder import RecordBuilder
 from gateway.spool.renumber import renumber
@@ -121,7 +124,10 @@ class GatewayService:
         self.started = asyncio.Event()
         self.clock = Clock(require_sync=own.clock is ClockTrust.REQUIRE_SYNC)
         self.topics = Topics(factory.broker.root)
-        self.spool = Spool(own.spool, name, partial(renumber, CODECS[own.codec], own.id))
+        self._derivations = Derivations()
+        self.spool = Spool(
+            own.spool, name, partial(renumber, CODECS[own.codec], own.id), self._derivations.take_changed
+        )
         self.states = MachineStatuses(self.clock)
         self._codec = CODECS[own.codec]
         self._max_record = own.max_record
@@ -129,6 +135,7 @@ class GatewayService:
         self._shared_builder = self._make_shared_builder(factory)
         self._discovery = _loaded_discovery(own.spool.folder, name)
         self._totals = _loaded_totals(own.spool.folder, name)
+        self._pipelines: dict[Group, Pipeline] = {}
         self._inherit(_read_sources(own.spool.folder, part))
         machines = self._discovery.configure(factory.machines)
         self._metadata = DeviceMetadata(
@@ -201,7 +208,22 @@ class GatewayService:
         put = self._put_of(machine.path, events=group.events)
         totalize = self._totals.step(str(machine.path), points)
         pipeline = Pipeline(points, self.clock, self.states, lambda: self.spool.ledger, put, totalize)
+        self._pipelines[group] = pipeline
         return pipeline.take
+
+    def _derive(self, machine: Machine, groups: Iterable[Group]) -> Group | None:
+        """Connect the derived points of a machine to its groups; return their own group, None without any."""
+        path = str(machine.path)
+        derivation = None
+        if machine.derived:
+            group = group_of(path, machine.connection, machine.derived)
+            put = self._put_of(machine.path, events=False)
+            pipeline = Pipeline(machine.derived, self.clock, self.states, lambda: self.spool.ledger, put)
+            derivation = MachineDerivation(group, machine.derived, pipeline.take, self.spool.save_soon)
+        self._derivations.configure(path, derivation)
+        for one in groups:
+            self._pipelines[one].derive = None if derivation is None else derivation.step(one)
+        return None if derivation is None else derivation.group
 
     def _put_of(self, path: MachinePath, *, events: bool) -> Callable[[NamedScan, int], None]:
         """Return the function that puts a scan of a machine, with its number of readings, into a record."""
@@ -221,10 +243,10 @@ class GatewayService:
         self.spool.put(builder, PlacedScan(path, self._metadata.id_of(path), scan), readings)
 
     def _encode(self, path: MachinePath, seq: int, scans: list[NamedScan]) -> bytes:
-        return self._codec.encode(Record(self.id, self.spool.id, seq, scans, self._metadata.id_of(path)))
+        return self._codec.encode(Record(self.id, self.spool.id, seq, scans, self._metadata.id_of(path), new_tag()))
 
     def _encode_together(self, seq: int, scans: list[PlacedScan]) -> bytes:
-        return self._codec.encode(GatewayRecord(self.id, self.spool.id, seq, scans))
+        return self._codec.encode(GatewayRecord(self.id, self.spool.id, seq, scans, new_tag()))
 
     def _make_worker(self, device: Device, before: int) -> DeviceWorker:
         """Make the worker of a device, which reads all machines behind its connection."""
@@ -253,6 +275,7 @@ class GatewayService:
         await self._metadata.inherit(part.sources())
         affected = await self._reconfigure(factory)
         await self._save_inherited()
+        await self.spool.flush()  # of the states of derived points
         return affected
 
     def pause_publishing(self, *, paused: bool) -> None:
@@ -268,6 +291,7 @@ class GatewayService:
         for source in sources:
             self._discovery.inherit(source.found, source.machines)
             self._totals.inherit(source.totals, source.machines)
+            self._derivations.inherit(source.states, source.machines)
 
     async def _save_inherited(self) -> None:
         await self._discovery.save()
@@ -314,11 +338,15 @@ class GatewayService:
         self._devices.apply(change)
         for path in change.removed:
             self.states.remove(path)
+            self._derivations.configure(str(path), None)
             for builder in self._builders.pop(path):
                 self.spool.close_record(builder)
         for machine in change.touched:
             groups = change.machines[machine.path].groups
-            self.states.add(machine.path, [group for group in groups if not (group.events or group.search)])
+            read = [group for group in groups if not (group.events or group.search)]
+            self.states.add(machine.path, read, self._derive(machine, groups))
+        present = [group for known in change.machines.values() for group in known.groups]
+        self._pipelines = {group: self._pipelines[group] for group in present}
 
     def _state_topics(self) -> list[str]:
         return [self.topics.state(machine.path) for machine in self._devices.machines]
@@ -330,6 +358,7 @@ class GatewayService:
         started, stopping, stopped = EVENTS if self._part.has_identity else WORKER_EVENTS
         async with self.spool, asyncio.TaskGroup() as tasks:
             await self._metadata.begin(self._part.sources())
+            self._derivations.restore(self.spool.states)
             if self._part.inherited:
                 await self._save_inherited()
             self._retired = await asyncio.to_thread(self._read_retired)
@@ -544,11 +573,17 @@ class _Source(NamedTuple):
     machines: set[str]
     found: dict[str, DiscoveredSources]
     totals: dict[str, CounterState]
+    states: dict[str, bytes]
 
 
 def _read_sources(folder: Path, part: Part) -> list[_Source]:
     return [
-        _Source(machines, read_found(_found_file(folder, name)), read_totals(_totals_file(folder, name)))
+        _Source(
+            machines,
+            read_found(_found_file(folder, name)),
+            read_totals(_totals_file(folder, name)),
+            saved_states(folder, name),
+        )
         for name, machines in part.sources().items()
     ]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import os
 import random
@@ -63,6 +64,7 @@ WITH_PROCESSES = (
     "contract/*.py",
     "end_to_end/*.py",
     "unit/test_audit_kills.py",
+    "security/*.py",
     "unit/test_imports.py",
     "unit/test_prose.py",
     "unit/test_settings.py",
@@ -86,7 +88,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Mark each test as fast, services or slow, and put the tests in order."""
     for item in items:
         if not any(item.get_closest_marker(name) for name in MARKERS):
-            item.add_marker(_marker(item))
+            item.add_marker(_marker(item.path))
     seed = config.getoption("--shuffle")
     if seed is None:
         _long_first(items)
@@ -95,10 +97,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         random.Random(seed).shuffle(items)  # noqa: S311 - to be repeated
 
 
-def _marker(item: pytest.Item) -> str:
-    if any(item.path.match(pattern) for pattern in (*SLOW, "chaos/*.py")):
+@functools.cache
+def _marker(file: Path) -> str:
+    if any(file.match(pattern) for pattern in (*SLOW, "chaos/*.py")):
         return "slow"
-    return "services" if any(item.path.match(pattern) for pattern in WITH_PROCESSES) else "fast"
+    return "services" if any(file.match(pattern) for pattern in WITH_PROCESSES) else "fast"
 
 
 @pytest.fixture(autouse=True)
@@ -106,7 +109,7 @@ def _fast_tests_start_no_process(request: pytest.FixtureRequest, monkeypatch: py
     """Keep the marker true: `make test-fast` needs no server, and takes less than a minute."""
     if request.node.get_closest_marker("fast"):
 
-        def refuse(*arguments: object, **_: object) -> None:
+        def refuse(_: object, *arguments: object, **__: object) -> None:
             pytest.fail(f"a fast test starts a process: {arguments}; add its file to WITH_PROCESSES in conftest.py")
 
         monkeypatch.setattr(subprocess.Popen, "__init__", refuse)
@@ -114,19 +117,27 @@ def _fast_tests_start_no_process(request: pytest.FixtureRequest, monkeypatch: py
 
 
 def _long_first(items: list[pytest.Item]) -> None:
-    """Let the long tests come first on every worker: `--dist worksteal` gives each as many in a row at first."""
-    place = {item: next((n for n, name in enumerate(LONG) if item.path.match(name)), len(LONG)) for item in items}
-    long = sorted((item for item in items if place[item] < len(LONG)), key=place.__getitem__)
-    short = [item for item in items if place[item] == len(LONG)]
+    """Let the long tests come first on half of the workers: `--dist worksteal` gives each as many in a row at first.
+
+    The others begin with short tests, since long tests start a whole plant each, which as many again would delay.
+    """
+    long = sorted((item for item in items if _place(item.path) < len(LONG)), key=lambda item: _place(item.path))
+    short = [item for item in items if _place(item.path) == len(LONG)]
     workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    half = (workers + 1) // 2
     mixed: list[pytest.Item] = []
     for worker in range(workers):
-        mine = long[worker::workers]
+        mine = long[worker::half] if worker < half else []
         left = (len(items) - len(mixed)) // (workers - worker)
         first = max(0, left - len(mine))
         mixed += mine + short[:first]
         del short[:first]
     items[:] = mixed + short
+
+
+@functools.cache
+def _place(file: Path) -> int:
+    return next((place for place, name in enumerate(LONG) if file.match(name)), len(LONG))
 
 
 @pytest.fixture(autouse=True)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from binascii import b2a_base64
 from contextlib import AsyncExitStack, suppress
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
@@ -23,6 +24,7 @@ from gateway.codecs import CODECS
 from gateway.common.dead_letters import DeadLetters
 from gateway.common.tasks import cancel_and_wait
 from gateway.model.reading import NamedScan
+from gateway.model.receipt import Claim, new_tag, proof_of, receipt_of
 from gateway.model.record import Record
 from gateway.mqtt.topics import Topics
 from gateway.pipeline.machine_status import MachineStatuses
@@ -36,6 +38,7 @@ from gateway.spool.splitter import Splitter, halve
 from gateway.spool.spool import Spool
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
     from types import TracebackType
 
@@ -102,7 +105,7 @@ class Edge:
         return self._outboxes[machine]
 
     def _encode(self, seq: int, scans: list[NamedScan]) -> bytes:
-        return CODECS["json"].encode(Record(self.factory.gateway.id, self.spool.id, seq, scans))
+        return CODECS["json"].encode(Record(self.factory.gateway.id, self.spool.id, seq, scans, tag=new_tag()))
 
     def connect(self) -> None:
         """Let it publish."""
@@ -162,6 +165,8 @@ class Consumer:
         self._session = session
         self.confirming = confirming
         self.records: list[Got] = []
+        self._root = root
+        self._receipts: dict[int, bytes] = {}
 
     async def __aenter__(self) -> Self:
         self._client = aiomqtt.Client(
@@ -187,14 +192,23 @@ class Consumer:
                 readings = sum(len(scan["values"]) for scan in record["scans"])
                 got = Got(str(message.topic).split("/")[-2], record["seq"], readings, record["spool"])
                 self.records.append(got)
+                place = str(message.topic)[len(self._root) + 1 :]
+                self._receipts[got.seq] = receipt_of(place, bytes(message.payload))
                 unconfirmed.append(got.seq)
                 if self.confirming and (not len(self._client.messages) or len(unconfirmed) >= BATCH):
                     await self.confirm(*unconfirmed)
                     unconfirmed.clear()
 
-    async def confirm(self, *seqs: int) -> None:
-        """Publish a confirmation of records."""
-        answer = {"spool": self.records[0].spool, "ranges": [[seq, seq] for seq in seqs]}
+    async def confirm(self, *seqs: int, set_aside: Mapping[int, int] | None = None) -> None:
+        """Publish a confirmation of records, and the readings of some that were set aside."""
+        refused = set_aside or {}
+        proofs = b"".join(proof_of(Claim.STORED, self._receipts[seq], refused.get(seq, 0)) for seq in seqs)
+        answer = {
+            "spool": self.records[0].spool,
+            "ranges": [[seq, seq] for seq in seqs],
+            "set_aside": {str(seq): readings for seq, readings in refused.items()},
+            "proofs": b2a_base64(proofs, newline=False).decode(),
+        }
         await self._client.publish(self._confirmed, json.dumps(answer), qos=1)
 
     @property

@@ -246,6 +246,8 @@ GATEWAYS = Dashboard(
                 Query(f"sum(rate(lineside_records_without_subscribers_total{{{GATEWAY}}}[$__rate_interval]))",
                       "without subscribers"),
                 Query(f"sum(rate(lineside_records_refused_total{{{GATEWAY}}}[$__rate_interval]))", "refused"),
+                Query(f"sum(rate(lineside_confirmations_refused_total{{{GATEWAY}}}[$__rate_interval]))",
+                      "confirmed without proof"),
             )),
             Panel("Records in flight", (Query(f"sum(lineside_records_in_flight{{{GATEWAY}}})", "in flight"),)),
             Panel("Connection to the broker", (
@@ -317,6 +319,10 @@ INGESTS = Dashboard(
                 Query(f"sum(increase(lineside_ingest_dead_letters_total{{{INGEST}}}[$__rate_interval]))", "set aside"),
                 Query(f"sum(increase(lineside_ingest_dead_letters_dropped_total{{{INGEST}}}[$__rate_interval]))", "dropped"),
                 Query(f"sum(lineside_ingest_dead_letters_waiting{{{INGEST}}})", "waiting for the disk"),
+                Query(f"sum(increase(lineside_ingest_retained_ignored_total{{{INGEST}}}[$__rate_interval]))",
+                      "retained, ignored"),
+                Query(f"sum(increase(lineside_ingest_machines_claimed_total{{{INGEST}}}[$__rate_interval]))",
+                      "from another gateway"),
             )),
             Panel("Events of stores", (Query(
                 f"sum by (store, event) (increase(lineside_store_events_total{{{INGEST}}}[$__rate_interval]))",

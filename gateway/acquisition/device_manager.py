@@ -217,6 +217,7 @@ class _Same:
             (one.template, one.connection) == (other.template, other.connection)
             and one.protocol is other.protocol
             and self._same_points(one.points, other.points)
+            and self._same_points(one.derived, other.derived)
             and one.searches == other.searches
         )
 

@@ -19,6 +19,7 @@ from drivers.base import PointMetadata, ValueType
 from gateway.common.atomic_file import JsonEntries
 from gateway.model.metadata import VERSION, MachineMeta, read_meta, write_meta
 from gateway.model.path import MachinePath
+from gateway.settings.derivation import Derivation
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -96,7 +97,7 @@ def encode_meta(
         "id": machine.meta.id,
         "template": machine.template,
         "protocol": machine.protocol.name,
-        "points": {point.name: _point(point, reported.get(point.name)) for point in machine.points},
+        "points": {point.name: _point(point, reported.get(point.name)) for point in machine.all_points},
     }
     if before := [write_meta(meta) for meta in earlier]:
         content["earlier"] = before
@@ -113,6 +114,8 @@ def _point(point: Point, reported: PointMetadata | None) -> dict[str, Any]:
         content["range"] = point.range
     if point.labels:
         content["labels"] = point.labels
+    if isinstance(point.source, Derivation):
+        content["expression"] = point.source.expression
     if reported is not None and reported.revised:
         content["revised"] = dict(reported.revised)
     return content

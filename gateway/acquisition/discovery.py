@@ -153,10 +153,11 @@ def _read(file: JsonEntries) -> dict[str, DiscoveredSources]:
 
 def _expand(machine: Machine, known: Mapping[str, DiscoveredSources]) -> Machine:
     points = {point.name: point for point in machine.points}
+    derived = {point.name for point in machine.derived}
     found: dict[str, str] = {}
     for search in machine.searches:
         for point in points_of(search, known.get(_key(str(machine.path), search), {})):
-            if points.setdefault(point.name, point) is point:
+            if point.name not in derived and points.setdefault(point.name, point) is point:
                 found[point.name] = search.name
     return replace(machine, points=tuple(points.values()), found=found)
 

@@ -11,7 +11,7 @@ from gateway.check.devices import devices_of, read_devices
 from gateway.check.flags import decisive, flags
 from gateway.check.hints import why_not_connected, why_not_read
 from gateway.check.results import Checked, CheckedMachine, Report, doubt, wrong
-from gateway.common.text import listed
+from gateway.common.text import counted, listed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -74,6 +74,10 @@ def _machine(device: Device, machine: Machine, groups: Sequence[GroupTaken]) -> 
         checked.points += _points(taken, machine, checked, warnings)
         checked.findings += [] if checked.absent else _slow(taken)
         checked.notes += _pace(taken)
+    if machine.derived:
+        checked.notes.append(
+            f"{counted(len(machine.derived), 'derived point')} not checked: the gateway derives them"
+        )
     in_order = {point.name: i for i, point in enumerate(machine.points)}
     checked.points.sort(key=lambda point: in_order[point.name])
     return checked

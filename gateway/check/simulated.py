@@ -139,7 +139,8 @@ def _judged(trial: Trial, factory: Factory, machines: Sequence[Machine], window:
     truth = Truth(trial.truth(name)) if compared else None
     with SqliteStore(SqliteSettings.model_validate({"path": str(trial.store)})) as store:
         readings = store.range(store.series(), FIRST_TIME, END_OF_TIME, newest_first=True)
-        stored = tallies(readings, window, truth)
+        derived = {(str(machine.path), point.name) for machine in machines for point in machine.derived}
+        stored = tallies(readings, window, truth, derived)
     gateways, ingest = trial.reports()
     gateway, errors = gateways[name], _errors(trial, name)
     tried = {machine.path: machine for machine in trial.factories[0].machines}
@@ -157,18 +158,19 @@ def _judged(trial: Trial, factory: Factory, machines: Sequence[Machine], window:
         for name_, points in searched.items():
             checked.findings += [] if points else [wrong("search", f"{name_}: nothing that it finds was stored")]
         at = "/".join(machine.path[2:])
-        for point in (*machine.points, *chain.from_iterable(searched.values())):
+        for point in (*machine.all_points, *chain.from_iterable(searched.values())):
             tally = stored.get((str(machine.path), point.name), Tally())
             every = period(point.every, window.seconds)
             changes = None
-            if truth is not None:
+            compare = truth is not None and point not in machine.derived  # of which the machine knows nothing
+            if truth is not None and compare:
                 moved = at, point.name, tally.first_good or window.began, window.ended
                 # a quantity that rests at 0 trembles half of the time: samples may meet it there again and again
                 met_again = truth.longest_deviation(*moved) < SAMPLES * every * 1e6
                 changes = 0 if met_again else max(0, len(truth.values_between(*moved)) - 1)
             # pending readings are reported once for all points
             short = schedule["missed"] > 0 and not gateway["ledger"]["pending"]
-            context = Circumstances(machine.protocol.explore, window, every, short, changes, truth is not None)
+            context = Circumstances(machine.protocol.explore, window, every, short, changes, compare)
             checked.points.append(judged(point, tally, context))
         found.append(checked)
     rows = sum(tally.stored for tally in stored.values())
@@ -177,7 +179,7 @@ def _judged(trial: Trial, factory: Factory, machines: Sequence[Machine], window:
 
 def _found(machine: Machine, search: Point, stored: Mapping[tuple[str, str], Tally]) -> list[Point]:
     """Return the points of a search that are stored; the real machine may have others."""
-    known = {point.name for point in machine.points}
+    known = {point.name for point in machine.all_points}
     names = (point for path, point in stored if path == str(machine.path) and point not in known)
     return [search.model_copy(update={"name": one}) for one in sorted(names) if one.startswith(f"{search.name}_")]
 

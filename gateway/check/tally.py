@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 from drivers.base import Quality
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
 
     from drivers.base import Value
     from gateway.model.reading import Reading
@@ -88,14 +88,16 @@ class Tally:
             self.odd = self.odd or f"{reading.value!r} was stored"
 
 
-def tallies(readings: Iterable[Reading], window: Window, truth: Truth | None) -> dict[tuple[str, str], Tally]:
-    """Return the tallies by machine path and point name."""
+def tallies(
+    readings: Iterable[Reading], window: Window, truth: Truth | None, derived: Collection[tuple[str, str]] = ()
+) -> dict[tuple[str, str], Tally]:
+    """Return the tallies by machine path and point name; machines know nothing of `derived` points."""
     found: dict[tuple[str, str], Tally] = {}
     for reading in readings:
         key = str(reading.path), reading.point
         if key not in found:
             found[key] = Tally()
-        found[key].add(reading, window, truth)
+        found[key].add(reading, window, None if key in derived else truth)
     return found
 
 

@@ -83,5 +83,7 @@ def export(
 
 def _descriptions(factory: Factory) -> dict[str, str]:
     return {
-        f"{machine.path}/{point.name}": point.description for machine in factory.machines for point in machine.points
+        f"{machine.path}/{point.name}": point.description
+        for machine in factory.machines
+        for point in machine.all_points
     }  # fmt: skip

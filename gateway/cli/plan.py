@@ -12,15 +12,16 @@ from gateway.acquisition.link_load import link_loads
 from gateway.acquisition.link_plan import are_kept, plan_of, revised_of
 from gateway.cli.common import CONFIG, FORMAT, load, print_json
 from gateway.cli.progress import Progress
-from gateway.common.text import listed
+from gateway.common.text import counted, listed
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
     from drivers.base import Cost, Group
     from gateway.acquisition.link_load import LinkLoad
     from gateway.acquisition.link_plan import Reported
+    from gateway.settings.factory import Machine
 
 
 @click.command()
@@ -38,10 +39,14 @@ def plan(config: Path, style: str, *, requests: bool) -> None:
             "file": str(config),
             "kept": are_kept(links),
             "connections": [plan_of(link, reported) for link in links],
+            "derived": {
+                str(one.path): [point.name for point in one.derived] for one in factory.machines if one.derived
+            },
         }
         print_json(result)
     else:
         _print(links, reported, requests=requests)
+        _print_derived(factory.machines)
     sys.exit(0 if are_kept(links) else 1)
 
 
@@ -53,6 +58,16 @@ def _print(links: Sequence[LinkLoad], reported: Reported, *, requests: bool) -> 
             _print_revised(group, reported)
         if link.verdict:
             click.echo(f"  {link.verdict}", err=True)
+
+
+def _print_derived(machines: Iterable[Machine]) -> None:
+    """Print how many points are derived, which costs no request."""
+    numbers = [len(machine.derived) for machine in machines if machine.derived]
+    if numbers:
+        machines_ = counted(len(numbers), "machine")
+        click.echo(
+            f"{counted(sum(numbers), 'derived point')} of {machines_}: calculated at the edge, without requests"
+        )
 
 
 def _group(group: Group, cost: Cost, *, requests: bool) -> None:

@@ -73,7 +73,7 @@ def select(factory: Factory, store: Store, patterns: Sequence[str], *, everywher
     stored = store.series()
     own = [one for one in stored if everywhere or one.id.path[:2] == plant]
     chosen = [one for one in own if any(matches(pattern, one.id.path, one.id.point) for pattern in patterns)]
-    configured = [(machine.path, point.name) for machine in factory.machines for point in machine.points]
+    configured = [(machine.path, point.name) for machine in factory.machines for point in machine.all_points]
     warnings = [
         _unknown(pattern, own, configured, elsewhere=_elsewhere(pattern, stored, plant) if not everywhere else [])
         for pattern in patterns

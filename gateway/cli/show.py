@@ -45,8 +45,8 @@ def show(config: Path, pattern: str, style: str) -> None:
 def _print(machines: Sequence[Machine]) -> None:
     for machine in machines:
         connection = short_text(machine.written["connection"])
-        click.echo(f"{machine.path}   {machine.template}, {len(machine.points)} points over {connection}")
-        for point in (*machine.points, *machine.searches):
+        click.echo(f"{machine.path}   {machine.template}, {len(machine.all_points)} points over {connection}")
+        for point in (*machine.all_points, *machine.searches):
             keys = written_point(point)
             start = f"  {point.name:<28} {keys['type']:<6} {point.unit:<8} {keys['every']:>6}"
             click.echo(f"{start}   {source_text(keys)}")

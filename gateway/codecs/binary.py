@@ -26,6 +26,7 @@ from gateway.codecs.checks import (
     shared_names,
 )
 from gateway.model.reading import NamedScan
+from gateway.model.receipt import TAG_BYTES
 from gateway.model.record import GatewayRecord, PlacedScan, Record
 
 if TYPE_CHECKING:
@@ -61,6 +62,11 @@ LEVEL = 1
 
 MAX_LAYOUTS, MAX_LAYOUT, MAX_LISTS, MAX_LIST, MAX_PATHS = 1_000, 1_024, 500, 32_768, 20_000
 """Layouts and lists of names that are cached, the bytes of each, and paths; beyond that they are made again."""
+
+TAG_SIGN: Final = b"\xff"
+"""The first byte of the entry with the tag, which no scan refers to: no other entry begins with it (RFC 3629, 3)."""
+
+_TAG_ENTRY = len(TAG_SIGN) + TAG_BYTES
 
 _COMPRESSED, _OF_GATEWAY = 1, 2
 """Bits of the third byte."""
@@ -345,7 +351,7 @@ class _Writer:
         for scan, shape in zip(record.scans, self._shapes(record.scans), strict=True):
             self._rows.append(_ROW.pack(scan.time - before, *shape))
             before = scan.time
-        return self._end(first)
+        return self._end(first, record.tag)
 
     def of_gateway(self, record: GatewayRecord) -> bytes:
         self._begin(record.gateway, record.spool)
@@ -362,7 +368,7 @@ class _Writer:
                 meta_id = self._place(meta, meta.encode())
             rows.append(_PLACED_ROW.pack(time - before, machine, meta_id, names, layout, parts))
             before = time
-        return self._end(first)
+        return self._end(first, record.tag)
 
     def _begin(self, *texts: str) -> None:
         """Write the texts that are at fixed positions, also where two are the same."""
@@ -370,8 +376,10 @@ class _Writer:
             self._positions[text] = position
             self._entries.append(text.encode())
 
-    def _end(self, first: int) -> bytes:
+    def _end(self, first: int, tag: str) -> bytes:
         entries, rows = self._entries, self._rows
+        if tag:
+            entries.append(TAG_SIGN + bytes.fromhex(tag))
         for found, most, what in (
             (self._readings, MAX_READINGS, "readings"), (self._characters, MAX_BYTES, "characters of text"),
             (len(rows), MAX_SCANS, "scans"), (len(entries), MAX_ENTRIES, "entries"),
@@ -627,13 +635,13 @@ class _Reader:
                 time += difference
                 scan = self._scan(time, names, layout, parts)
                 placed.append(PlacedScan(machine_path(self._text(path)), self._text(meta), scan))
-            record = GatewayRecord(gateway, spool, seq, placed)
+            record = GatewayRecord(gateway, spool, seq, placed, self._tag())
         else:
             found: list[NamedScan] = []
             for difference, names, layout, parts in rows:
                 time += difference
                 found.append(self._scan(time, names, layout, parts))
-            record = Record(gateway, spool, seq, found, self._text(2))
+            record = Record(gateway, spool, seq, found, self._text(2), self._tag())
         if self._offset != len(self._body):
             raise Undecodable(f"has {len(self._body) - self._offset} bytes after its last scan")
         return record
@@ -666,6 +674,11 @@ class _Reader:
         if not 0 <= position < len(self._entries):
             raise Undecodable(f"a position is {position} in a table of {len(self._entries)} entries")
         return self._entries[position]
+
+    def _tag(self) -> str:
+        """Return the tag, which is the last entry; records of earlier versions have none."""
+        last = self._entries[-1]
+        return last[1:].hex() if len(last) == _TAG_ENTRY and last.startswith(TAG_SIGN) else ""
 
     def _text(self, position: int) -> str:
         known = self._read_texts.get(position)

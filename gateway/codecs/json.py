@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from reprlib import repr as short
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -19,6 +20,7 @@ from gateway.codecs.checks import (
     shared_names,
 )
 from gateway.model.reading import NamedScan
+from gateway.model.receipt import TAG_BYTES
 from gateway.model.record import GatewayRecord, PlacedScan, Record
 
 if TYPE_CHECKING:
@@ -39,6 +41,8 @@ _LOWEST, _TOO_HIGH = -(2**63), 2**63
 
 _KINDS = frozenset((bool, int, float, str))
 
+_TAG = re.compile(f"([0-9a-f]{{{2 * TAG_BYTES}}})?")
+
 _PLAIN, _PLACED = 2, 4
 """Keys of a scan that is good as a whole: its time and its values; of a gateway also its machine and names."""
 
@@ -49,9 +53,10 @@ _UNPROVABLE = (b'\\\\":', b'" ', b"\n", b"\t")
 class JsonCodec:
     """Records of one machine and of a gateway.
 
-    A record of a machine is `{"v":1,"gateway":…,"spool":…,"seq":…,"scans":[{"t":…,"values":{…},…}]}`. A record of a
-    gateway has its machines with their metadata ids, and the lists of names of its scans; a scan has their positions
-    and its values: `"machines":[["a/b/c/d/e","5d0c"]],"names":[["p","q"]],"scans":[{"m":0,"n":0,"t":…,"v":[1,2]}]`.
+    A record of a machine is `{"v":1,"gateway":…,"spool":…,"seq":…,"tag":…,"scans":[{"t":…,"values":{…},…}]}`. A
+    record of a gateway has its machines with their metadata ids, and the lists of names of its scans; a scan
+    has their positions and its values:
+    `"machines":[["a/b/c/d/e","5d0c"]],"names":[["p","q"]],"scans":[{"m":0,"n":0,"t":…,"v":[1,2]}]`.
     """
 
     first_bytes = b"{ \t\r\n"
@@ -61,6 +66,8 @@ class JsonCodec:
         written: dict[str, Any] = {
             "v": VERSION, "gateway": record.gateway, "spool": record.spool, "seq": record.seq,
         }  # fmt: skip
+        if record.tag:
+            written["tag"] = record.tag
         if isinstance(record, GatewayRecord):
             return orjson.dumps(written | _placed_scans(record.scans))
         if record.meta:
@@ -131,12 +138,21 @@ def _record(data: dict[str, Any]) -> AnyRecord:
     seq = _need(data, "seq", int)
     check_sender(gateway, spool, seq)
     scans = _need(data, "scans", list)
+    tag = _read_tag(data)
     if "machines" in data:
-        return GatewayRecord(gateway, spool, seq, _read_placed(data, scans))
+        return GatewayRecord(gateway, spool, seq, _read_placed(data, scans), tag)
     meta = data.get("meta", "")
     if type(meta) is not str:
         raise Undecodable(f"meta is {short(meta)}, where a str belongs")
-    return Record(gateway, spool, seq, [_read(scan) for scan in scans], meta)
+    return Record(gateway, spool, seq, [_read(scan) for scan in scans], meta, tag)
+
+
+def _read_tag(data: dict[str, Any]) -> str:
+    """Return the tag; records of earlier versions have none."""
+    written = data.get("tag", "")
+    if type(written) is not str or not _TAG.fullmatch(written):
+        raise Undecodable(f"tag is {short(written)}, where {TAG_BYTES} bytes in hexadecimal belong")
+    return written
 
 
 def _need(data: dict[str, Any], key: str, kind: type) -> Any:  # noqa: ANN401 - of that kind

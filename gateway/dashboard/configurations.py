@@ -248,7 +248,7 @@ def _machines(factory: Factory) -> Iterator[tuple[str, str, list[_PointRow]]]:
 
 
 def _point_rows(machine: Machine) -> Iterator[_PointRow]:
-    for point in (*machine.points, *machine.searches):
+    for point in (*machine.all_points, *machine.searches):
         keys = written_point(point)
         cells = (point.name, str(keys["type"]), point.unit, str(keys["every"]), source_text(keys), point.description)
         yield _PointRow(cells, " ".join(cells).lower())

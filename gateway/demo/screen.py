@@ -94,7 +94,7 @@ class Screen:
         self._gateways = [factory.gateway.id for factory in factories]
         for factory in factories:
             for machine in factory.machines:
-                own = [point.name for point in machine.points if point.name not in _GENERAL and point.unit]
+                own = [point.name for point in machine.all_points if point.name not in _GENERAL and point.unit]
                 self._rows[machine.path] = _Row(machine, own[-SHOWN_VALUES:])
 
     async def watch(self, factories: list[Factory]) -> None:
@@ -195,7 +195,7 @@ class Screen:
 
     def _values(self, row: _Row) -> Text:
         values = Text()
-        points = {point.name: point for point in row.machine.points}
+        points = {point.name: point for point in row.machine.all_points}
         for name in row.chosen:
             value, reason = row.values.get(name, (None, "..."))
             number = f"{value:.5g}" if isinstance(value, float) else "-" if value is None else str(value)

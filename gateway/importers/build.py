@@ -15,6 +15,7 @@ from gateway.importers.found import Note, free_name
 from gateway.model.metadata import MAX_POINTS
 from gateway.settings.document import Document
 from gateway.settings.factory import Place
+from gateway.settings.point import Point
 from gateway.settings.point_builder import ENABLED, Written, build
 from gateway.settings.scalars import is_text
 from gateway.settings.serialize import dump, dump_factory, least
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
     from gateway.importers.found import Found, Import
 
 Keys = dict[str, Any]
+
+Right = dict[str, tuple[Keys, dict[str, Point]]]
+"""Points by their names: the keys that will be written, and the points that are on among those they stand for."""
 
 
 class Template(NamedTuple):
@@ -75,14 +79,20 @@ def built(found: Import) -> Built:
     whole = Built()
     names: dict[str, set[str]] = {}
     for machine in found.machines:
-        points, least_keys = _right_points(machine, found)
-        if len(least_keys) > MAX_POINTS:
-            message = f"is left out: it has {len(least_keys):,} points; the limit for one machine is {MAX_POINTS:,}"
+        right = _right_points(machine, found)
+        if (number := sum(len(built) for _, built in right.values())) > MAX_POINTS:
+            message = f"is left out: it has {number:,} points; the limit for one machine is {MAX_POINTS:,}"
             found.note(machine.where, machine.machine, message)
             continue
-        connection = _connection(machine, found) if points else None
+        connection = _connection(machine, found) if right else None
         if connection is None:
             continue
+        right = _readable(machine, connection, right, found)
+        least_keys = {one: least(point) for _, built in right.values() for one, point in built.items()}
+        if not least_keys:
+            found.note(machine.where, machine.machine, "is left out: none of its points is on")
+            continue
+        points = {name: keys for name, (keys, _) in right.items()}
         template = _name_of(machine.template, Template(machine.protocol, points), whole.templates)
         taken = names.setdefault(machine.line, set())
         name = free_name(machine.machine, taken)
@@ -131,11 +141,11 @@ def same_template(one: Template, other: Template) -> bool:
     return one is other or (one == other and list(one.points) == list(other.points))
 
 
-def _right_points(machine: Found, found: Import) -> tuple[dict[str, Keys], dict[str, Keys]]:
-    """Return the points that are right: their keys as they will be written, and with no more than they need."""
+def _right_points(machine: Found, found: Import) -> Right:
+    """Return the points that are right."""
     protocol = drivers.protocol(machine.protocol)
-    right: dict[str, Keys] = {}
-    all_least: dict[str, Keys] = {}
+    right: Right = {}
+    taken: set[str] = set()
     for name, row in machine.points.items():
         document = Document(Path(), {})
         place = Place(document, ("points", name))
@@ -143,18 +153,25 @@ def _right_points(machine: Found, found: Import) -> tuple[dict[str, Keys], dict[
         written = Written(keys, dict.fromkeys(keys, (document, place.path)), place)
         expanded = protocol.source.expand(name, keys)
         points = {one: build(protocol, one, its_keys, written) for one, its_keys in expanded.items()}
-        if there := all_least.keys() & points.keys():
+        if there := taken & points.keys():
             place.report(f"there is another {min(there)}")
         if errors := [problem for problem in document.problems if problem.severity == "error"]:
             found.notes += [Note(row.where, f"{machine.machine}/{name}", f"is left out: {e.message}") for e in errors]
             continue
-        right[name] = keys
-        if keys.get(ENABLED, True):
-            all_least |= {one: least(point) for one, point in points.items() if point is not None}
-    if right and not all_least:
-        found.note(machine.where, machine.machine, "is left out: none of its points is on")
-        return {}, {}
-    return right, all_least
+        on = {one: point for one, point in points.items() if point is not None} if keys.get(ENABLED, True) else {}
+        right[name] = (keys, on)
+        taken |= on.keys()
+    return right
+
+
+def _readable(machine: Found, connection: Connection, right: Right, found: Import) -> Right:
+    """Return the points that can be read over a connection, which limits the size of a request, for example."""
+    names = [(name, point.source) for name, (_, on) in right.items() for point in on.values()]
+    protocol = drivers.protocol(machine.protocol)
+    wrong = {names[i][0]: message for i, message in protocol.check(connection, [source for _, source in names])}
+    for name, message in wrong.items():
+        found.note(machine.points[name].where, f"{machine.machine}/{name}", f"is left out: {message}")
+    return {name: point for name, point in right.items() if name not in wrong}
 
 
 def _connection(machine: Found, found: Import) -> Connection | None:

@@ -45,6 +45,7 @@ MODES = {
     ("tcp", ""): "modbus+tcp", ("tcp", "TCP"): "modbus+tcp", ("tcp", "RTUoverTCP"): "modbus+rtutcp",
     ("file", ""): "modbus+rtu", ("file", "RTU"): "modbus+rtu", ("file", "ASCII"): "modbus+ascii",
 }  # fmt: skip
+LIMITS = {"max_bit_registers_per_request": "max_bits", "max_word_registers_per_request": "max_registers"}
 MOST_INSERTED = 124
 """Registers that a request may read between two points."""
 
@@ -180,13 +181,12 @@ def _workarounds(plugin: Settings, name: str, start: int, lines: Finder, found: 
     for theirs, ours in pauses.items():
         if (written := around.pop(theirs, None)) is not None and seconds(written) > 0:
             keys[ours] = duration(written)
-    limits = {"max_bit_registers_per_request": "max_bits", "max_word_registers_per_request": "max_registers"}
-    for theirs, ours in limits.items():
-        if isinstance(limit := around.pop(theirs, None), int):
+    for theirs, ours in LIMITS.items():
+        if isinstance(limit := around.pop(theirs, None), int) and not isinstance(limit, bool):
             keys[ours] = limit
     if around.pop("close_connection_after_gather", False):
         keys["close_after_scan"] = True
-    if around.pop("string_register_location", "") not in {"", "both", "lower", "upper"}:
+    if str(around.pop("string_register_location", "")) not in {"", "both", "lower", "upper"}:
         found.note(lines.find("string_register_location", start=start), name, "string_register_location is not known")
     if around.pop("one_request_per_field", False):
         message = "one_request_per_field: max_gap is 0, and neighbouring registers are read together"

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
-
-from gateway.common.seq_ranges import SeqRanges
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -16,11 +13,11 @@ if TYPE_CHECKING:
     from gateway.mqtt.packets import ReceivedMessage
     from gateway.stores.base import MachineScan
 
-RECORD_OVERHEAD = 220
-"""Bytes of memory of a received record beside its payload (measured: 175 on CPython 3.11)."""
+RECORD_OVERHEAD = 300
+"""Bytes of memory of a received record beside its payload (measured: 175 on CPython 3.11, and 73 of its receipt)."""
 
-WRITTEN_OVERHEAD, WRITTEN_RANGE = 1_500, 120
-"""Bytes of memory of a written batch, and of each range of its numbers."""
+WRITTEN_OVERHEAD, WRITTEN_RECORD = 1_500, 250
+"""Bytes of memory of a written batch, and of each of its records: number and receipt."""
 
 DECODED_READING, DECODED_SCAN = 130, 900
 """Bytes of memory of a decoded reading, and of a scan around it (measured: 100 and 800)."""
@@ -46,6 +43,7 @@ class ReceivedRecord(NamedTuple):
     topic: str
     payload: bytes
     readings: int
+    receipt: bytes
 
     @property
     def size(self) -> int:
@@ -54,38 +52,33 @@ class ReceivedRecord(NamedTuple):
 
 
 class Confirmation(NamedTuple):
-    """A record that its spool may delete, and the number of its readings that were set aside.
-
-    With a `last`, all records from `seq` to `last`.
-    """
+    """A received record with its receipt, and the number of its readings that were set aside."""
 
     sender: Sender
     seq: int
+    receipt: bytes
     set_aside: int = 0
-    last: int | None = None
 
 
 @dataclass(slots=True)
 class Settlement:
     """A record with unwritten dead letters: it is confirmed when it is `durable` and they are written."""
 
-    sender: Sender
-    seq: int
+    record: ReceivedRecord
     refused: int
     durable: bool = False
     written: bool = False
 
     def confirmation(self) -> Confirmation:
         """Return the confirmation to send."""
-        return Confirmation(self.sender, self.seq, self.refused)
+        return Confirmation(self.record.sender, self.record.seq, self.record.receipt, self.refused)
 
 
 @dataclass(slots=True)
 class WrittenBatch:
-    """The numbers of the records of a written batch, until they are durable: their senders have the records.
+    """The numbers and receipts of the records of a written batch, until they are durable: their senders have them.
 
-    `stored`      by spool, without the records of `settlements`
-    `set_aside`   readings of a record that are not stored
+    `stored`      without the records of `settlements`
     `settlements` records whose dead letters were not written in time
     `instances`   the stores' server processes before the write, in the order of the writers
     `durable_at`  the time of the event loop at which the write is durable
@@ -96,24 +89,20 @@ class WrittenBatch:
     client: MqttClient
     messages: list[ReceivedMessage]
     records: int
-    stored: dict[Sender, SeqRanges]
-    set_aside: list[Confirmation]
+    stored: list[Confirmation]
     settlements: list[Settlement]
     instances: list[str | None]
     durable_at: float
     size: int = field(init=False)
 
     def __post_init__(self) -> None:
-        ranges = sum(map(len, self.stored.values())) + len(self.set_aside) + len(self.settlements)
         messages = sum(len(message.payload) + RECORD_OVERHEAD for message in self.messages)
-        self.size = WRITTEN_OVERHEAD + WRITTEN_RANGE * ranges + messages
+        messages += sum(settlement.record.size for settlement in self.settlements)
+        self.size = WRITTEN_OVERHEAD + WRITTEN_RECORD * self.records + messages
 
     def confirmations(self) -> Iterator[Confirmation]:
         """Yield the confirmations, now that it is durable, without records whose dead letters are not written yet."""
-        for sender, ranges in self.stored.items():
-            for first, last in ranges:
-                yield Confirmation(sender, first, 0, last)
-        yield from self.set_aside
+        yield from self.stored
         for settlement in self.settlements:
             settlement.durable = True
             if settlement.written:
@@ -121,11 +110,9 @@ class WrittenBatch:
 
     def lost(self) -> Iterator[Confirmation]:
         """Yield all records, to ask for them again; a record with a settlement then gets a new settlement."""
-        for sender, ranges in self.stored.items():
-            for first, last in ranges:
-                yield Confirmation(sender, first, 0, last)
+        yield from self.stored
         for settlement in self.settlements:
-            yield Confirmation(settlement.sender, settlement.seq)
+            yield settlement.confirmation()
 
 
 @dataclass(slots=True)
@@ -167,39 +154,35 @@ class Batch:
 
     def confirmations(self) -> Iterator[Confirmation]:
         """Yield the confirmations of a durable batch, without the records whose dead letters are not written yet."""
-        for position, record in enumerate(self.records):
+        for position in range(len(self.records)):
             settlement = self.settlements.get(position)
             if settlement is not None:
                 settlement.durable = True
                 if not settlement.written:
                     continue
-            yield Confirmation(record.sender, record.seq, self.refused.get(position, 0))
+            yield self._confirmation(position)
 
-    def accepted(self) -> Iterator[tuple[Sender, int]]:
+    def _confirmation(self, position: int) -> Confirmation:
+        record = self.records[position]
+        return Confirmation(record.sender, record.seq, record.receipt, self.refused.get(position, 0))
+
+    def accepted(self) -> Iterator[Confirmation]:
         """Yield all unconfirmed records in the memory of this ingest."""
         for record in (*self.records, *self.waiting):
-            yield record.sender, record.seq
+            yield Confirmation(record.sender, record.seq, record.receipt)
 
-    def unsettled(self) -> Iterator[tuple[Sender, int]]:
+    def unsettled(self) -> Iterator[Confirmation]:
         """Yield the records of a durable batch that can't be confirmed yet."""
         for position, settlement in self.settlements.items():
             if not settlement.written:
-                record = self.records[position]
-                yield record.sender, record.seq
+                yield self._confirmation(position)
         for record in self.waiting:
-            yield record.sender, record.seq
+            yield Confirmation(record.sender, record.seq, record.receipt)
 
     def written(self, instances: list[str | None], durable_at: float) -> WrittenBatch:
         """Return the numbers of the batch, and its messages, to be kept until it is durable."""
-        stored: dict[Sender, SeqRanges] = defaultdict(SeqRanges)
-        set_aside = []
-        for position, record in enumerate(self.records):
-            if position in self.settlements:
-                continue
-            stored[record.sender].add(record.seq)
-            if refused := self.refused.get(position):
-                set_aside.append(Confirmation(record.sender, record.seq, refused))
+        stored = [self._confirmation(at) for at in range(len(self.records)) if at not in self.settlements]
         return WrittenBatch(
-            self.client, self.messages, len(self.records), dict(stored), set_aside,
-            list(self.settlements.values()), instances, durable_at,
+            self.client, self.messages, len(self.records), stored, list(self.settlements.values()), instances,
+            durable_at,
         )  # fmt: skip

@@ -1,24 +1,26 @@
-"""Encode and send confirmations to gateways: records that are stored, accepted and may still be lost, or lost."""
+"""Encode and send confirmations to gateways: records that are stored, accepted and may still be lost, or lost.
+
+A confirmation contains a proof for each record that this ingest has received it, see `gateway.model.receipt`.
+"""
 
 from __future__ import annotations
 
+from binascii import b2a_base64
 from collections import defaultdict
+from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from gateway.common.seq_ranges import SeqRanges
+from gateway.model.receipt import Claim, proof_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from gateway.common.seq_ranges import SeqRange
     from gateway.ingest.batch import Confirmation, Sender
     from gateway.mqtt.client import MqttClient
     from gateway.mqtt.topics import Topics
-
-T = TypeVar("T")
 
 MAX_PENDING = 1000
 """Confirmations that are kept to be sent again over the next connection."""
@@ -26,41 +28,54 @@ MAX_PENDING = 1000
 MAX_RANGES = 1_000
 """Ranges, and records with readings set aside, in one message; more go into further messages."""
 
+MAX_RECORDS = 5_000
+"""Records in one message, whose proofs take 53 KB: some brokers take no more than 64 KiB."""
 
-class _Content:
-    """The confirmed records of one gateway."""
-
-    def __init__(self) -> None:
-        self.stored, self.accepted, self.lost = SeqRanges(), SeqRanges(), SeqRanges()
-        self.set_aside: dict[int, int] = {}
-
-    def encode(self, spool: str, by: str, instance: str) -> Iterator[bytes]:
-        """Yield the payloads; none has more than `MAX_RANGES` ranges, or records with readings set aside."""
-        base: dict[str, Any] = {"spool": spool, "by": by}
-        for ranges, set_aside in self._parts():
-            yield orjson.dumps(base | {"ranges": ranges, "set_aside": set_aside})
-        for part in _chunks(list(self.accepted)):
-            yield orjson.dumps(base | {"ranges": [], "set_aside": {}, "taken": part, "instance": instance})
-        for part in _chunks(list(self.lost)):
-            yield orjson.dumps(base | {"ranges": [], "set_aside": {}, "lost": part})
-
-    def _parts(self) -> Iterator[tuple[list[SeqRange], dict[str, int]]]:
-        ranges = list(self.stored)
-        if len(ranges) <= MAX_RANGES and len(self.set_aside) <= MAX_RANGES:
-            if ranges:
-                yield ranges, {str(seq): readings for seq, readings in self.set_aside.items()}
-            return
-        for seqs in _chunks(sorted(self.set_aside)):
-            yield list(SeqRanges((seq, seq) for seq in seqs)), {str(seq): self.set_aside[seq] for seq in seqs}
-            for seq in seqs:
-                self.stored.remove(seq)
-        for part in _chunks(list(self.stored)):
-            yield part, {}
+_KEYS = {Claim.STORED: "ranges", Claim.TAKEN: "taken", Claim.LOST: "lost"}
 
 
-def _chunks(items: list[T]) -> Iterator[list[T]]:
-    for start in range(0, len(items), MAX_RANGES):
-        yield items[start : start + MAX_RANGES]
+@dataclass(slots=True)
+class _Message:
+    """The content of one message. Two records of one number are there twice: one of them is not its gateway's."""
+
+    ranges: list[list[int]] = field(default_factory=list)
+    proofs: list[bytes] = field(default_factory=list)
+    set_aside: dict[str, int] = field(default_factory=dict)
+
+    def has_room(self, one: Confirmation) -> bool:
+        """Return whether a record fits; the readings set aside of one number are there once."""
+        return (
+            len(self.ranges) < MAX_RANGES
+            and len(self.proofs) < MAX_RECORDS
+            and (not one.set_aside or (len(self.set_aside) < MAX_RANGES and str(one.seq) not in self.set_aside))
+        )
+
+    def add(self, claim: Claim, one: Confirmation) -> None:
+        """Add a record whose number is not below that of the last."""
+        if self.ranges and self.ranges[-1][1] == one.seq - 1:
+            self.ranges[-1][1] = one.seq
+        else:
+            self.ranges.append([one.seq, one.seq])
+        self.proofs.append(proof_of(claim, one.receipt, one.set_aside))
+        if one.set_aside and claim is Claim.STORED:
+            self.set_aside[str(one.seq)] = one.set_aside
+
+    def encode(self, claim: Claim, base: dict[str, Any]) -> bytes:
+        """Return the payload."""
+        proofs = b2a_base64(b"".join(self.proofs), newline=False).decode()
+        content = {"ranges": [], "set_aside": self.set_aside, _KEYS[claim]: self.ranges, "proofs": proofs}
+        return orjson.dumps(base | content)
+
+
+def _encode(claim: Claim, confirmations: Iterable[Confirmation], base: dict[str, Any]) -> Iterator[bytes]:
+    """Yield the payloads of one claim to the records of one spool."""
+    message = _Message()
+    for one in sorted(set(confirmations)):  # a record may have been received twice
+        if not message.has_room(one):
+            yield message.encode(claim, base)
+            message = _Message()
+        message.add(claim, one)
+    yield message.encode(claim, base)
 
 
 class PendingConfirmations:
@@ -104,7 +119,7 @@ def confirmation_messages(
     by: str,
     instance: str,
     stored: Iterable[Confirmation],
-    accepted: Iterable[tuple[Sender, int]],
+    accepted: Iterable[Confirmation],
     lost: Iterable[Confirmation] = (),
 ) -> list[tuple[str, bytes]]:
     """Return topics and payloads of the confirmations to each gateway.
@@ -112,18 +127,15 @@ def confirmation_messages(
     The spool may delete the records of `stored`. The records of `accepted` are in the memory of this `instance` of
     ingest, or in a store that may still lose them. A store has lost the records of `lost`, or may have.
     """
-    found: dict[Sender, _Content] = defaultdict(_Content)
-    for confirmation in stored:
-        content = found[confirmation.sender]
-        content.stored.add(confirmation.seq, confirmation.last)
-        if confirmation.set_aside:
-            content.set_aside[confirmation.seq] = confirmation.set_aside
-    for sender, seq in accepted:
-        found[sender].accepted.add(seq)
-    for confirmation in lost:
-        found[confirmation.sender].lost.add(confirmation.seq, confirmation.last)
-    return [
-        (topics.gateway(sender.enterprise, sender.site, sender.gateway, "confirmed"), payload)
-        for sender, content in found.items()
-        for payload in content.encode(sender.spool, by, instance)
-    ]
+    messages: list[tuple[str, bytes]] = []
+    for claim, confirmations in ((Claim.STORED, stored), (Claim.TAKEN, accepted), (Claim.LOST, lost)):
+        found: dict[Sender, list[Confirmation]] = defaultdict(list)
+        for one in confirmations:
+            found[one.sender].append(one)
+        for sender, records in found.items():
+            topic = topics.gateway(sender.enterprise, sender.site, sender.gateway, "confirmed")
+            base: dict[str, Any] = {"spool": sender.spool, "by": by}
+            if claim is Claim.TAKEN:
+                base["instance"] = instance
+            messages += ((topic, payload) for payload in _encode(claim, records, base))
+    return messages

@@ -10,8 +10,12 @@ from gateway.codecs import Undecodable, codec_of, decode
 from gateway.common.dead_letters import DeadLetter
 from gateway.common.state_log import RepeatLog
 from gateway.ingest.batch import ReceivedRecord, Sender
+from gateway.ingest.owners import OTHER_GATEWAY, MachineOwners
 from gateway.ingest.placement import check_levels, placed_scans, source_of
+from gateway.ingest.retained import RetainedRecords
 from gateway.model.metadata import MachineMeta
+from gateway.model.path import MachinePath
+from gateway.model.receipt import receipt_of
 from gateway.model.record import GatewayRecord
 from gateway.mqtt.messages import BadMessage, parse_meta, parse_metadata
 from gateway.stores.base import MachineScan
@@ -24,7 +28,7 @@ if TYPE_CHECKING:
     from gateway.ingest.metadata_requests import MetadataRequests
     from gateway.ingest.placement import Source
     from gateway.ingest.status import IngestStatus
-    from gateway.model.path import GatewayPath, MachinePath
+    from gateway.model.path import GatewayPath
     from gateway.model.record import AnyRecord, PlacedScan
     from gateway.mqtt.packets import ReceivedMessage
     from gateway.mqtt.topics import Topics
@@ -33,6 +37,9 @@ log = structlog.get_logger(__name__)
 
 MAX_CACHED_TOPICS = 10_000
 """Topics whose sources are cached; beyond it the cache starts empty."""
+
+MAX_REFUSED = 10_000
+"""Records of other gateways that are remembered: they are sent again and again."""
 
 NO_METADATA = MachineMeta("unknown")
 """The metadata of a machine that publishes no metadata, and whose records name none."""
@@ -54,14 +61,22 @@ class MessageDecoder:
         metadata: MetadataRegistry,
         requests: MetadataRequests,
         status: IngestStatus,
+        owners: MachineOwners | None = None,
+        retained: RetainedRecords | None = None,
         *,
         gateway_resends: bool,
     ) -> None:
+        """Prepare. Without `owners` the gateways of machines are learned; without `retained` nothing is cleared."""
         self._topics = topics
         self._metadata = metadata
         self._requests = requests
         self._status = status
+        self._owners = owners or MachineOwners(status)
+        self._retained = retained or RetainedRecords(status)
         self._gateway_resends = gateway_resends
+        self.confirm_key = b""
+        """The secret of the receipts; set it before the first message."""
+        self._refused: dict[bytes, None] = {}
         self._sources: dict[str, tuple[str, Source]] = {}
         self._senders: dict[Sender, Sender] = {}
         self._unnamed: set[MachinePath] = set()
@@ -70,19 +85,44 @@ class MessageDecoder:
     def add(self, batch: Batch, message: ReceivedMessage) -> None:
         """Decode a message into the batch. Set other messages than records aside, so that the broker deletes them."""
         batch.messages.append(message)
+        if message.retain and not message.topic.endswith("/meta"):
+            self._retained.ignore(message.topic)
+            return
         known = self._sources.get(message.topic) or self._read_topic(batch, message)
         if known is None:
             return
         topic, source = known
         payload = message.payload
+        if not payload:
+            return  # an empty message removes the retained message (MQTT 5, 3.3.1.3)
         try:
             record = decode(payload)
             scans = placed_scans(source, record)
         except Undecodable as error:
             batch.other_letters.append(DeadLetter(topic, str(error), payload))
             return
-        received = ReceivedRecord(self._sender(source, record), record.seq, topic, payload, len(record))
+        receipt = receipt_of(self._topics.place(topic), payload, self.confirm_key)
+        received = ReceivedRecord(self._sender(source, record), record.seq, topic, payload, len(record), receipt)
+        paths = (source,) if isinstance(source, MachinePath) else {placed.path for placed in scans}
+        if (path := self._owners.denied(received.sender, paths)) is not None:
+            self._refuse(batch, received, path)
+            return
         self._append_or_queue(batch, received, scans)
+
+    def _refuse(self, batch: Batch, received: ReceivedRecord, path: MachinePath) -> None:
+        """Set a record aside whose gateway must not publish it; it is not confirmed, since its gateway may be forged.
+
+        A gateway sends it again until the configuration is right: its copies are set aside once.
+        """
+        if received.receipt in self._refused:
+            return
+        if len(self._refused) >= MAX_REFUSED:
+            del self._refused[next(iter(self._refused))]
+        self._refused[received.receipt] = None
+        self._status.not_stored[OTHER_GATEWAY] += received.readings
+        self._status.set_aside += received.readings
+        reason = f"gateway {received.sender.gateway} may not publish records of {path}"
+        batch.other_letters.append(DeadLetter(received.topic, reason, received.payload))
 
     def _sender(self, source: Source, record: AnyRecord) -> Sender:
         """Return the spool of a record, the same object for all its records."""
@@ -176,6 +216,8 @@ class MessageDecoder:
     def _read_answer(self, batch: Batch, gateway: GatewayPath, message: ReceivedMessage) -> None:
         """Read the response of a gateway to a request: store the records that waited for it, or set them aside."""
         payload = message.payload
+        if not payload:
+            return  # as above
         try:
             answer = parse_metadata(payload)
         except BadMessage as error:

@@ -23,6 +23,10 @@ MAX_WAITING, MAX_WAITING_BYTES = 50_000, 32 * 2**20
 ASK_FIRST, ASK_MAX = 5.0, 60.0
 """Seconds until an unanswered request is repeated: the first, doubled up to the last."""
 
+FORGET = 600.0
+"""Seconds after which the records of a gateway that does not respond stop waiting; if it exists, it sends them
+again."""
+
 PATIENCE, REQUESTS = 60.0, 3
 """Seconds and requests after which a gateway is not asked again, if it sends records and does not respond."""
 
@@ -34,13 +38,13 @@ def gateway_of(sender: Sender) -> GatewayPath:
 
 @dataclass(slots=True)
 class _Request:
-    """The records of one gateway that wait for one id, and the times of its requests."""
+    """The records of one gateway that wait for one id, by receipt, and the times of its requests."""
 
     since: float
     next: float
     delay: float = ASK_FIRST
     asked: int = 0
-    records: dict[tuple[str, int], ReceivedRecord] = field(default_factory=dict)
+    records: dict[bytes, ReceivedRecord] = field(default_factory=dict)
 
 
 class MetadataRequests:
@@ -56,20 +60,17 @@ class MetadataRequests:
 
     def add(self, record: ReceivedRecord, meta_id: str) -> list[ReceivedRecord]:
         """Queue a record for an id; return the records that stop waiting, because their gateway does not respond."""
-        now = self._clock()
-        requests = self._requests.setdefault(gateway_of(record.sender), {})
-        request = requests.get(meta_id)
-        if request is None:
-            request = requests[meta_id] = _Request(now, now)
-        key = record.sender.spool, record.seq
-        if key not in request.records:
+        now, gateway = self._clock(), gateway_of(record.sender)
+        request = self._requests.get(gateway, {}).get(meta_id)
+        if request is None or record.receipt not in request.records:
             if self._count >= MAX_WAITING or self._bytes + record.size > MAX_WAITING_BYTES:
                 return []
+            request = self._requests.setdefault(gateway, {}).setdefault(meta_id, request or _Request(now, now))
             self._count += 1
             self._bytes += record.size
-            request.records[key] = record
+            request.records[record.receipt] = record
         if request.asked >= REQUESTS and now - request.since > PATIENCE:
-            return self.take(gateway_of(record.sender), meta_id)
+            return self.take(gateway, meta_id)
         return []
 
     def asked(self, gateway: GatewayPath, meta_id: str) -> bool:
@@ -95,8 +96,13 @@ class MetadataRequests:
         return [record for gateway in waiting for record in self.take(gateway, meta_id)]
 
     def due(self) -> dict[GatewayPath, list[str]]:
-        """Return the ids to request from each gateway now, and count the requests."""
+        """Return the ids to request from each gateway now, and count the requests.
+
+        Records of a gateway that never responds are dropped after `FORGET`: they are in its spool, and must not take
+        the room of others.
+        """
         now = self._clock()
+        self._forget(now)
         found: dict[GatewayPath, list[str]] = {}
         for gateway, requests in self._requests.items():
             for meta_id, request in requests.items():
@@ -106,3 +112,13 @@ class MetadataRequests:
                     request.delay = min(request.delay * 2, ASK_MAX)
                     found.setdefault(gateway, []).append(meta_id)
         return found
+
+    def _forget(self, now: float) -> None:
+        old = [
+            (gateway, meta_id)
+            for gateway, requests in self._requests.items()
+            for meta_id, request in requests.items()
+            if now - request.since > FORGET
+        ]
+        for gateway, meta_id in old:
+            self.take(gateway, meta_id)

@@ -24,20 +24,22 @@ from gateway.ingest.confirmations import PendingConfirmations, confirmation_mess
 from gateway.ingest.decoder import MessageDecoder
 from gateway.ingest.durability_queue import DurabilityQueue
 from gateway.ingest.metadata_requests import MetadataRequests
+from gateway.ingest.owners import MachineOwners
 from gateway.ingest.periodic_report import PeriodicReport
+from gateway.ingest.retained import RetainedRecords
 from gateway.ingest.set_aside import SetAside
 from gateway.ingest.status import IngestStatus
 from gateway.mqtt.broker_support import check_shared_subscription
 from gateway.mqtt.constants import REFUSED
 from gateway.mqtt.messages import encode_wanted
 from gateway.mqtt.session import INGEST, Presence, Session
-from gateway.settings.sections import Confirm
+from gateway.settings.sections import Confirm, Version
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Sequence
 
     from gateway.common.dead_letters import DeadLetters
-    from gateway.ingest.batch import Confirmation, Sender, WrittenBatch
+    from gateway.ingest.batch import Confirmation, WrittenBatch
     from gateway.ingest.metadata_registry import MetadataRegistry
     from gateway.ingest.store_writer import StoreWriter
     from gateway.model.path import GatewayPath
@@ -94,9 +96,15 @@ class Ingest:
         # with `confirm: broker` a gateway deletes acknowledged records, so acknowledge only durable records
         self._acknowledge_late = late = factory.gateway.confirm is Confirm.BROKER
         self._requests = MetadataRequests(time.monotonic)
-        self._decoder = MessageDecoder(topics, metadata, self._requests, self.status, gateway_resends=not late)
+        own = factory.factory
+        owners = MachineOwners(self.status, self._settings.gateways, (own.enterprise, own.site))
+        # MQTT 3.1.1 has no answer for a client without the right to publish
+        self._retained = RetainedRecords(self.status, may_clear=factory.broker.version is Version.V5)
+        self._decoder = MessageDecoder(
+            topics, metadata, self._requests, self.status, owners, self._retained, gateway_resends=not late
+        )
         self._queue = DurabilityQueue(writers)
-        own, name = factory.factory, f"{factory.ingest.id}-{factory.gateway.id}"
+        name = f"{factory.ingest.id}-{factory.gateway.id}"
         self._presence = Presence(topics.ingest(own.enterprise, own.site, name), factory.ingest.id, INGEST)
         self._presence.details = {"config": factory.digest}
         self._reports = PeriodicReport(
@@ -130,7 +138,8 @@ class Ingest:
         return self._set_aside.waiting
 
     async def run(self) -> None:
-        """Receive and write until cancelled; log an outage once."""
+        """Receive and write until cancelled; log an outage once. Raises `MissingSecret` at the start."""
+        self._decoder.confirm_key = self._factory.gateway.reveal_confirm_key()
         await self._disk.run(self._metadata.load)
         for machine in self._factory.machines:
             self._metadata.add(machine.path, [machine.meta])
@@ -283,6 +292,8 @@ class Ingest:
             self._presence.heard(message.payload, retained=message.retain)
         else:
             self._decoder.add(batch, message)
+            if message.retain:
+                self._retained.clear(batch.client)
 
     # -- metadata --
 
@@ -411,7 +422,7 @@ class Ingest:
         self,
         client: MqttClient | None,
         stored: list[Confirmation],
-        accepted: list[tuple[Sender, int]],
+        accepted: list[Confirmation],
         lost: Sequence[Confirmation] = (),
     ) -> None:
         """Send confirmations; without a client, send them over the next connection."""

@@ -64,7 +64,7 @@ class SetAside:
         self._on_written = on_written
         self._thread = WorkerThread("dead letters")
         self._queue: deque[_Entry] = deque()
-        self._by_record: dict[tuple[object, int], _Entry] = {}
+        self._by_record: dict[bytes, _Entry] = {}  # by receipt
         self._bytes = 0
         self._added, self._flushed = asyncio.Event(), asyncio.Event()
         self._repeats = RepeatLog(log)
@@ -85,7 +85,7 @@ class SetAside:
             self._add([letter], None)
         for position, letters in batch.letters.items():
             record = batch.records[position]
-            settlement = Settlement(record.sender, record.seq, batch.refused.get(position, record.readings))
+            settlement = Settlement(record, batch.refused.get(position, record.readings))
             batch.settlements[position] = settlement
             self._add(letters, settlement)
         self._added.set()
@@ -114,7 +114,7 @@ class SetAside:
         size = sum(LETTER_OVERHEAD + len(one.payload) + len(one.reason) + len(one.topic) for one in letters)
         entry = _Entry(letters, settlement, size)
         if settlement is not None:
-            key = settlement.sender, settlement.seq
+            key = settlement.record.receipt
             if (known := self._by_record.get(key)) is not None:
                 # the gateway has sent the record again meanwhile: its letters are the same
                 self._bytes += size - known.size
@@ -128,7 +128,7 @@ class SetAside:
             )  # fmt: skip
             return
         if settlement is not None:
-            self._by_record[settlement.sender, settlement.seq] = entry
+            self._by_record[settlement.record.receipt] = entry
         self._queue.append(entry)
         self._bytes += size
 
@@ -178,7 +178,7 @@ class SetAside:
             settlement = entry.settlement
             if settlement is None:
                 continue
-            del self._by_record[settlement.sender, settlement.seq]
+            del self._by_record[settlement.record.receipt]
             settlement.written = True
             if settlement.durable:
                 confirmations.append(settlement.confirmation())

@@ -18,6 +18,8 @@ class IngestStatus:
     `dead_letters`    letters of them, and of messages that are not records; `letters_dropped` had no room
     `waiting_for_metadata`  records that had to wait for their metadata
     `confirmations_denied`  confirmations that the broker refused; their gateways send the records again
+    `machines_claimed`      times that a machine's record came from another gateway than the record before
+    `retained_ignored`      retained messages where none belong
     `latency`         seconds from a reading's time to the write
     `last_stored`     the time of the latest write, in microseconds since the epoch; 0 before the first
     `lag`             seconds from the time of the oldest reading in the latest batch to its write; None before it
@@ -31,6 +33,8 @@ class IngestStatus:
     letters_dropped: int = 0
     waiting_for_metadata: int = 0
     confirmations_denied: int = 0
+    machines_claimed: int = 0
+    retained_ignored: int = 0
     first_stored: float | None = None
     latency: Histogram = field(default_factory=Histogram)
     last_stored: int = 0
@@ -58,6 +62,8 @@ class IngestStatus:
             "dead_letters_dropped": self.letters_dropped,
             "waiting_for_meta": self.waiting_for_metadata,
             "confirmations_denied": self.confirmations_denied,
+            "machines_claimed": self.machines_claimed,
+            "retained_ignored": self.retained_ignored,
             "latency_ms": {
                 name: None if (seconds := self.latency.percentile(share)) is None else round(seconds * 1000, 1)
                 for name, share in (("p50", 0.5), ("p99", 0.99))

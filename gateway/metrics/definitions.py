@@ -151,6 +151,9 @@ GATEWAY = (
     Definition("lineside_records_without_subscribers_total", COUNTER, "Records for which the broker had no "
                "subscribers."),
     Definition("lineside_records_refused_total", COUNTER, "Records that the broker refused."),
+    Definition("lineside_confirmations_refused_total", COUNTER, "Records of confirmations that were ignored, by "
+               "reason: `unproved` (one for each message), `wrong_proof`, or `not_sent` (also the second "
+               "confirmation of a record that was sent twice).", ("reason",)),
     Definition("lineside_record_acknowledgement_seconds", HISTOGRAM, "Time from publishing a record to the "
                "acknowledgement of the broker (PUBACK)."),
     Definition("lineside_record_confirmation_seconds", HISTOGRAM, "Time from publishing a record to its "
@@ -186,6 +189,9 @@ INGEST = (
     Definition("lineside_ingest_records_waited_for_metadata_total", COUNTER, "Records that had to wait for the "
                "metadata of their machine."),
     Definition("lineside_ingest_confirmations_denied_total", COUNTER, "Confirmations that the broker refused."),
+    Definition("lineside_ingest_machines_claimed_total", COUNTER, "Times that a record of a machine came from "
+               "another gateway than the record before."),
+    Definition("lineside_ingest_retained_ignored_total", COUNTER, "Retained messages where none belong."),
     Definition("lineside_ingest_batches_not_durable", GAUGE, "Written batches that a store may still lose, and that "
                "are not confirmed yet."),
     Definition("lineside_ingest_lag_seconds", HISTOGRAM, "Age of readings when they were written to the stores."),

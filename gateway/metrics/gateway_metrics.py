@@ -47,6 +47,9 @@ REASONS = (
 )  # fmt: skip
 """Why readings are dropped: each has a series from the start, so that the first drop is an increase."""
 
+NOT_PROVED = ("not_sent", "unproved", "wrong_proof")
+"""Why records of a confirmation are ignored, likewise; see `gateway.publish.proofs`."""
+
 DRIVER_EVENTS = ("requests", "timeouts", "refused")
 """Events of drivers that have a series from the start; others have one when a driver counts them."""
 
@@ -223,6 +226,7 @@ class GatewayMetrics:
         found.set("lineside_records_resent_total", window.counts["again"])
         found.set("lineside_records_without_subscribers_total", window.counts["nobody"])
         found.set("lineside_records_refused_total", window.counts["refused"])
+        found.set_each("lineside_confirmations_refused_total", publisher.proofs.refused, NOT_PROVED)
 
     def _add_clock(self, found: Samples) -> None:
         clock = self._parts.clock

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from gateway.ingest.service import Ingest
     from gateway.ingest.store_writer import StoreWriter
 
-NOT_STORED = ("expired", "ignored", "not_writable", "refused", "store_error")
+NOT_STORED = ("expired", "ignored", "not_writable", "other_gateway", "refused", "store_error")
 """Why stores do not take readings: each has a series from the start."""
 
 STORE_EVENTS = ("rows_ignored", "scans_merged")
@@ -38,6 +38,8 @@ def ingest_samples(
     found.set("lineside_ingest_dead_letters_waiting", ingest.waiting_letters)
     found.set("lineside_ingest_records_waited_for_metadata_total", status.waiting_for_metadata)
     found.set("lineside_ingest_confirmations_denied_total", status.confirmations_denied)
+    found.set("lineside_ingest_machines_claimed_total", status.machines_claimed)
+    found.set("lineside_ingest_retained_ignored_total", status.retained_ignored)
     found.set("lineside_ingest_batches_not_durable", ingest.not_durable)
     found.set_histogram("lineside_ingest_lag_seconds", status.latency)
     found.set("lineside_ingest_last_write_timestamp_seconds", status.last_stored / 1e6)

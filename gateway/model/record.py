@@ -16,7 +16,8 @@ class Record:
 
     `gateway`, `spool` and `seq` together are the permanent name of a record: `spool` is a random id of a spool, and
     `seq` increases in it. The topic names the machine. `meta` is the id of the metadata of its points at the time of
-    acquisition: it has the types and units, also after the configuration has changed.
+    acquisition: it has the types and units, also after the configuration has changed. `tag` is random, so that nobody
+    can guess the encoded record, see `gateway.model.receipt`; records of earlier versions have none.
     """
 
     gateway: str
@@ -24,6 +25,7 @@ class Record:
     seq: int
     scans: list[NamedScan]
     meta: str = ""
+    tag: str = ""
 
     def __len__(self) -> int:
         return sum(map(len, self.scans))
@@ -57,6 +59,7 @@ class GatewayRecord:
     spool: str
     seq: int
     scans: list[PlacedScan]
+    tag: str = ""
 
     def __len__(self) -> int:
         return sum(map(len, self.scans))

@@ -11,7 +11,8 @@ A topic whose retained message was cleared delivers an empty payload (MQTT 5, 3.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
+from binascii import a2b_base64
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeVar
 
 import orjson
 from pydantic import (
@@ -23,12 +24,14 @@ from pydantic import (
     Field,
     TypeAdapter,
     ValidationError,
+    model_validator,
 )
 
 from drivers.base import ValueType  # noqa: TC001 - of a field
 from gateway.model.metadata import MAX_POINTS, MachineMeta, write_meta
 from gateway.model.part import MAX_WORKERS
 from gateway.model.path import MachinePath
+from gateway.model.receipt import PROOF_BYTES
 from gateway.model.text import FORBIDDEN_TEXT, MAX_NAME, MAX_TEXT, MAX_UNIT, check_text
 
 if TYPE_CHECKING:
@@ -40,7 +43,7 @@ MAX_STATE_BYTES = 16 * 2**10
 """Bytes of a state of a gateway, an ingest or a machine, and of `wanted`: a thousand are usual."""
 
 MAX_CONFIRMATION_BYTES = 512 * 2**10
-"""Bytes of a confirmation. `MAX_RANGES` of them fit."""
+"""Bytes of a confirmation. `MAX_RANGES` of them fit, or the proofs of 40,000 records."""
 
 MAX_META_BYTES = 4 * 2**20
 """Bytes of `meta` and `metadata`. More would stop the event loop for more than half a second."""
@@ -124,8 +127,19 @@ def _key(written: object) -> object:
     return int(written)
 
 
+def _proofs(written: object) -> object:
+    """Decode the base64 of proofs."""
+    if not isinstance(written, str):
+        raise ValueError("is not base64")  # noqa: TRY004 - pydantic reports it
+    try:
+        return a2b_base64(written, strict_mode=True) if written else b""
+    except ValueError:
+        raise ValueError("is not base64") from None
+
+
 Ranges = Annotated[tuple[tuple[Seq, Seq], ...], Field(max_length=MAX_RANGES), FailFast(), AfterValidator(_in_order)]
 Counts = Annotated[dict[Annotated[Seq, BeforeValidator(_key)], Count], Field(max_length=MAX_RANGES), FailFast()]
+ProofBytes = Annotated[bytes, BeforeValidator(_proofs)]
 Ids = Annotated[tuple[DescriptionId, ...], Field(max_length=MAX_IDS), FailFast()]
 
 
@@ -143,7 +157,8 @@ class Confirmation(_Message):
 
     `lost` are accepted records that a store has lost, or may have: ingest asks for them again. `set_aside` counts
     the readings of a record, by its number, that a store refused. `by` is the id of the ingest or its share name,
-    `instance` its process.
+    `instance` its process. `proofs` are the proofs of all records of `ranges`, then of `taken`, then of `lost`, see
+    `gateway.model.receipt`; empty if ingest does not prove.
     """
 
     spool: Name
@@ -153,6 +168,14 @@ class Confirmation(_Message):
     set_aside: Counts = Field(default_factory=dict)
     by: Text = ""
     instance: Text = ""
+    proofs: ProofBytes = b""
+
+    @model_validator(mode="after")
+    def _each_is_proved(self) -> Self:
+        records = sum(last - first + 1 for part in (self.ranges, self.taken, self.lost) for first, last in part)
+        if self.proofs and len(self.proofs) != records * PROOF_BYTES:
+            raise ValueError(f"has {len(self.proofs)} bytes of proofs for {records} records")
+        return self
 
     @property
     def last(self) -> int:

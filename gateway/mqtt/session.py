@@ -54,6 +54,9 @@ STAND_BACK_FIRST, STAND_BACK_MAX = 60.0, 600.0
 SUBSCRIBE_AGAIN_FIRST, SUBSCRIBE_AGAIN_MAX = 5.0, 60.0
 """Seconds until a denied subscription is tried again."""
 
+MAX_DENIED = 1_000
+"""Topics without the right to publish that are remembered. Ingest confirms to gateways that records only name."""
+
 MAX_INSTANCES = 1_000
 """Other processes on the state topic that are remembered."""
 
@@ -369,7 +372,7 @@ class Session:
             if topic in self._unpublished:
                 self._unpublished.discard(topic)
                 log.info("mqtt.publish_resumed", topic=topic)
-        elif topic not in self._unpublished:
+        elif topic not in self._unpublished and len(self._unpublished) < MAX_DENIED:
             self._unpublished.add(topic)
             hint = f"grant client {self._identifier} the right to publish to {topic}"
             if reason == TOO_LARGE:

@@ -68,6 +68,10 @@ class Topics:
         """Return a topic of an ingest: its `state` or `report`, or `share`, to check shared subscriptions."""
         return f"{self.root}/{enterprise}/{site}/{INGESTS}/{ingest}/{leaf}"
 
+    def place(self, topic: str) -> str:
+        """Return the part of a topic below the root, with which a record's receipt is made."""
+        return topic[len(self.root) + 1 :]
+
     def all_machines(self, leaf: str) -> str:
         """Return the filter for a topic of every machine."""
         return f"{self.root}/+/+/+/+/+/{leaf}"

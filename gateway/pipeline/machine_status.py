@@ -58,10 +58,14 @@ class PointCounts(NamedTuple):
 
 
 class _GroupState:
-    """The points of a group that are bad or uncertain now, and those that were good or read before."""
+    """The points of a group that are bad or uncertain now, and those that were good or read before.
 
-    def __init__(self, machine: MachineStatus) -> None:
+    Derived points do not decide on the state of their machine: a bad input does.
+    """
+
+    def __init__(self, machine: MachineStatus, *, derived: bool) -> None:
         self.machine = machine
+        self.derived = derived
         self.bad: dict[int, Fault] = {}
         self.uncertain: set[int] = set()
         self.once_good: set[int] = set()
@@ -80,15 +84,20 @@ class MachineStatuses:
         self._to_judge: set[MachinePath] = set()
         self.change = asyncio.Event()
 
-    def add(self, path: MachinePath, groups: Iterable[Group]) -> None:
-        """Add a machine with its groups, or change its groups; those that stay keep their state."""
-        groups = list(groups)
+    def add(self, path: MachinePath, groups: Iterable[Group], derived: Group | None = None) -> None:
+        """Add a machine with its groups, or change its groups; those that stay keep their state.
+
+        `derived` is the group of its derived points.
+        """
+        groups = [*groups, *([] if derived is None else [derived])]
         points = sum(len(group.names) for group in groups)
         machine = self._machines.setdefault(path, MachineStatus(path, points, since=self._clock()))
         machine.points = points
         before = self._together.get(path, {})
         self._forget(before.keys() - groups)
-        self._together[path] = {group: before.get(group) or _GroupState(machine) for group in groups}
+        self._together[path] = {
+            group: before.get(group) or _GroupState(machine, derived=group is derived) for group in groups
+        }
         self._groups |= self._together[path]
         self._judge(machine)
         self._changed.add(path)
@@ -182,14 +191,15 @@ class MachineStatuses:
             self._judge(self._machines[path])
 
     def _judge(self, machine: MachineStatus) -> None:
-        states = self._together[machine.path].values()
+        groups = {group: state for group, state in self._together[machine.path].items() if not state.derived}
+        states, points = groups.values(), sum(len(group.names) for group in groups)
         faults = [fault for state in states for fault in state.bad.values()]
         if not faults:
             heard = sum(len(state.heard) for state in states)
             # points that were never heard of (a subscription that is still being made) are not online yet
-            state, reason = (State.ONLINE, "") if heard == machine.points else (machine.state, machine.reason)
+            state, reason = (State.ONLINE, "") if heard == points else (machine.state, machine.reason)
         else:
-            state = State.OFFLINE if len(faults) == machine.points else State.DEGRADED
+            state = State.OFFLINE if len(faults) == points else State.DEGRADED
             reason = _common_reason(faults)
         if (state, reason) == (machine.state, machine.reason):
             return

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from drivers.base import Scan, Value
     from gateway.model.ledger import Ledger
+    from gateway.pipeline.derive import Derive
     from gateway.pipeline.machine_status import MachineStatuses
     from gateway.pipeline.normalize import Time
     from gateway.pipeline.totals import Totalize
@@ -20,7 +21,11 @@ if TYPE_CHECKING:
 
 
 class Pipeline:
-    """The steps of one group's scans: totals, normalize, machine status, report by exception, and into the spool."""
+    """The steps of one group's scans: totals, normalize, machine status, report by exception, and into the spool.
+
+    `derive` takes each normalized scan after it was passed on, for the points that are derived from it; None if there
+    are none.
+    """
 
     def __init__(
         self,
@@ -43,10 +48,16 @@ class Pipeline:
         self._statuses = statuses
         self._ledger = ledger
         self._put = put
+        self.derive: Derive | None = None
         self._before: list[Value | None] | None = None  # normalized values, if the last scan was whole and good
 
     def take(self, scan: Scan) -> None:
         """Take a scan all the way into the spool."""
+        self._pass(scan)
+        if self.derive is not None:
+            self.derive(scan)
+
+    def _pass(self, scan: Scan) -> None:
         ledger = self._ledger()
         acquired = len(scan.values)
         if scan.same and self._before is not None and self._normalizer.stamp(scan):

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from gateway.common.seq_ranges import SeqRange
     from gateway.mqtt.client import MqttClient
+    from gateway.publish.proofs import Proofs
     from gateway.spool.files import Spooled
     from gateway.spool.spool import Spool
 
@@ -46,7 +47,7 @@ class Dispatch(ABC):
 
     `window` bounds and remembers them. `too_large` is called with a record that is too large for the broker, and the
     bytes that it takes. `rebase` returns the topic that a record of this topic goes to: the root of all topics may
-    have changed since the record was made.
+    have changed since the record was made. `proofs` keeps the receipts of the records that ingest has to confirm.
     """
 
     def __init__(
@@ -54,10 +55,12 @@ class Dispatch(ABC):
         spool: Spool,
         too_large: Callable[[Spooled, int], None],
         rebase: Callable[[str], str],
+        proofs: Proofs,
         *,
         by_broker: bool,
     ) -> None:
         self.window = InFlight(by_broker=by_broker)
+        self._proofs = proofs
         self._spool = spool
         self._too_large = too_large
         self._rebase = rebase
@@ -132,6 +135,8 @@ class Dispatch(ABC):
             window.sent(record.seq, topic, size, now, backlog=backlog)
             going.append((record, topic))
         for record, topic in going:
+            if not self._by_broker:
+                self._proofs.sent(record.seq, topic, record.payload)
             link.send(topic, record.payload, partial(self._answered, record.seq, topic))
 
     def _topic_of(self, record: Spooled) -> str:
@@ -192,10 +197,11 @@ class FreshFirst(Dispatch):
         spool: Spool,
         too_large: Callable[[Spooled, int], None],
         rebase: Callable[[str], str],
+        proofs: Proofs,
         *,
         by_broker: bool,
     ) -> None:
-        super().__init__(spool, too_large, rebase, by_broker=by_broker)
+        super().__init__(spool, too_large, rebase, proofs, by_broker=by_broker)
         self._ahead: deque[Spooled] = deque()
 
     def _senders(self, link: MqttClient) -> dict[str, Coroutine[None, None, None]]:
@@ -243,10 +249,11 @@ class InOrder(Dispatch):
         spool: Spool,
         too_large: Callable[[Spooled, int], None],
         rebase: Callable[[str], str],
+        proofs: Proofs,
         *,
         by_broker: bool,
     ) -> None:
-        super().__init__(spool, too_large, rebase, by_broker=by_broker)
+        super().__init__(spool, too_large, rebase, proofs, by_broker=by_broker)
         self._queues: dict[str, deque[Spooled]] = {}
         self._current: dict[str, int] = {}  # topic -> seq
         self._reading = False

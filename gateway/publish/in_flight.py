@@ -45,9 +45,9 @@ MAX_REMEMBERED = 10_000
 PROBE_FIRST, PROBE_MAX = 10.0, 60.0
 """Seconds without any confirmation until the oldest record is sent again, alone; doubling."""
 
-MAX_ACCEPTED_RANGES, ACCEPTED_TIMEOUT = 200_000, 120.0
-"""Ranges of records that a store has accepted and may still lose (at most 20 MB of memory), and the seconds until the
-oldest of them are sent again: they are usually durable within fifteen."""
+MAX_ACCEPTED, ACCEPTED_TIMEOUT = 100_000, 120.0
+"""Records that a store has accepted and may still lose (at most 10 MB of memory, and 20 MB for their receipts), and
+the seconds until the oldest of them are sent again: they are usually durable within fifteen."""
 
 SUBSCRIBED = 5.0
 """Seconds after an accepted record in which the broker counts as having subscribers, though not for every topic."""
@@ -101,7 +101,7 @@ class InFlight:
         self._by_broker = by_broker
         self._sent: dict[int, _Sent] = {}  # oldest first
         self._accepted: dict[_Accepted, SeqRanges] = {}  # oldest first
-        self._accepted_ranges = self.accepted_records = 0
+        self.accepted_records = 0
         self._probe_now = self._probe = False
         self._most = IN_FLIGHT
         self.unacknowledged = self.unacknowledged_bytes = 0
@@ -158,7 +158,7 @@ class InFlight:
 
     def room(self, now: float) -> int:
         """Return how many more records may go."""
-        if self._accepted_ranges >= MAX_ACCEPTED_RANGES:
+        if self.accepted_records >= MAX_ACCEPTED:
             return 0
         if self._careful and now - self._opened < CAREFUL:
             return 0 if self.unacknowledged else 1
@@ -260,10 +260,8 @@ class InFlight:
         arrived = self._arrive(ranges, now)
         if arrived:
             accepted = self._accepted.setdefault(_Accepted(math.floor(now), by), SeqRanges())
-            before = len(accepted)
             for seq in arrived:
                 accepted.add(seq)
-            self._accepted_ranges += len(accepted) - before
             self.accepted_records += len(arrived)
 
     def lost_by_store(self, ranges: Iterable[SeqRange]) -> None:
@@ -281,10 +279,8 @@ class InFlight:
         for key, accepted in list(self._accepted.items()):
             if (accepted.first or 0) > high or (accepted.last or 0) < low:
                 continue
-            before = len(accepted)
             for span in ranges:
                 taken += accepted.remove(*span)
-            self._accepted_ranges += len(accepted) - before
             if not accepted:
                 del self._accepted[key]
         self.accepted_records -= sum(last - first + 1 for first, last in taken)
@@ -309,7 +305,6 @@ class InFlight:
         records = 0
         for key in keys:
             accepted = self._accepted.pop(key)
-            self._accepted_ranges -= len(accepted)
             for first, last in accepted:
                 self._lost.add(first, last)
                 records += last - first + 1

@@ -7,6 +7,7 @@ the store's confirmation, which ingest passes on, frees the spool; the broker's 
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -23,9 +24,10 @@ from gateway.mqtt.session import Session, handle
 from gateway.publish.dispatch import FreshFirst, InOrder
 from gateway.publish.identity import GatewayIdentity
 from gateway.publish.ingest_watch import IngestWatch
+from gateway.publish.proofs import UNPROVED, WRONG_PROOF, Proofs
 from gateway.publish.retained_cleanup import CLEARED
 from gateway.publish.wanted import WantedIds
-from gateway.settings.sections import Confirm, Order
+from gateway.settings.sections import Confirm, ConfirmProof, Order
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -46,6 +48,14 @@ if TYPE_CHECKING:
     from gateway.spool.spool import Spool
 
 log = structlog.get_logger(__name__)
+
+_HINTS = {
+    UNPROVED: "upgrade this ingest, or set gateway.confirm_proof: accept_unproved; if there is none without proofs, "
+    "allow only ingest to publish on the topic",
+    WRONG_PROOF: "a client confirms records that it did not receive, or publishes records in the name of this "
+    "gateway: allow only ingest to publish on the topic, set ingest.gateways, and compare gateway.confirm_key",
+}
+"""What to do about refused confirmations, by reason."""
 
 
 class Descriptions(Protocol):
@@ -110,6 +120,7 @@ class Publisher:
         """
         own, gateway = factory.factory, factory.gateway
         self._gateway = gateway.id
+        self._settings = gateway
         self._by_broker = gateway.confirm is Confirm.BROKER
         self._topics = topics
         self._spool = spool
@@ -118,13 +129,15 @@ class Publisher:
         self._describe = describe
         self._wanted = WantedIds()
         self._ignored = RepeatLog(log)
+        self._logged: Counter[str] = Counter()
         self._topic = {
             leaf: topics.gateway(own.enterprise, own.site, gateway.id, leaf)
             for leaf in ("confirmed", "wanted", "metadata")
         }
         dispatch = InOrder if gateway.order is Order.STRICT else FreshFirst
+        self.proofs = Proofs(topics.root, accept_unproved=gateway.confirm_proof is ConfirmProof.ACCEPT_UNPROVED)
         self._dispatch = dispatch(
-            spool, too_large, partial(topics.rebase, gateway=gateway.id), by_broker=self._by_broker
+            spool, too_large, partial(topics.rebase, gateway=gateway.id), self.proofs, by_broker=self._by_broker
         )
         self._ingests = IngestWatch(self._dispatch.ingest_came)
         self._identity = (
@@ -144,7 +157,11 @@ class Publisher:
         return None if self._identity is None else self._identity.presence
 
     async def run(self) -> None:
-        """Connect and publish until cancelled; an outage is logged once. A worker does not while it is paused."""
+        """Connect and publish until cancelled; an outage is logged once. A worker does not while it is paused.
+
+        Raises `MissingSecret` before the first attempt.
+        """
+        self.proofs.key = self._settings.reveal_confirm_key()
         if self._identity is not None:
             await self._session.run(self._serve)
             return
@@ -266,16 +283,29 @@ class Publisher:
             self._ignored.warning("mqtt.message_ignored", key=topic, topic=topic, error=str(error))
 
     def _confirm(self, message: Confirmation) -> None:
-        """Free the records that the stores hold. Raises `BadMessage` for numbers that were never given out."""
+        """Free the records that are proved to be stored. Raises `BadMessage` for numbers that were never used."""
         if message.spool != self._spool.id:
             return  # of another worker, or of a spool that this gateway had before
         if message.last >= self._spool.next_seq:
             raise BadMessage(f"names record {message.last}, and the next is {self._spool.next_seq}")
-        if message.taken:
-            self._dispatch.accepted(message.taken, message.instance)
-        self._dispatch.confirmed(message.ranges, message.set_aside)
-        if message.lost:
-            self._dispatch.lost_by_store(message.lost)
+        proved = self.proofs.check(message)
+        if proved.taken:
+            self._dispatch.accepted(proved.taken, message.instance)
+        if proved.ranges:
+            self._dispatch.confirmed(proved.ranges, proved.set_aside)
+        if proved.lost:
+            self._dispatch.lost_by_store(proved.lost)
+        self._log_refused(message.by)
+
+    def _log_refused(self, by: str) -> None:
+        """Log once for each reason that records of confirmations are not proved."""
+        for reason, hint in _HINTS.items():
+            if (refused := self.proofs.refused[reason]) > self._logged[reason]:
+                self._logged[reason] = refused
+                self._ignored.warning(
+                    "records.confirmation_refused", key=reason, topic=self._topic["confirmed"], by=by, reason=reason,
+                    records=refused, hint=hint,
+                )  # fmt: skip
 
     # -- descriptions that ingest lacks --
 

@@ -44,8 +44,8 @@ class Place(NamedTuple):
 class Machine:
     """A machine with its connection and points; the points are shared by all machines of a template.
 
-    `searches` stand for points that only the device knows: they are found when it is connected to. `found` names the
-    search of each point that was found by one.
+    `derived` are the points that the gateway calculates from them. `searches` stand for points that only the device
+    knows: they are found when it is connected to. `found` names the search of each point that was found by one.
     `written` is the machine as its file has it, without ranges and names in braces. `place` is its place there.
     """
 
@@ -54,18 +54,25 @@ class Machine:
     protocol: Protocol
     connection: Connection
     points: tuple[Point, ...]
+    derived: tuple[Point, ...] = ()
     searches: tuple[Point, ...] = ()
     found: Mapping[str, str] = field(default_factory=dict)
     written: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
     place: Place | None = field(default=None, compare=False, repr=False)
 
     @property
+    def all_points(self) -> tuple[Point, ...]:
+        """The points that are read, and those that are derived from them: all that have readings."""
+        return (*self.points, *self.derived) if self.derived else self.points
+
+    @property
     def meta(self) -> MachineMeta:
         """The types and units of its points, as stores need them."""
+        points = self.all_points
         return MachineMeta(
             self.template,
-            {point.name: point.type.value for point in self.points},
-            {point.name: point.unit for point in self.points},
+            {point.name: point.type.value for point in points},
+            {point.name: point.unit for point in points},
         )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from itertools import pairwise
 from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
@@ -35,6 +37,29 @@ Machines = Annotated[str, AfterValidator(_machines)]
 Parameter = Annotated[str, AfterValidator(_parameter)]
 """The name of a parameter."""
 
+MOST_ROWS = 1_000
+"""Rows of a table."""
+
+
+def _table(written: object) -> object:
+    """Turn rows into pairs of floats, in the order of their first numbers."""
+    form = "write rows of a number and its value, as in [[0, 0], [10, 250]]"
+    if not isinstance(written, list) or not all(isinstance(row, list) and len(row) == 2 for row in written):  # noqa: PLR2004
+        raise ValueError(f"is not a table; {form}")
+    if not all(type(number) in {int, float} and math.isfinite(number) for row in written for number in row):
+        raise ValueError(f"a table has numbers only; {form}")
+    if not 2 <= len(written) <= MOST_ROWS:  # noqa: PLR2004 - of a line
+        raise ValueError(f"a table has from 2 to {MOST_ROWS:,} rows, and this has {len(written):,}")
+    rows = [(float(first), float(value)) for first, value in written]
+    for before, after in pairwise(rows):
+        if before[0] >= after[0]:
+            raise ValueError(f"{after[0]:g} comes after {before[0]:g}; write each number once, in rising order")
+    return tuple(rows)
+
+
+Table = Annotated[tuple[tuple[float, float], ...], BeforeValidator(_table)]
+"""A table of the function `lookup`."""
+
 Keys = dict[str, Any]
 """The keys of a point: those of `Point`, and of its protocol's source."""
 
@@ -50,6 +75,10 @@ class MachineSection(Section):
     """Values of the parameters of the template, as in `{base: 100}`."""
     points: dict[Name, Keys] = {}
     """Keys of points that differ on this machine, by the points' names, as in `{door_open: {enabled: false}}`."""
+    derive: dict[Name, Keys] = {}
+    """Keys of derived points that differ on this machine, or more derived points, as in `{in_spec: {expression:
+    "pressure > 12.0"}}`.
+    """
 
 
 class LineSection(Section):
@@ -88,6 +117,12 @@ class TemplateSection(Section):
     """Keys under every point of this file, as in `{every: 500ms}`."""
     points: dict[Name, Keys] = {}
     """The points by their names, as in `{pressure: {address: holding 2, unit: bar}}`."""
+    derive: dict[Name, Keys] = {}
+    """Points that the gateway derives from the points of a machine, by their names, as in `{pressure_rate:
+    {expression: rate(pressure), unit: bar/s}}`.
+    """
+    tables: dict[Parameter, Table] = {}
+    """Tables for the function lookup: each row is a number and its value, as in `{tank: [[0, 0], [10, 250]]}`."""
 
     @model_validator(mode="after")
     def _has_points(self) -> Self:

@@ -115,7 +115,7 @@ class Machines:
                     ]
                     place.document.problems[before:] = named
                 return
-            if self._too_many(len(machine.points) + len(machine.searches), place):
+            if self._too_many(len(machine.all_points) + len(machine.searches), place):
                 return
             yield machine
 
@@ -145,10 +145,12 @@ class Machines:
         values = parts.values(parameters, place)
         names |= values or {}
         connection = _filled({"": section.connection}, names, place, "connection", at_key=False)
-        points = _changes(section.points, names, place)
-        if connection is None or points is None:
+        points = _changes(section.points, names, place, "points")
+        derive = _changes(section.derive, names, place, "derive")
+        if connection is None or points is None or derive is None:
             return None
-        template = self._templates.of(parts, Use(place, parameters, points)) if values is not None else None
+        use = Use(place, parameters, points, derive)
+        template = self._templates.of(parts, use) if values is not None else None
         at_connection = Place(place.document, (*place.path, "connection"))
         connected = _connection(parts.protocol, connection[""], at_connection, self._documents[0].file.parent)
         if connected is None or template is None:
@@ -172,10 +174,14 @@ class Machines:
             "connection": movable_connection(reach, settings),
             "parameters": parameters,
             "points": points,
+            "derive": derive,
         }
         kept = {key: plain(value) for key, value in written.items() if value}
         to_read, searches = _parted(template.points)
-        return Machine(path, section.template, parts.protocol, settings, to_read, searches, written=kept, place=place)
+        return Machine(
+            path, section.template, parts.protocol, settings, to_read, template.derived, searches, written=kept,
+            place=place,
+        )  # fmt: skip
 
     def _check_endpoint(self, settings: Connection, path: MachinePath, place: Place) -> None:
         """Report options that differ from those of an earlier machine on the same serial line or connection."""
@@ -235,14 +241,14 @@ def _filled(
 
 
 def _changes(
-    written: Mapping[str, dict[str, Any]], names: Mapping[str, Scalar], place: Place
+    written: Mapping[str, dict[str, Any]], names: Mapping[str, Scalar], place: Place, section: str
 ) -> dict[str, dict[str, Any]] | None:
     """Return a machine's changes of points with parameters filled in, or None after reporting."""
     found: dict[str, dict[str, Any]] = {}
     for point, keys in written.items():
         literal = {key: value for key, value in keys.items() if key in LITERAL}
         others = {key: value for key, value in keys.items() if key not in LITERAL}
-        filled = _filled(others, names, Place(place.document, (*place.path, "points")), point)
+        filled = _filled(others, names, Place(place.document, (*place.path, section)), point)
         if filled is not None:
             found[point] = filled | literal
     return found if len(found) == len(written) else None

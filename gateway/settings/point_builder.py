@@ -107,10 +107,10 @@ def build(protocol: Protocol, name: str, keys: dict[str, Any], written: Written)
             written.blame,
         )
     mine = {"name": name, "source": source} | {k: keys[k] for k in keys if k in own}
-    point = _whole(mine, source, written)
+    point = whole_point(mine, source, written)
     if source is None or point is None or strange:
         return None
-    _doubt(point, written)
+    doubt(point, written)
     return point
 
 
@@ -151,7 +151,7 @@ class Pattern:
         return self._point.model_copy(update={"source": source})
 
 
-def _whole(mine: dict[str, Any], source: Source | None, written: Written) -> Point | None:
+def whole_point(mine: dict[str, Any], source: Source | None, written: Written) -> Point | None:
     """Return the point, or None after reporting the problems of its own keys, each alone and all together.
 
     A contradiction with a key that is wrong in itself is left out: it would report one mistake twice.
@@ -178,7 +178,7 @@ def _whole(mine: dict[str, Any], source: Source | None, written: Written) -> Poi
     return None if wrong else point
 
 
-def _doubt(point: Point, written: Written) -> None:
+def doubt(point: Point, written: Written) -> None:
     """Warn of values that are possible and rarely intended."""
     if point.unit in LOOKALIKES:
         written.report("unit", f"{point.unit!r} is {LOOKALIKES[point.unit]}", Severity.WARNING)

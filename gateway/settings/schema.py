@@ -25,6 +25,7 @@ from drivers.secret import Secret
 from gateway.codecs import CODECS
 from gateway.common.setting_types import DURATION, NAME
 from gateway.settings.dashboard_section import DashboardSection
+from gateway.settings.derivation import NOT_DERIVED, Derivation
 from gateway.settings.document import FORMAT, read_text
 from gateway.settings.line_sections import LineSection, MachineSection, TemplateSection
 from gateway.settings.parameters import NAME as PARAMETER
@@ -189,6 +190,7 @@ def _lines(kinds: Iterable[Protocol]) -> Schema:
     machine = section(MachineSection)
     _set(machine["properties"], "connection", {"anyOf": [_url(kinds), _options(kinds)]})
     _set(machine["properties"], "points", _by_name(_any_point(kinds)))
+    _set(machine["properties"], "derive", _by_name(_derived_point()))
     _set(machine["properties"], "parameters", _by_name({"type": ["string", "number", "boolean"]}, _PARAMETER))
     line = section(LineSection)
     _set(line["properties"], "machines", _by_name(machine, _MACHINES))
@@ -223,13 +225,29 @@ def _or_filled(key: Schema) -> Schema:
 def _point_keys(kind: Protocol) -> dict[str, Schema]:
     """Return the keys of a point, each of which null takes back."""
     enabled = {"description": "Whether the point is read.", "type": "boolean", "default": True, "examples": [False]}
-    keys = keys_of(Point, without=("name", "source")) | keys_of(kind.source) | {"enabled": enabled}
+    return _nullable(keys_of(Point, without=("name", "source")) | keys_of(kind.source) | {"enabled": enabled})
+
+
+def _nullable(keys: Mapping[str, Schema]) -> dict[str, Schema]:
+    """Return keys that can also be null, or have names in braces."""
     found = {}
     for name, key in keys.items():
         about = {one: value for one, value in key.items() if one in ABOUT}
         what = {one: value for one, value in key.items() if one not in about}
         found[name] = about | {"anyOf": [what, FILLED, {"type": "null"}]}
     return found
+
+
+def _derived_point() -> Schema:
+    """Return the schema of a derived point, each of whose keys null takes back."""
+    enabled = {
+        "description": "Whether the point is derived.",
+        "type": "boolean",
+        "default": True,
+        "examples": [False],
+    }
+    keys = keys_of(Derivation) | keys_of(Point, without=NOT_DERIVED) | {"enabled": enabled}
+    return {"type": "object", "properties": _nullable(keys), "additionalProperties": False}
 
 
 def _any_point(kinds: Iterable[Protocol]) -> Schema:
@@ -247,6 +265,13 @@ def _template(kinds: Iterable[Protocol]) -> Schema:
     keys["protocol"]["enum"] = [kind.name for kind in kinds]
     _set(keys, "parameters", _by_name({"type": ["string", "number", "boolean", "null"]}, _PARAMETER))
     _set(keys, "points", {})
+    _set(keys, "derive", _by_name(_derived_point()))
+    rows = {
+        "type": "array",
+        "minItems": 2,
+        "items": {"type": "array", "items": {"type": "number"}, "minItems": 2, "maxItems": 2},
+    }
+    _set(keys, "tables", _by_name(rows, _PARAMETER))
     of: list[Schema] = []
     definitions: dict[str, Schema] = {}
     for kind in kinds:

@@ -49,6 +49,13 @@ class Confirm(StrEnum):
     BROKER = "broker"
 
 
+class ConfirmProof(StrEnum):
+    """Whether a confirmation has to prove that its sender has received the records."""
+
+    REQUIRED = "required"
+    ACCEPT_UNPROVED = "accept_unproved"
+
+
 class Order(StrEnum):
     """In what order records leave."""
 
@@ -186,6 +193,12 @@ class GatewaySection(Section):
     """The encoding of records, as in `json`, or `binary` for smaller records."""
     confirm: Annotated[Confirm, Field(strict=False)] = Confirm.STORE
     """What frees the spool: the store, through ingest, or the broker's acknowledgement, as in `store`."""
+    confirm_proof: Annotated[ConfirmProof, Field(strict=False)] = ConfirmProof.REQUIRED
+    """Whether ingest has to prove that it has the records that it confirms; `accept_unproved` is for an ingest of an
+    earlier version, as in `required`."""
+    confirm_key: Secret | None = None
+    """A secret that the gateway and ingest share: a client without it can't confirm records that it has read, as in
+    `{secret: confirm_key}`."""
     clock: Annotated[ClockTrust, Field(strict=False)] = ClockTrust.TRUST
     """Whether readings are uncertain while nothing keeps this machine's clock right, as in `require_sync`."""
     order: Annotated[Order, Field(strict=False)] = Order.FRESH
@@ -200,6 +213,10 @@ class GatewaySection(Section):
     """The number of processes that read machines, or `auto` for one for each processor, as in `2`."""
     metrics: GatewayMetrics = GatewayMetrics()
     """Metrics for Prometheus over HTTP, as in `{listen: "127.0.0.1:9464"}`."""
+
+    def reveal_confirm_key(self) -> bytes:
+        """Return the value of the shared secret, empty if there is none. Raises `MissingSecret`."""
+        return self.confirm_key.reveal().encode() if self.confirm_key is not None else b""
 
 
 class Version(StrEnum):
@@ -340,6 +357,36 @@ def is_loopback(host: str) -> bool:
         return host.rstrip(".").lower() in {"localhost", "ip6-localhost"}
 
 
+_PATTERN_LEVEL = re.compile(r"[A-Za-z0-9_.*?-]+")
+
+_PATTERN_LEVELS = (3, 5)
+"""Levels of a pattern of machines: without or with the enterprise and the site."""
+
+
+def _is_machine_pattern(written: object) -> object:
+    """Check a pattern of machines. Raises `ValueError`."""
+    if isinstance(written, str):
+        levels = written.split("/")
+        if len(levels) not in _PATTERN_LEVELS or not all(map(_PATTERN_LEVEL.fullmatch, levels)):
+            raise ValueError(
+                f"{written[:100]!r} is not a pattern of machines; write area/line/machine, where * stands for any "
+                "characters of a level, as in 'curing/curing-1/*'"
+            )
+    return written
+
+
+MachinePattern = Annotated[
+    str,
+    BeforeValidator(_is_machine_pattern),
+    WithJsonSchema(
+        {"type": "string", "pattern": r"^[A-Za-z0-9_.*?-]+(/[A-Za-z0-9_.*?-]+){2}((/[A-Za-z0-9_.*?-]+){2})?$"}
+    ),
+]
+"""Machines: `area/line/machine`, or with enterprise and site before it; `*` and `?` as in file names."""
+
+MachinePatterns = Annotated[tuple[MachinePattern, ...], BeforeValidator(_one_or_many)]
+
+
 class IngestSection(Section):
     """How ingest receives and stores records.
 
@@ -354,6 +401,9 @@ class IngestSection(Section):
     """The name of several that take a part of the records each, as in `plant`."""
     confirms: bool = True
     """Whether this ingest confirms stored records, so that gateways delete them from their spools, as in `true`."""
+    gateways: dict[Name, MachinePatterns] = {}
+    """The machines that each gateway may publish records of, other records are set aside; without it all gateways may
+    publish records of all machines, as in `{edge-01: ["curing/curing-1/*"]}`."""
     folder: Folder = Path("lineside-data")
     """The folder of its files: dead letters, and the metadata of machines, as in `/var/lib/lineside`."""
     batch_records: Annotated[int, Field(ge=1, le=10_000)] = 500

@@ -128,7 +128,7 @@ def written_machine(machine: Machine) -> dict[str, Any]:
         "template": machine.template,
         "protocol": machine.protocol.name,
         "connection": machine.written.get("connection", str(machine.connection)),
-        "points": {point.name: written_point(point) for point in (*machine.points, *machine.searches)},
+        "points": {point.name: written_point(point) for point in (*machine.all_points, *machine.searches)},
     }
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from gateway.settings.derivation import DerivedPoints, meaning_of
 from gateway.settings.factory import Place
 from gateway.settings.parameters import names_in
 from gateway.settings.point_builder import Pattern, Written, build, filled, is_on
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
 
     from drivers.base import Protocol
     from gateway.settings.document import Document
+    from gateway.settings.expressions.program import Table
     from gateway.settings.line_sections import Keys
     from gateway.settings.parameters import Scalar
     from gateway.settings.point import Point
@@ -25,16 +28,29 @@ class TemplatePoints:
     """A template as it is written, with that of the templates it extends. Points are built once, and shared.
 
     `written`     its points' keys, by their names
+    `derived`     the keys of its derived points, by their names
+    `tables`      the tables that their expressions name
     `parameters`  the values that hold where a machine says nothing; None where it has to
     """
 
     def __init__(
-        self, protocol: Protocol, written: Mapping[str, Written], parameters: Mapping[str, Scalar | None]
+        self,
+        protocol: Protocol,
+        written: Mapping[str, Written],
+        parameters: Mapping[str, Scalar | None],
+        derived: Mapping[str, Written] = MappingProxyType({}),
+        tables: Mapping[str, Table] = MappingProxyType({}),
     ) -> None:
         self.protocol = protocol
+        self.tables = tables
         # without parameters braces are plain text
         self.written = {name: one.with_parameters() if parameters else one for name, one in written.items()}
+        self.derived = {name: one.with_parameters() if parameters else one for name, one in derived.items()}
         self.parameters = dict(parameters)
+        self._names_derived = {
+            name for one in self.derived.values() for key in one.open for name in names_in(one.keys[key])
+        }
+        self._derived: dict[tuple[object, ...], tuple[Point, ...]] = {}
         self._built: dict[tuple[object, ...], tuple[Point, ...]] = {}
         self._shared: dict[str, list[Point]] = {}
         self._failed: set[str] = set()
@@ -65,12 +81,61 @@ class TemplatePoints:
 
         `changed` are keys of points that one machine has instead, or more points; it stands at `place`.
         """
-        key = tuple((type(value), value) for value in values.values())
+        key = _key(values)
         if changed:
             return self._laid_over(values, changed, place)
         if key not in self._built:
             self._built[key] = self._collect(((name, self._one(name, values, place)) for name in self.written), place)
         return self._built[key]
+
+    def derive(
+        self, points: tuple[Point, ...], values: Values, changed: Mapping[str, Keys], place: Place
+    ) -> tuple[Point, ...]:
+        """Return the derived points that are right; for the others there are problems.
+
+        `points` are those of a machine. `changed` are keys that it has instead, or more derived points.
+        """
+        if not changed and not self.derived:
+            return ()
+        if changed:
+            return self._derive_apart(self._changed(values, changed, place), points, values, place)
+        key = _key(values)
+        if self._built.get(key) is not points:
+            return self._derive_apart(self.derived, points, values, place)
+        # machines whose points differ in their addresses alone share their derived points
+        used = {name: values[name] for name in sorted(self._names_derived & values.keys())}
+        meaning = *_key(used), *map(meaning_of, points)
+        if meaning not in self._derived:
+            self._derived[meaning] = self._derive(self.derived, points, values)
+        return self._derived[meaning]
+
+    def _derive_apart(
+        self, written: Mapping[str, Written], points: tuple[Point, ...], values: Values, place: Place
+    ) -> tuple[Point, ...]:
+        """Derive points of one machine that has changes; it is named in problems that others do not have."""
+        before = {id(one): (one, len(one.problems)) for whole in written.values() for one in self._documents(whole)}
+        found = self._derive(written, points, values)
+        for document, count in before.values():
+            had = set(document.problems[:count])
+            suffix = "" if document is place.document else f" (as {'.'.join(map(str, place.path))} has it)"
+            new = [one._replace(message=one.message + suffix) for one in document.problems[count:] if one not in had]
+            document.problems[count:] = new
+        return found
+
+    def _derive(self, written: Mapping[str, Written], points: tuple[Point, ...], values: Values) -> tuple[Point, ...]:
+        others = self.written.keys() - {point.name for point in points}
+        return DerivedPoints(written, self.tables).build(points, others, values)
+
+    def _changed(self, values: Values, changed: Mapping[str, Keys], place: Place) -> dict[str, Written]:
+        """Return the derived points with the different keys of a machine."""
+        written = dict(self.derived)
+        for name, keys in changed.items():
+            here = Place(place.document, (*place.path, "derive", name))
+            whole = written.get(name)
+            filled_in = Written({}, {}, here) if whole is None else filled(whole, values)
+            if filled_in is not None:
+                written[name] = filled_in.over(keys, here)
+        return written
 
     def on_its_own(self, place: Place) -> tuple[tuple[Point, ...], int]:
         """Return the points with the defaults of the parameters, and how many need parameters without a default."""
@@ -82,7 +147,10 @@ class TemplatePoints:
             if not any(needed & names_in(written.keys[key]) for key in written.open)
         ]
         points = self._collect(((name, self._one(name, values, place)) for name in ready), place)
-        return points, len(self.written) - len(ready)
+        unread = len(self.written) - len(ready)
+        if needed:  # an expression may name a point that is not known yet
+            return points, unread + len(self.derived)
+        return (*points, *self.derive(points, values, {}, place)), unread
 
     def _laid_over(self, values: Values, changed: Mapping[str, Keys], place: Place) -> tuple[Point, ...]:
         """Return the points with the changes of one machine."""
@@ -180,6 +248,10 @@ class TemplatePoints:
         for position, other, message in self.protocol.doubts([point.source for point in points]):
             written = self.written[whose[points[position].name]]
             written.place.report(f"{message} of {points[other].name}", Severity.WARNING)
+
+
+def _key(values: Values) -> tuple[object, ...]:
+    return tuple((type(value), value) for value in values.values())
 
 
 def _shown(values: Mapping[str, Scalar]) -> str:

@@ -16,8 +16,11 @@ from gateway.settings.template_points import TemplatePoints
 from gateway.settings.validation import usable, validate
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from drivers.base import AnyProtocol, Protocol
     from gateway.settings.document import Document, Step
+    from gateway.settings.expressions.program import Table
     from gateway.settings.line_sections import Keys
     from gateway.settings.parameters import Scalar
     from gateway.settings.point import Point
@@ -48,15 +51,20 @@ class Template:
 
     protocol: Protocol
     points: tuple[Point, ...]
+    derived: tuple[Point, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Use:
-    """What one machine makes of its template: parameters, and points that are different; `place` is the machine's."""
+    """What one machine makes of its template: parameters, and points that are different; `place` is the machine's.
+
+    `derive` are keys of derived points that are different.
+    """
 
     place: Place
     parameters: dict[str, Scalar] = field(default_factory=dict)
     points: dict[str, Keys] = field(default_factory=dict)
+    derive: dict[str, Keys] = field(default_factory=dict)
 
 
 class Templates:
@@ -100,7 +108,10 @@ class Templates:
     def of(parts: TemplatePoints, use: Use) -> Template | None:
         """Return a template as one machine has it, or None after reporting the problem at the machine."""
         values = parts.values(use.parameters, use.place)
-        return None if values is None else Template(parts.protocol, parts.points(values, use.points, use.place))
+        if values is None:
+            return None
+        points = parts.points(values, use.points, use.place)
+        return Template(parts.protocol, points, parts.derive(points, values, use.derive, use.place))
 
     def _read(self, name: str, asker: Place, chain: tuple[str, ...]) -> TemplatePoints | None:
         """Return protocol, parameters and points as written, those of the extended template included."""
@@ -154,7 +165,9 @@ class Templates:
         if protocol is None:
             return None
         points: dict[str, Written] = {}
+        derived: dict[str, Written] = {}
         parameters: dict[str, Any] = {}
+        tables: dict[str, Table] = {}
         if section.extends is not None:
             base = self._read(section.extends, Place(document, ("extends",)), chain)
             if base is None:
@@ -163,15 +176,35 @@ class Templates:
                 document.report(("extends",), f"{section.extends} is of protocol {base.protocol.name}")
                 return None
             points, parameters = dict(base.written), dict(base.parameters)
-        for name, keys in section.points.items():
-            place = Place(document, ("points", name))
-            base_point = points.get(name)
-            if base_point is None:
-                defaults = protocol.source.fitting(section.defaults, keys)
-                origin: tuple[Document, tuple[Step, ...]] = (document, ("defaults",))
-                base_point = Written(defaults, dict.fromkeys(defaults, origin), place)
-            points[name] = base_point.over(keys, place)
-        return TemplatePoints(protocol, points, parameters | section.parameters)
+            derived, tables = dict(base.derived), dict(base.tables)
+        points |= _points(section, points, protocol, document)
+        derived |= _derived(section, derived, document)
+        return TemplatePoints(protocol, points, parameters | section.parameters, derived, tables | section.tables)
+
+
+def _points(
+    section: TemplateSection, base: Mapping[str, Written], protocol: AnyProtocol, document: Document
+) -> dict[str, Written]:
+    """Return the points of a section, laid over those of the template that it extends."""
+    found: dict[str, Written] = {}
+    for name, keys in section.points.items():
+        place = Place(document, ("points", name))
+        base_point = base.get(name)
+        if base_point is None:
+            defaults = protocol.source.fitting(section.defaults, keys)
+            origin: tuple[Document, tuple[Step, ...]] = (document, ("defaults",))
+            base_point = Written(defaults, dict.fromkeys(defaults, origin), place)
+        found[name] = base_point.over(keys, place)
+    return found
+
+
+def _derived(section: TemplateSection, base: Mapping[str, Written], document: Document) -> dict[str, Written]:
+    """Return the derived points of a section, laid over those of the template that it extends."""
+    found: dict[str, Written] = {}
+    for name, keys in section.derive.items():
+        place = Place(document, ("derive", name))
+        found[name] = base.get(name, Written({}, {}, place)).over(keys, place)
+    return found
 
 
 def _protocol(document: Document, name: str) -> AnyProtocol | None:

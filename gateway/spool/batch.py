@@ -18,7 +18,8 @@ class Batch:
 
     `set_aside` maps a record to the number of its readings that a store refused; the record is confirmed in this
     batch. `next_seq` is the next sequence number to assign. `not_included` is the number of readings in `counts` that
-    are neither in this batch nor on disk.
+    are neither in this batch nor on disk. `states` are the states of calculations by their names, as they were when
+    the last of the puts was made.
 
     The last two fields are for the adoption of records. `handed_over` are records that another spool has adopted.
     `adopted` names the spool and the records that the puts were made from.
@@ -31,6 +32,7 @@ class Batch:
     counts: Counter[str]
     next_seq: int
     not_included: int = 0
+    states: dict[str, bytes] = field(default_factory=dict)
     handed_over: list[SeqRange] = field(default_factory=list)
     adopted: tuple[str, list[SeqRange]] | None = None
 

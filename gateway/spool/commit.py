@@ -9,22 +9,20 @@ import orjson
 from gateway.common.seq_ranges import SeqRanges
 from gateway.settings.sections import WhenFull
 from gateway.spool.batch import CommitResult
+from gateway.spool.calculations import encode_state
 from gateway.spool.checkpoint import encode_checkpoint, seal
 from gateway.spool.errors import Damaged
-from gateway.spool.files import PAGE, head_checksum, row_of
+from gateway.spool.files import ADOPTED_ROW, PAGE, head_checksum, row_of
 from gateway.spool.limits import cost_of
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from gateway.common.seq_ranges import SeqRange
     from gateway.spool.checkpoint import Checkpoint
     from gateway.spool.files import Replacement, Spooled
     from gateway.spool.limits import Limits
-
-ADOPTED_ROW = 2
-"""Row of the table `state` that names the records of the last adoption; the checkpoint has row 1."""
 
 _OWN_PAGES = 8
 """Pages that the database needs beside records, at most."""
@@ -92,6 +90,15 @@ class Commit:
         """Store the numbers of the records of another spool that the puts of this commit were made from."""
         data = seal(orjson.dumps({"spool": spool, "ranges": ranges}))
         self._db.execute("insert or replace into state values (?, ?)", (ADOPTED_ROW, data))
+
+    def save_states(self, states: Mapping[str, bytes], rows: Mapping[str, int]) -> None:
+        """Store the states of calculations by their names, in the rows of these names."""
+        if not states:
+            return
+        self._db.executemany(
+            "insert or replace into state values (?, ?)",
+            [(rows[name], encode_state(name, state)) for name, state in states.items()],
+        )
 
     def count_lost(self, readings: int) -> None:
         """Count readings that were lost with a part of the file."""

@@ -21,15 +21,16 @@ import structlog
 
 from gateway.common.seq_ranges import SeqRanges
 from gateway.settings.sections import Sync
+from gateway.spool.calculations import read_states, states_on_disk
 from gateway.spool.checkpoint import Checkpoint, CheckpointFile, encode_checkpoint, read_slots, unseal
-from gateway.spool.commit import ADOPTED_ROW, Commit, allocated, room_for_records, used
+from gateway.spool.commit import Commit, allocated, room_for_records, used
 from gateway.spool.errors import Damaged, damage_raised, is_damage, is_no_room
-from gateway.spool.files import PAGE, SELECT_ROWS, Row, decode_text
+from gateway.spool.files import ADOPTED_ROW, FIRST_STATE_ROW, PAGE, SELECT_ROWS, Row, decode_text
 from gateway.spool.limits import Limits, Reserve, cost_of
 from gateway.spool.recovery import rebuild
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from gateway.common.seq_ranges import SeqRange
     from gateway.settings.sections import WhenFull
@@ -66,6 +67,10 @@ class SpoolDatabase:
         self.pending = SeqRanges()
         self.has_damage_to_settle = False
         """Whether the next commit must set aside and count damaged records."""
+        self.states: dict[str, bytes] = {}
+        """The states of calculations by their names, as committed."""
+        self._state_rows: dict[str, int] = {}
+        self._unsaved: dict[str, bytes] = {}  # states that a rebuilt database lacks
         self._when_full = when_full
         self._sync = sync
         self._slots = CheckpointFile(files.slots)
@@ -111,6 +116,7 @@ class SpoolDatabase:
     def _open(self) -> None:
         slots = read_slots(self.files.slots)
         self._slots.open()
+        self.states = {name: saved.state for name, saved in states_on_disk(self.files).items()}
         self.state, found = rebuild.recover(self.files, slots, self.new_name)
         self._begin(found)
         self._save(self.state)
@@ -126,6 +132,9 @@ class SpoolDatabase:
             raise
         self._db = db
         self._reserve.allocate()
+        known = read_states(db)
+        self._state_rows = {name: saved.row for name, saved in known.items()}
+        self._unsaved = {name: state for name, state in self.states.items() if name not in known}
 
     def _configure(self, db: sqlite3.Connection) -> None:
         db.text_factory = decode_text
@@ -323,6 +332,8 @@ class SpoolDatabase:
                 commit.hand_over(span)
             commit.count_lost(self._lost)
             commit.put(puts, self._when_full)
+            states = self._unsaved | batch.states if puts or not batch.puts else {}
+            commit.save_states(states, self._rows_of(states))
             if puts and batch.adopted is not None:
                 commit.note_adopted(*batch.adopted)
             for replacement in replacements:
@@ -335,12 +346,27 @@ class SpoolDatabase:
                 db.execute("rollback")
             raise
         self.state = state
+        self._note_saved(states)
         self._damaged = {seq: row for seq, row in self._damaged.items() if row is not None}
         self._lost, self.has_damage_to_settle = 0, bool(self._damaged)
         commit.result.readable_again, self._readable_again = self._readable_again, []
         self._slots.write(data, state.turn)
         self._shrink()
         return commit.result
+
+    def _rows_of(self, states: Iterable[str]) -> dict[str, int]:
+        """Return the rows of states; new names have the next rows."""
+        following = max(self._state_rows.values(), default=FIRST_STATE_ROW - 1) + 1
+        for name in states:
+            if name not in self._state_rows:
+                self._state_rows[name] = following
+                following += 1
+        return self._state_rows
+
+    def _note_saved(self, states: dict[str, bytes]) -> None:
+        if states:
+            self.states |= states
+            self._unsaved = {}
 
     def _save(self, state: Checkpoint) -> None:
         """Write the ledger into the checkpoint file alone; the database does not change."""

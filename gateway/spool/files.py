@@ -24,6 +24,10 @@ create table state (id integer primary key, state blob not null);
 """
 """`payload` is the last column, so that the other columns of a long record are read without it."""
 
+CHECKPOINT_ROW, ADOPTED_ROW, FIRST_STATE_ROW = 1, 2, 16
+"""Rows of the table `state`: the checkpoint, the records of the last adoption, and from the last number on one for
+the states of each machine's calculations."""
+
 SELECT_ROWS = "select seq, readings, spool, topic, head, body, payload from records"
 
 SET_ASIDE_SIZE = 64 * 2**20

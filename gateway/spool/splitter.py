@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 import structlog
 
 from gateway.codecs import Undecodable, decode
+from gateway.model.receipt import new_tag
 from gateway.model.record import PlacedScan
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ class Splitter:
             self._failing = False
 
     def _encoded(self, seq: int, piece: AnyRecord) -> bytes:
-        return self._codec.encode(replace(piece, seq=seq))
+        return self._codec.encode(replace(piece, seq=seq, tag=new_tag()))
 
     def _fitting(self, whole: AnyRecord, scans: list[Any], limit: int) -> Iterator[list[Any]]:
         """Yield groups of scans that fit into `limit` bytes, or have a single reading."""

@@ -80,11 +80,17 @@ class Spool:
     Entering the context raises for a spool that another gateway uses, that a newer version has written, or that may
     not be opened. It does not raise for a disk that is full, failing or read-only: records then wait in memory until
     the disk can be written. `renumber` returns the payload of such a record for the name and the numbers that the
-    spool has when it opens; without it those records are dropped and counted.
+    spool has when it opens; without it those records are dropped and counted. `changed_states` returns the states of
+    calculations, by their names, that changed since its last call. A state is on the disk when all records are that
+    were put before it was returned, and not earlier.
     """
 
     def __init__(
-        self, settings: SpoolSection, gateway: str, renumber: Callable[[bytes, str, int], bytes] | None = None
+        self,
+        settings: SpoolSection,
+        gateway: str,
+        renumber: Callable[[bytes, str, int], bytes] | None = None,
+        changed_states: Callable[[], dict[str, bytes]] = dict,
     ) -> None:
         self._renumber = renumber
         self._in_memory = False
@@ -117,6 +123,8 @@ class Spool:
         self._is_empty = asyncio.Event()
         self._disk_trouble = ""  # why the disk can't be written: the drop reason meanwhile
         self._failures = 0  # commits in a row that failed for another reason than the disk
+        self._changed_states = changed_states
+        self._flushes: list[asyncio.Future[None]] = []
         self.counts: Counter[str] = Counter()
         """Confirmations refused, and commits that failed for another reason than the disk; since the start."""
 
@@ -198,6 +206,7 @@ class Spool:
                 self._write_queue.put([Spooled(seq, record.topic, payload, record.readings)])
                 seq += 1
         self._next_seq = seq
+        self._write_queue.renumber_states(seq)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -256,6 +265,25 @@ class Spool:
     def ping(self) -> Future[bool]:
         """Return a future that the thread of the spool fulfils when it has its next turn. From any thread."""
         return self._thread.submit(bool)
+
+    # -- the states of calculations --
+
+    @property
+    def states(self) -> dict[str, bytes]:
+        """The states of calculations by their names, as they were committed last."""
+        return dict(self._database.states)
+
+    def save_soon(self) -> None:
+        """Begin a commit within `CONFIRM_DELAY`: a state has changed."""
+        if self._confirm_timer is None:
+            self._confirm_timer = asyncio.get_running_loop().call_later(CONFIRM_DELAY, self._has_work.set)
+
+    async def flush(self) -> None:
+        """Wait until a commit that begins from now on has ended."""
+        done = asyncio.get_running_loop().create_future()
+        self._flushes.append(done)
+        self._has_work.set()
+        await done
 
     # -- input --
 
@@ -391,8 +419,8 @@ class Spool:
         self._write_queue.confirm(valid, refused)
         if self._hurry:
             self._has_work.set()
-        elif self._confirm_timer is None:
-            self._confirm_timer = asyncio.get_running_loop().call_later(CONFIRM_DELAY, self._has_work.set)
+        else:
+            self.save_soon()
 
     def _is_issued(self, span: SeqRange) -> bool:
         if len(span) != 2 or not all(type(number) is int for number in span):  # noqa: PLR2004 - first and last
@@ -437,8 +465,12 @@ class Spool:
         self._ages.note(self._next_seq, asyncio.get_running_loop().time())
         for builder in list(self._open_builders):
             self.close_record(builder)
+        flushes, self._flushes = self._flushes, []
+        if states := self._changed_states():
+            self._write_queue.note_states(self._next_seq, states)
         if self._in_memory and not await self._open_later():
             self._has_work.set()
+            _fulfil(flushes)
             return False
         most = 0 if self._failures >= ISOLATE_AFTER else self._database.limits.commit
         batch = self._write_queue.next_batch(self.ledger.counts(), self._next_seq, most)
@@ -451,6 +483,7 @@ class Spool:
                 await asyncio.wait({write})
             written = self._settle(batch, write)
             self._committing = []
+            _fulfil(flushes)
         return written
 
     def _settle(self, batch: Batch, write: asyncio.Future[CommitResult]) -> bool:
@@ -533,6 +566,12 @@ class Spool:
 
     async def _in_thread(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, lambda: function(*args, **kwargs))
+
+
+def _fulfil(waiting: Iterable[asyncio.Future[None]]) -> None:
+    for done in waiting:
+        if not done.done():
+            done.set_result(None)
 
 
 def _is_count(value: object) -> bool:

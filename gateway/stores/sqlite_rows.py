@@ -25,6 +25,9 @@ _INSERT = "insert or ignore into samples values (?, ?, ?, ?, ?, ?, ?)"
 _GOOD, _GOOD_SIZES = "(?, ?, ?, ?, 0, null, null)", (500, 50, 5, 1)
 """A row of a good reading, and how many of them a statement inserts: row by row costs three times as much."""
 
+MAX_MACHINES = 20_000
+"""Machines with their metadata whose series are cached; beyond it all are read again."""
+
 _RUN, _MAX_RUN, _RUN_ROWS = 4, 500, 500
 """Rows of a run: if the runs of a scan are shorter, each row gets parameters of its own; and rows of a statement."""
 
@@ -252,6 +255,8 @@ class Rows:
         path, meta, _, _ = entry
         machine = self._machines.get((path, meta.id))
         if machine is None:
+            if len(self._machines) >= MAX_MACHINES:
+                self._machines.clear()
             machine = self._machines[path, meta.id] = _Machine()
             for id_, place, point, unit, kind in self._db.execute(_SERIES_OF_MACHINE, path):
                 if kind and (unit, kind) == (meta.units.get(point, ""), meta.types.get(point)):

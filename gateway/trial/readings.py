@@ -69,7 +69,7 @@ class Readings:
 
     def _points(self, pattern: str) -> list[str]:
         """Return the paths of the matching points that always have values, without points of a discovery."""
-        every = [(one.path, point) for one in self._factory.machines for point in one.points]
+        every = [(one.path, point) for one in self._factory.machines for point in one.all_points]
         found = [(path, point) for path, point in every if matches(pattern, path, point.name)]
         searches = ((one.path, search) for one in self._factory.machines for search in one.searches)
         if not found and not any(_may_find(search.name, path, pattern) for path, search in searches):

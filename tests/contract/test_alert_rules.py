@@ -130,6 +130,13 @@ CASES = [
         series("lineside_records_refused_total", GATEWAY, "7x60"),
     ),
     Case(
+        "LinesideConfirmationsRefused",
+        series("lineside_confirmations_refused_total", GATEWAY, "0+1x60", reason="wrong_proof"),
+        GATEWAY,
+        series("lineside_confirmations_refused_total", GATEWAY, "0x60", reason="wrong_proof")
+        | series("lineside_confirmations_refused_total", GATEWAY, "0+1x60", reason="not_sent"),
+    ),
+    Case(
         "LinesideMachineOffline",
         state("offline", 1),
         MACHINE | {"state": "offline"},
@@ -191,6 +198,12 @@ CASES = [
         series("lineside_ingest_readings_not_stored_total", INGEST, "0+1x60", reason="refused"),
         INGEST | {"reason": "refused"},
         series("lineside_ingest_readings_not_stored_total", INGEST, "5x60", reason="refused"),
+    ),
+    Case(
+        "LinesideOtherGateway",
+        series("lineside_ingest_machines_claimed_total", INGEST, "0+1x60"),
+        INGEST,
+        series("lineside_ingest_machines_claimed_total", INGEST, "3x60"),
     ),
     Case(
         "LinesideDeadLettersGrow",

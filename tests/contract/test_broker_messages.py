@@ -61,6 +61,7 @@ async def test_a_confirmation_that_can_not_be_true_frees_nothing_and_ends_nothin
             for more in ({"set_aside": {"1": -5}}, {"set_aside": {"9": 1}}, {"taken": [[1, 2**40]], "instance": "x"}):
                 await publish(mosquitto.port, CONFIRMED, confirmation(edge.spool.id, [[1, 1]], **more))
             await publish(mosquitto.port, CONFIRMED, confirmation(edge.spool.id, [[1, 1]], set_aside={"1": 1}))
+            await consumer.confirm(1, set_aside={1: 1})
             await edge.freed(pending=2)
         assert edge.spool.ledger.dropped == {"rejected_by_store": 1}
         assert [event["event"] for event in logs].count("mqtt.message_ignored") == 1, "the first of many is logged"

@@ -114,9 +114,9 @@ async def test_an_alarm_that_returned_to_normal_in_an_outage_is_reported_as_inac
     await driver.close()
 
 
-async def test_events_are_stored_and_leave_the_machine_online(tmp_path: Path):
+async def test_events_are_stored_and_leave_the_machine_online(tmp_path: Path, opcua_alone: NodeOpcUa):
     """They go the way of readings; a machine where nothing happens is no worse for it."""
-    peer, mosquitto = await NodeOpcUa.start(tmp_path), await Mosquitto.start(tmp_path)
+    peer, mosquitto = opcua_alone, await Mosquitto.start(tmp_path)
     (tmp_path / "machines").mkdir()
     (tmp_path / "machines" / "peer.yaml").write_text(
         "format: 1\nprotocol: opcua\npoints:\n"

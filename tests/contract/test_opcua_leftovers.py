@@ -69,6 +69,15 @@ async def test_the_queue_of_an_outage_is_delivered_late_by_a_server_without_hist
         assert peer.counts()[:3] == (1, 1, 1)
 
 
+@pytest.fixture(scope="module")
+def guarded(tmp_path_factory: pytest.TempPathFactory) -> NodeOpcUa:
+    """A server that lets one user in, once."""
+    options: dict[str, Any] = {"users": {"telemetry": PASSWORD}, "anonymous": False, "sessions": 1}
+    server = NodeOpcUa(tmp_path_factory.mktemp("guarded"), shared=True, **options)
+    server.up_and_wait()
+    return server
+
+
 @pytest.mark.parametrize(
     "security",
     [
@@ -78,11 +87,12 @@ async def test_the_queue_of_an_outage_is_delivered_late_by_a_server_without_hist
     ],
 )
 async def test_a_session_with_a_password_is_taken_over_as_well(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, security: dict[str, str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, guarded: NodeOpcUa, security: dict[str, str]
 ) -> None:
     """The driver has to authenticate again for it, and shows the password to nobody but the server."""
     monkeypatch.setenv("LINESIDE_SECRET_PLC", PASSWORD)
-    peer = await NodeOpcUa.start(tmp_path, users={"telemetry": PASSWORD}, anonymous=False, sessions=1)
+    peer = guarded
+    peer.set("Setpoint", START)
     pki = Pki(tmp_path / "pki")
     pki.trusted.mkdir(parents=True)
     (pki.trusted / "peer.pem").write_bytes(peer.certificate.read_bytes())
@@ -108,6 +118,7 @@ async def test_a_session_with_a_password_is_taken_over_as_well(
             await driver.connect()  # the only session that there can be is free at once
             await late_values(driver, "Setpoint", [61.0, 62.0])
             assert peer.counts()[:3] == (1, 1, 1)
+    await peer.has(sessions=0, channels=0)
 
 
 async def test_one_session_is_left_after_many_outages_of_node_opcua(tmp_path: Path) -> None:

@@ -14,8 +14,6 @@ from drivers.opcua.settings import OpcUaConnection, OpcUaSource
 from gateway.common.clock import Clock
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from drivers.base import Driver
 
 
@@ -35,9 +33,9 @@ async def test_nothing_is_written_unless_the_connection_allows_it(opcua: NodeOpc
     assert opcua.get(opcua_node) == 50
 
 
-async def test_a_value_is_written_in_the_type_that_the_node_has(tmp_path: Path):
+async def test_a_value_is_written_in_the_type_that_the_node_has(opcua_alone: NodeOpcUa):
     """Some servers refuse any other, and some convert it as they like."""
-    peer = await NodeOpcUa.start(tmp_path)
+    peer = opcua_alone
     async with driver_of(peer.port, "Setpoint", writable=True) as driver:
         await driver.write(driver.groups[0], 0, 51)
         assert peer.get("Setpoint") == 51

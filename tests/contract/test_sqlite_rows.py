@@ -12,6 +12,7 @@ from read_back import SqliteTarget
 from gateway.model.metadata import MachineMeta
 from gateway.model.path import MachinePath
 from gateway.model.reading import NamedScan
+from gateway.stores import sqlite_rows
 from gateway.stores.base import MachineScan, Rejected
 from gateway.stores.sqlite import SqliteSettings, SqliteStore
 
@@ -118,3 +119,13 @@ def test_two_writers_of_one_file_agree_on_new_series(store: SqliteStore, target:
     assert target.held() == expected(target, everything)
     with sqlite3.connect(target.file) as db:
         assert db.execute("select count(*), count(distinct place) from series").fetchone() == (60, 60)
+
+
+def test_the_cached_machines_are_bounded(monkeypatch: pytest.MonkeyPatch, store: SqliteStore, target: SqliteTarget):
+    """A client may publish records of any number of machines; those of known machines are stored as before."""
+    monkeypatch.setattr(sqlite_rows, "MAX_MACHINES", 3)
+    names = list(POINTS)[:5]
+    batch = [scan(machine, number, names) for number in range(3) for machine in range(7)]
+    for position in range(0, len(batch), 7):
+        store.write(batch[position : position + 7])
+    assert target.held() == expected(target, batch)

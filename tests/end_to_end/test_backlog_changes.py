@@ -50,6 +50,8 @@ async def all_is_stored(folder: Path, machines: Machines, gateway: Lineside) -> 
     """Stop the gateway when ingest has caught up, and compare with the answers of the machine."""
     waiting = len(machines.served[1])
     await until(lambda: len(counts(folder)) > waiting, "the backlog, and fresh readings, are stored", SECONDS)
+    machines.switch_off()  # a stop delivers for a few seconds only, in which a busy machine would not keep up
+    await until(lambda: len(counts(folder)) >= len(machines.served[1]), "every answer is stored", SECONDS)
     assert await gateway.stop() == 0
     closing = report(folder / "run.json")
     assert closing["balanced"]

@@ -14,8 +14,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 from booted_system import BootedSystem
-from cyclonedx.schema import SchemaVersion
-from cyclonedx.validation.json import JsonStrictValidator
 from packages import DEBCONF, PYTHON, SECOND, architecture, build, only, system_python
 from processes import Lineside, Process, need, until, write_factory
 from servers import Mosquitto
@@ -41,6 +39,10 @@ def test_the_same_tree_gives_the_same_bytes(dist: Path, tmp_path: Path):
 
 def test_the_bill_of_materials_is_valid_and_complete(dist: Path):
     """A scanner of known vulnerabilities reads it, and a person who asks for licences."""
+    # imported here: the grammars that they compile take each worker two seconds
+    from cyclonedx.schema import SchemaVersion
+    from cyclonedx.validation.json import JsonStrictValidator
+
     text = only(dist, "*-sbom.cdx.json").read_text(encoding="utf-8")
     assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(text) is None
     bom = json.loads(text)

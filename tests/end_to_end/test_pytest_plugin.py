@@ -89,11 +89,17 @@ async def test_a_wrong_point_makes_a_test_fail_and_says_why(tmp_path: Path):
     copied = template + "  running: {node: s=Speed, type: bool}\n"
     (tmp_path / "machines" / "drum.yaml").write_text(copied, encoding="utf-8")
     (tmp_path / "tests" / "test_factory.py").write_text(
-        "def test_points(readings):\n    readings.wait('*', within=8)\n", encoding="utf-8"
+        """\
+def test_points(readings):
+    for pattern in "press-01/*", "drum-01/speed":
+        readings.wait(pattern, within=90)
+    readings.wait("*", within=2)
+""",
+        encoding="utf-8",
     )
     ran = await pytest_in(tmp_path)
     assert ran.code == 1
-    assert "1 point has no good reading within 8 s:" in ran.text
+    assert "1 point has no good reading within 2 s:" in ran.text
     assert "drum-01/running: 0 good, the newest is bad: type_mismatch" in ran.text
     assert "where true or false belongs" in ran.text
     assert "Traceback" not in ran.text

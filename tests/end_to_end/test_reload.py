@@ -338,6 +338,8 @@ async def test_a_gateway_keeps_its_variables_and_values_of_the_command_line(tmp_
         environment = {"EDGE": "edge-07"}
         plant.ingest = await Lineside.start("ingest", plant.config)
         gateway = await Lineside.start("run", plant.config, *values, environment=environment)
+        saved = tmp_path / "other" / "edge-07.configuration.json"
+        await until(saved.exists, "all workers have started", SECONDS)
         await until(lambda: plant.counts("m-01"), "readings of m-01", SECONDS)
         plant.units["m-03"] = 3
         plant.write()
@@ -347,7 +349,7 @@ async def test_a_gateway_keeps_its_variables_and_values_of_the_command_line(tmp_
         assert "1 machines added, 0 machines changed, 0 machines removed" in result.text
         await plant.more("m-03")
         valid = await lineside("validate", str(plant.config), *values, environment=os.environ | environment)
-        found = json.loads((tmp_path / "other" / "edge-07.configuration.json").read_bytes())
+        found = json.loads(saved.read_bytes())
         assert valid.text.strip().endswith(f"configuration {found['config']}")
         assert await gateway.stop() == 0
         assert not (tmp_path / "spool").exists()

@@ -72,7 +72,9 @@ def test_a_batch_claims_the_memory_that_it_uses(points: int, scans: int) -> None
 def test_a_record_loses_no_more_than_it_has() -> None:
     """Two stores may refuse the same readings; the ledger counts each once."""
     batch = Batch(cast("Any", None))
-    batch.records.append(ReceivedRecord(Sender("e", "s", "g", "sp"), 7, f"lineside/v1/{PATH}/data", b"", 3))
+    batch.records.append(
+        ReceivedRecord(Sender("e", "s", "g", "sp"), 7, f"lineside/v1/{PATH}/data", b"", 3, bytes(32))
+    )
     letter = DeadLetter("store", "no", b"row")
     assert [batch.refuse(0, 2, letter), batch.refuse(0, 2, letter), batch.refuse(0, 2, letter)] == [2, 1, 0]
     assert [(one.seq, one.set_aside) for one in batch.confirmations()] == [(7, 3)]

@@ -25,6 +25,14 @@ def in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.chdir(tmp_path)
 
 
+READING = [
+    # which reads the journal of the services, too
+    pytest.param(one, marks=pytest.mark.services if one.name == "diagnose" else ())
+    for one in OF_A_FACTORY
+]
+"""Commands of a factory, whose files they read before anything else."""
+
+
 def assert_clean(result: Result, code: int) -> None:
     """Check that a command ended with an exit code, with text on standard error, and without a trace."""
     assert isinstance(result.exception, SystemExit), result.exception
@@ -98,7 +106,7 @@ UNREADABLE = "/proc/self/mem"
 """A file that exists and whose content can't be read, not even by root."""
 
 
-@pytest.mark.parametrize("one", OF_A_FACTORY, ids=named)
+@pytest.mark.parametrize("one", READING, ids=named)
 def test_unreadable_configuration_is_one_line(one: Found) -> None:
     """Rights and broken disks look alike."""
     result = run(one, UNREADABLE)
@@ -122,7 +130,7 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("kind", HOSTILE)
-@pytest.mark.parametrize("one", OF_A_FACTORY, ids=named)
+@pytest.mark.parametrize("one", READING, ids=named)
 def test_hostile_configuration_is_refused_with_its_place(one: Found, kind: str, tmp_path: Path) -> None:
     """A file from a mail ends no command in a trace, and none takes minutes over it."""
     content, message = HOSTILE[kind]

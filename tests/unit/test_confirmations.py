@@ -11,6 +11,7 @@ from gateway.common.seq_ranges import SeqRanges
 from gateway.ingest import confirmations as confirmations_module
 from gateway.ingest.batch import Confirmation, Sender
 from gateway.ingest.confirmations import PendingConfirmations, confirmation_messages
+from gateway.model.receipt import receipt_of
 from gateway.mqtt.messages import parse_confirmation
 from gateway.mqtt.topics import Topics
 
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gateway.mqtt.client import MqttClient
+
+
+RECEIPT = receipt_of("enterprise/site/area/line/m-01/data", b"record")
 
 
 class FakeClient:
@@ -91,8 +95,8 @@ def test_a_large_confirmation_goes_in_several_messages(monkeypatch: pytest.Monke
     """A gateway refuses a confirmation with too many ranges."""
     monkeypatch.setattr(confirmations_module, "MAX_RANGES", 10)
     sender = Sender("e", "s", "edge", "sp")
-    stored = [Confirmation(sender, seq, 1 if seq % 3 == 0 else 0) for seq in range(1, 201, step)]
-    accepted = [(sender, seq) for seq in range(1001, 1100, 2)]
+    stored = [Confirmation(sender, seq, RECEIPT, 1 if seq % 3 == 0 else 0) for seq in range(1, 201, step)]
+    accepted = [Confirmation(sender, seq, RECEIPT) for seq in range(1001, 1100, 2)]
     messages = confirmation_messages(Topics("r"), "ingest", "i", stored, accepted)
     assert {topic for topic, _ in messages} == {"r/e/s/_gateways/edge/confirmed"}
     ranges, taken, set_aside = SeqRanges(), SeqRanges(), {}
@@ -108,4 +112,4 @@ def test_a_large_confirmation_goes_in_several_messages(monkeypatch: pytest.Monke
         set_aside |= found.set_aside
     assert [seq for first, last in ranges for seq in range(first, last + 1)] == [one.seq for one in stored]
     assert set_aside == {one.seq: 1 for one in stored if one.set_aside}
-    assert [seq for first, last in taken for seq in range(first, last + 1)] == [seq for _, seq in accepted]
+    assert [seq for first, last in taken for seq in range(first, last + 1)] == [one.seq for one in accepted]

@@ -8,7 +8,6 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-import duckdb
 import pytest
 from click.testing import CliRunner
 from press_plant import NOW, PRESS, SECOND, fill, scan, write_plant
@@ -84,7 +83,15 @@ def test_the_exports_shown_have_the_files_shown(plant: Path) -> None:
     assert (plant / path.strip()).is_file()
 
 
-@pytest.mark.parametrize("number", range(3), ids=["pandas", "polars", "plot"])
+@pytest.mark.parametrize(
+    "number",
+    [
+        pytest.param(0, id="pandas"),
+        pytest.param(1, id="polars"),
+        # matplotlib runs fc-list where it has no cache of the fonts yet
+        pytest.param(2, id="plot", marks=pytest.mark.services),
+    ],
+)
 def test_the_programs_shown_run(plant: Path, number: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Data engineers paste them."""
     program = blocks("python")[number]
@@ -99,6 +106,8 @@ def test_the_programs_shown_run(plant: Path, number: int, monkeypatch: pytest.Mo
 
 
 def test_the_statements_shown_run_in_duckdb(plant: Path) -> None:
+    import duckdb
+
     run("lineside export factory.yaml --out readings --from 2026-11-24 --to 2026-11-26")
     assert (plant / "readings").is_dir()
     [block] = blocks("sql")

@@ -205,7 +205,7 @@ def test_the_notice_names_every_package_of_a_plant():
     requirements = (ROOT / "requirements-service.txt").read_text(encoding="utf-8")
     needed = re.findall(r"^([a-z0-9._-]+)==", requirements, re.MULTILINE)
     (listed,) = re.findall(
-        r"for gateway and ingest:\n\n(.*)", (ROOT / "NOTICE").read_text(encoding="utf-8"), re.DOTALL
+        r"for gateway, ingest and page:\n\n(.*)", (ROOT / "NOTICE").read_text(encoding="utf-8"), re.DOTALL
     )
     assert re.findall(r"[a-z0-9._-]+", listed) == needed
 

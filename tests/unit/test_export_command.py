@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-import pyarrow.dataset as ds
-import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner, Result
 from press_plant import PRESS, SECOND, fill, scan, write_plant
@@ -32,6 +30,20 @@ WORD = "dictionary<values=string, indices=int32, ordered=0>"
 @pytest.fixture
 def config(tmp_path: Path) -> Path:
     return write_plant(tmp_path)
+
+
+def parquet_file(config: Path) -> Any:
+    """Return the file of press-01 on the first day. pyarrow is imported here: it imports pandas."""
+    import pyarrow.parquet as pq
+
+    return pq.ParquetFile(config.parent / "out" / name("press-01", "2025-11-25"))
+
+
+def whole_table(config: Path) -> Any:
+    """Return all files as one table."""
+    import pyarrow.dataset as ds
+
+    return ds.dataset(config.parent / "out", partitioning="hive").to_table()
 
 
 def export(config: Path, *arguments: str, since: str = "2025-11-25", until: str = "2025-11-27") -> Result:
@@ -76,7 +88,7 @@ def test_a_file_for_each_machine_and_day(config: Path) -> None:
 def test_a_row_is_a_reading_with_its_unit_and_quality(config: Path) -> None:
     two_days(config)
     export(config)
-    table = pq.ParquetFile(config.parent / "out" / name("press-01", "2025-11-25")).read()
+    table = parquet_file(config).read()
     assert [(one.name, str(one.type)) for one in table.schema] == [
         ("time", "timestamp[us, tz=UTC]"),
         ("point", WORD),
@@ -102,7 +114,7 @@ def test_tools_read_the_folder_as_one_table(config: Path) -> None:
     """The names of the folders are columns."""
     two_days(config)
     export(config)
-    table = ds.dataset(config.parent / "out", partitioning="hive").to_table()
+    table = whole_table(config)
     machines = set(zip(table["machine"].to_pylist(), map(str, table["day"].to_pylist()), strict=True))
     assert machines == {("press-01", "2025-11-25"), ("press-01", "2025-11-26"), ("press-02", "2025-11-25")}
     assert table.num_rows == 124
@@ -170,7 +182,7 @@ def test_memory_is_bounded_by_many_row_groups(config: Path, monkeypatch: pytest.
     monkeypatch.setattr(folder, "MAX_FILES", 1)
     two_days(config)
     assert "3 files, 124 readings" in export(config).stdout
-    file = pq.ParquetFile(config.parent / "out" / name("press-01", "2025-11-25"))
+    file = parquet_file(config)
     assert file.metadata.num_row_groups > 3
     assert file.metadata.num_rows == 52
 
@@ -182,7 +194,7 @@ def test_odd_names_stay_in_the_folder(config: Path) -> None:
     assert export(config).exit_code == 0
     [file] = files(config)
     assert "machine=..%2F..%2Fa%3Db%2F%C3%BC 1/" in file
-    table = ds.dataset(config.parent / "out", partitioning="hive").to_table()
+    table = whole_table(config)
     assert table["machine"].to_pylist() == ["../../a=b/ü 1"]
 
 

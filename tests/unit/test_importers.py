@@ -457,6 +457,36 @@ def test_telegraf_options_without_an_equivalent_are_reported_with_their_lines(tm
         assert where in lines[int(line.split(":")[1]) - 1], line
 
 
+@pytest.mark.parametrize(
+    ("workaround", "note"),
+    [
+        ("max_word_registers_per_request = 1", "meter/energy: is left out: holding 5 takes 2 registers at once"),
+        ("max_word_registers_per_request = true", ""),
+        ("string_register_location = []", "string_register_location is not known"),
+    ],
+)
+def test_workarounds_of_telegraf_that_can_not_be_right_give_a_factory_that_loads(
+    tmp_path: Path, workaround: str, note: str
+) -> None:
+    """A point that does not fit the limit of a request would make the whole factory invalid."""
+    text = f"""
+[[inputs.modbus]]
+  name = "meter"
+  controller = "tcp://10.0.0.9:502"
+  holding_registers = [
+    {{ name = "mode", address = [0], data_type = "UINT16" }},
+    {{ name = "energy", address = [5, 6], data_type = "UINT32" }},
+  ]
+  [inputs.modbus.workarounds]
+    {workaround}
+"""
+    ran = imported(tmp_path, "telegraf.conf", text)
+    assert ran.exit_code == 0, ran.output
+    assert note in ran.stderr
+    [machine] = load_factory(tmp_path / "out" / "factory.yaml").machines
+    assert ("energy" in {point.name for point in machine.points}) == ("energy" not in note)
+
+
 def test_metrics_of_telegraf_are_read_as_requests_are(tmp_path: Path) -> None:
     """In its third style each field names its own table."""
     text = """

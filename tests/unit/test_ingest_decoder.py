@@ -142,7 +142,7 @@ def test_a_record_waits_in_memory_until_its_metadata_is_known(intake: Intake) ->
     """It is acknowledged and accepted, so that nothing behind it waits, and confirmed when it is stored."""
     intake.add(DATA, record(META.id))
     assert (len(intake.batch.messages), intake.batch.records, intake.status.waiting_for_metadata) == (1, [], 1)
-    assert [seq for _, seq in intake.batch.accepted()] == [7]
+    assert [one.seq for one in intake.batch.accepted()] == [7]
     assert list(intake.batch.confirmations()) == []
     assert list(intake.requests.due().values()) == [[META.id]]
     intake.add(f"lineside/v1/{PATH}/meta", orjson.dumps(write_meta(META)))

@@ -29,7 +29,10 @@ OWN_TIMES = st.dictionaries(POINTS, TIMES, max_size=3)
 SCANS = st.builds(
     NamedScan, TIMES, st.dictionaries(POINTS, VALUES, max_size=5), WORDS, WORDS, WORDS, OWN_TIMES
 ).filter(lambda scan: scan.bad.keys().isdisjoint(scan.values))
-RECORDS = st.builds(Record, NAMES, NAMES, st.integers(1, 2**63 - 1), st.lists(SCANS, max_size=3), st.just("") | NAMES)
+TAGS = st.just("") | st.binary(min_size=8, max_size=8).map(bytes.hex)
+RECORDS = st.builds(
+    Record, NAMES, NAMES, st.integers(1, 2**63 - 1), st.lists(SCANS, max_size=3), st.just("") | NAMES, TAGS
+)
 
 
 def shape(record: Record) -> list[list[tuple[str, type]]]:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 import struct
+from unittest import mock
 
 import pytest
 from opcua_fuzz import REVERSE_HELLO, mutated
+from processes import free_port
 
 from drivers.opcua.codec.reverse_hello import MAX_TEXT, ReverseHello, error_message, reverse_hello
+from drivers.opcua.connection.reverse import ExpectedServer, _Accepted, lease_of
 from drivers.opcua.errors import DecodeError
 
 
@@ -72,3 +76,12 @@ def test_no_mutated_message_escapes() -> None:
 def test_the_refusal_is_an_error_message() -> None:
     """Part 6, 7.1.2.5."""
     assert error_message(0x80000000, "no") == b"ERRF\x12\0\0\0\0\0\0\x80\2\0\0\0no"
+
+
+async def test_a_connection_that_is_accepted_while_its_port_closes_is_dropped() -> None:
+    """Nobody would use it, and the server would wait for an answer."""
+    lease = await lease_of("127.0.0.1", free_port(), ExpectedServer("urn:server"), 1.0)
+    port, transport = lease._port, mock.Mock(asyncio.Transport)  # noqa: SLF001 - the moment between accept and close
+    lease.close()
+    _Accepted(port).connection_made(transport)
+    transport.abort.assert_called_once_with()

@@ -10,7 +10,6 @@ import time
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-import pyarrow.parquet as pq
 import pytest
 import yaml
 from click.testing import CliRunner, Result
@@ -296,6 +295,8 @@ def test_a_file_gets_the_output(config: Path, tmp_path: Path) -> None:
 
 
 def test_parquet_has_typed_columns(config: Path, tmp_path: Path) -> None:
+    import pyarrow.parquet as pq
+
     fill(config, scan(NOW, pressure=1.5, count=2**62 + 1, on=True, recipe="R-1"))
     result = query(config, "--format", "parquet", "--out", str(tmp_path / "out.parquet"))
     assert result.exit_code == 0, result.output

@@ -58,7 +58,7 @@ class Bench:
         """Return a batch of records 0, 1, 2, of which some were refused a reading."""
         batch = Batch(cast("Any", None))
         for seq in range(records):
-            record = ReceivedRecord(SENDER, seq, "lineside/v1/e/s/a/l/m/data", b"{}", 5)
+            record = ReceivedRecord(SENDER, seq, "lineside/v1/e/s/a/l/m/data", b"{}", 5, seq.to_bytes(32))
             batch.records.append(record)
         for position in refused:
             batch.refuse(position, 1, LETTER)
@@ -104,12 +104,12 @@ async def test_a_full_disk_holds_up_only_the_records_that_need_it(
     await bench.set_aside.write(first)
     await bench.set_aside.write(second)
     assert confirmed(first) == [(0, 0), (2, 0)]
-    assert list(first.unsettled()) == [(SENDER, 1)]
+    assert [one.seq for one in first.unsettled()] == [1]
     assert confirmed(second) == [(0, 0), (1, 0)]
     assert bench.late == []
     bench.disk.full = False
     await until(lambda: len(bench.late) == 2, "the records are confirmed")
-    assert bench.late == [Confirmation(SENDER, 1, 1), Confirmation(SENDER, 2, 1)]
+    assert bench.late == [Confirmation(SENDER, seq, seq.to_bytes(32), 1) for seq in (1, 2)]
     assert len(bench.disk.reasons) == 2
     events = [log["event"] for log in logs]
     assert events.count("dead_letters.not_written") == events.count("dead_letters.written") == 1

@@ -136,7 +136,10 @@ class ReversePort:
             pending.drop()
 
     def accepted(self, connection: _Accepted) -> None:
-        """Wait for the ReverseHello of a new connection."""
+        """Wait for the ReverseHello of a new connection, which is dropped if the port was closed in the meantime."""
+        if not self._leases:
+            connection.drop()
+            return
         self._pending[connection] = None
         if len(self._pending) > MAX_PENDING:
             next(iter(self._pending)).drop()

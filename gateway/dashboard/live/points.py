@@ -46,5 +46,5 @@ def configured_points(machine: Machine) -> tuple[PointInfo, ...]:
             one.name, one.type.value, one.unit, one.description, one.range,
             {str(number): label for number, label in (one.labels or {}).items()}, one.every,
         )
-        for one in machine.points
+        for one in machine.all_points
     )  # fmt: skip

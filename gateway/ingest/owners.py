@@ -1,0 +1,89 @@
+"""Decide whether a gateway may publish records of a machine.
+
+A record names its gateway, and its topic or its content names its machines. With `ingest.gateways` the machines of
+each gateway are fixed. Without it a machine belongs to the gateway of its last record, and a change is logged.
+"""
+
+from __future__ import annotations
+
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING
+
+import structlog
+
+from gateway.common.state_log import RepeatLog
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from gateway.ingest.batch import Sender
+    from gateway.ingest.status import IngestStatus
+    from gateway.model.path import MachinePath
+
+log = structlog.get_logger(__name__)
+
+OTHER_GATEWAY = "other_gateway"
+"""Drop reason of readings of a machine that their gateway must not publish."""
+
+MAX_MACHINES = 100_000
+"""Machines whose gateway is known, or checked; further machines are not learned, and checked each time."""
+
+HINT = "find its publisher; if this gateway has the machine now, change ingest.gateways"
+
+
+class MachineOwners:
+    """The gateways of machines: `gateways` maps the id of a gateway to its patterns; empty if they are learned."""
+
+    def __init__(
+        self,
+        status: IngestStatus,
+        gateways: Mapping[str, Iterable[str]] | None = None,
+        place: tuple[str, str] = ("*", "*"),
+    ) -> None:
+        """Prepare; `place` is the enterprise and the site of patterns without them."""
+        self._patterns = {
+            gateway: [_levels(one, place) for one in patterns] for gateway, patterns in (gateways or {}).items()
+        }
+        self._status = status
+        self._learned: dict[MachinePath, str] = {}
+        self._allowed: dict[tuple[str, MachinePath], bool] = {}
+        self._repeats = RepeatLog(log)
+
+    def denied(self, sender: Sender, paths: Iterable[MachinePath]) -> MachinePath | None:
+        """Return a machine whose records this gateway must not publish; None if it may publish all of them."""
+        if not self._patterns:
+            for path in paths:
+                if self._learned.get(path) != sender.gateway:
+                    self._learn(path, sender.gateway)
+            return None
+        return next((path for path in paths if not self._may_publish(sender.gateway, path)), None)
+
+    def _may_publish(self, gateway: str, path: MachinePath) -> bool:
+        key = gateway, path
+        known = self._allowed.get(key)
+        if known is None:
+            known = any(all(map(fnmatchcase, path, levels)) for levels in self._patterns.get(gateway, ()))
+            if len(self._allowed) < MAX_MACHINES:
+                self._allowed[key] = known
+        if not known:
+            self._repeats.error("gateway.not_allowed", key=str(path), gateway=gateway, machine=str(path), hint=HINT)
+        return known
+
+    def _learn(self, path: MachinePath, gateway: str) -> None:
+        """Learn the gateway of a machine; log a change of it."""
+        before = self._learned.get(path)
+        if before is None and len(self._learned) >= MAX_MACHINES:
+            return
+        self._learned[path] = gateway
+        if before is not None:
+            self._status.machines_claimed += 1
+            self._repeats.warning(
+                "machine.other_gateway", key=str(path), machine=str(path), gateway=gateway, before=before,
+                hint="if it has not moved, find the publisher, and set ingest.gateways",
+            )  # fmt: skip
+
+
+def _levels(pattern: str, place: tuple[str, str]) -> tuple[str, ...]:
+    """Return the levels of a pattern from the enterprise on."""
+    levels = tuple(pattern.split("/"))
+    return levels if len(levels) == 5 else place + levels  # noqa: PLR2004 - as in `MachinePath`

@@ -1,0 +1,516 @@
+"""Derived points: calculated when an input was read, from the latest readings of all inputs.
+
+A derived reading takes the time of its newest input. It has a value where the expression has one: a bad input makes
+it bad, an uncertain one uncertain, and each names the input. Readings that a device delivers late are not used: the
+states of the functions have gone on.
+
+The states are saved with the records that were made from them, see `Derivations.take_changed`.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import groupby
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
+
+import orjson
+import structlog
+
+from drivers.base import Fault, Group, Quality, Reason, Scan, ValueType, bad
+from gateway.common.by_identity import cached_by_identity
+from gateway.common.state_log import RepeatLog
+from gateway.common.tasks import BestEffort
+from gateway.pipeline.step_functions import Failed, make
+from gateway.settings.expressions.check import LATE
+from gateway.settings.expressions.runtime import NoValue, OutsideTable, careful, quick
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+
+    from drivers.base import Connection, Value
+    from gateway.pipeline.step_functions import StepFunction
+    from gateway.settings.derivation import Derivation
+    from gateway.settings.expressions.program import Code, Program, Step
+    from gateway.settings.expressions.runtime import Function
+    from gateway.settings.point import Point
+
+    Derive = Callable[[Scan], None]
+    """Takes a normalized scan, and passes on the readings that are derived from it."""
+
+log = structlog.get_logger(__name__)
+
+PENDING = bad(Reason.NOT_AVAILABLE, "not read yet")
+"""The fault of a value that is not there yet; nothing is reported of it."""
+
+_INT_MAX = 2**63 - 1
+
+
+@dataclass(slots=True)
+class _Node:
+    """One calculation: of a step's argument, or of the result of the derived point at `point`.
+
+    `place` is that of its result in the list of values. `careful` is compiled when it is needed first. `uses` are
+    the places of the values that the code uses. `period` is that of a point that is sent less often than its inputs
+    are read, in microseconds; `feeds` says whether another calculation uses the result.
+    """
+
+    quick: Function
+    code: Code
+    places: dict[int, int]
+    place: int
+    uses: frozenset[int]
+    step: Step | None = None
+    point: int = -1
+    convert: Callable[[Any], str] | None = None
+    limits: tuple[float, float] | None = None
+    period: int = 0
+    feeds: bool = False
+    _careful: Function | None = field(default=None, repr=False)
+
+    def careful(self, values: list[Any]) -> Any:  # noqa: ANN401 - of the type of the expression
+        if self._careful is None:
+            self._careful = careful(self.code, self.places)
+        return self._careful(values)
+
+
+class _Layout:
+    """The calculations of the derived points of a template, in order, compiled once for all its machines.
+
+    `inputs` maps the name of each point that is read to its place in the list of values, `size` is its length.
+    """
+
+    def __init__(self, points: Sequence[Point]) -> None:
+        own = {point.name for point in points}
+        programs = [cast("Derivation", point.source).program for point in points]
+        names = dict.fromkeys(one.name for program in programs for one in program.inputs if one.name not in own)
+        self.inputs = {name: place for place, name in enumerate(names)}
+        late = {one.name: 0.0 if one.pushed else one.every * LATE for program in programs for one in program.inputs}
+        self.late = [round(late[name] * 1_000_000) for name in self.inputs]
+        """Microseconds after which each input is stale, 0 for never."""
+        self.identities = [program.identity for program in programs]
+        """For each point, the identity of its states."""
+        self.nodes: list[_Node] = []
+        self.steps: list[list[int]] = []
+        """For each point, the places of its steps."""
+        places = dict(self.inputs)
+        self.size = len(places)
+        for number, (point, program) in enumerate(zip(points, programs, strict=True)):
+            self._add(number, point, program, places)
+        self.used = frozenset[int]().union(*(node.uses for node in self.nodes))
+        for node in self.nodes:
+            node.feeds = node.place in self.used
+
+    def _add(self, number: int, point: Point, program: Program, places: dict[str, int]) -> None:
+        local = {i: places[one.name] for i, one in enumerate(program.inputs)}
+        self.steps.append([])
+        for step in program.steps:
+            local[len(local)] = self.size
+            self.steps[-1].append(self.size)
+            self.nodes.append(self._node(step.argument, local, step=step))
+        node = self._node(program.result, local, point=number)
+        if point.labels and point.type is ValueType.STRING:
+            node.convert = partial(_label, point.labels)
+        node.limits = point.range
+        if point.every > min(one.every for one in program.inputs):
+            node.period = round(point.every * 1_000_000)
+        self.nodes.append(node)
+        places[point.name] = node.place
+
+    def _node(self, code: Code, local: dict[int, int], **what: Any) -> _Node:  # noqa: ANN401 - fields
+        uses = frozenset(local[one] for one in code.uses)
+        node = _Node(quick(code, local), code, dict(local), self.size, uses, **what)
+        self.size += 1
+        return node
+
+    def after(self, places: Collection[int]) -> list[_Node]:
+        """Return the calculations that depend on some values, in order."""
+        changed = set(places)
+        found = []
+        for node in self.nodes:
+            if not changed.isdisjoint(node.uses):
+                changed.add(node.place)
+                found.append(node)
+        return found
+
+
+_layout = cached_by_identity()(_Layout)
+
+
+def _label(labels: Mapping[int, str], value: Any) -> str:  # noqa: ANN401 - a bool or an int
+    if value not in labels:
+        raise Failed(Reason.OUT_OF_RANGE, f"{value!r:.40} has no label")
+    return labels[value]
+
+
+class _Plan(NamedTuple):
+    """The work of a whole scan of a group.
+
+    `read` are positions in the group and places of values. `others` are the inputs of other groups, with the time
+    after which each is stale. `points` are the derived points that are calculated.
+    """
+
+    read: list[tuple[int, int]]
+    nodes: list[_Node]
+    others: list[tuple[int, int]]
+    points: list[int]
+
+
+class _Columns(NamedTuple):
+    """Derived readings: their positions in the group, values, faults by place, and times."""
+
+    points: list[int]
+    values: list[Value | None]
+    faults: dict[int, Fault]
+    times: list[int]
+
+    def add(self, point: int, value: Value | None, fault: Fault | None, time: int) -> None:
+        if fault is not None:
+            self.faults[len(self.values)] = fault
+        self.points.append(point)
+        self.values.append(value)
+        self.times.append(time)
+
+
+class MachineDerivation:
+    """The derived points of one machine: their latest inputs, and the states of their functions."""
+
+    def __init__(
+        self,
+        group: Group,
+        points: Sequence[Point],
+        sink: Callable[[Scan], None],
+        on_change: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Prepare; `group` is the group of the derived points, and `sink` takes its scans.
+
+        `on_change` is called when a state differs from the one that was saved.
+        """
+        self._on_change = on_change
+        self._guard = BestEffort("derive", machine=group.machine)
+        self.group = group
+        self.points = points
+        self._sink = sink
+        self._layout = _layout(points)
+        size = self._layout.size
+        self._values: list[Any] = [None] * size
+        self._times = [0] * size
+        self._faults: dict[int, Fault] = dict.fromkeys(self._layout.used, PENDING)
+        self._names = {place: name for name, place in self._layout.inputs.items()}
+        self._newest = 0
+        self._slots: dict[int, int] = {}
+        self._plans: dict[Group, _Plan] = {}
+        self._functions: dict[int, StepFunction] = {
+            node.place: make(node.step) for node in self._layout.nodes if node.step is not None
+        }
+        self.changed = False
+        """Whether a state has changed since it was saved."""
+
+    @property
+    def has_state(self) -> bool:
+        """Whether any function keeps a state."""
+        return bool(self._functions)
+
+    def step(self, group: Group) -> Derive | None:
+        """Return the step of a group's scans, None if no derived point depends on it."""
+        read = [(at, self._layout.inputs[name]) for at, name in enumerate(group.names) if name in self._layout.inputs]
+        if not read or group.events or group.search:
+            return None
+        own = {place for _, place in read}
+        nodes = self._layout.after(own)
+        used = {place for node in nodes for place in node.uses}
+        others = [(place, late) for place, late in enumerate(self._layout.late) if late and place in used - own]
+        self._plans[group] = _Plan(read, nodes, others, [node.point for node in nodes if node.point >= 0])
+        return self.take
+
+    # -- a scan --
+
+    def take(self, scan: Scan) -> None:
+        """Take a normalized scan, and pass on the readings that are derived from it."""
+        if not scan.late:
+            with self._guard:  # an error here must not cost the points that are read
+                self._take(scan)
+
+    def _take(self, scan: Scan) -> None:
+        plan = self._plans[scan.group]
+        if scan.points is None and scan.times is None:
+            self._read_whole(scan, plan)
+            if (derived := self._calculate(plan.nodes, scan.time)) is not None:
+                self._sink(derived)
+        else:
+            for derived in self._of_part(scan, plan):
+                self._sink(derived)
+
+    def _read_whole(self, scan: Scan, plan: _Plan) -> None:
+        values, times, faults, now = self._values, self._times, self._faults, scan.time
+        for at, place in plan.read:
+            values[place] = scan.values[at]
+            times[place] = now
+        if scan.faults or faults:
+            for at, place in plan.read:
+                self._note_fault(place, scan.faults.get(at))
+        self._doubt_old(plan, now)
+
+    def _doubt_old(self, plan: _Plan, now: int) -> None:
+        """Mark inputs of other groups that were not read for a long time."""
+        for place, late in plan.others:
+            if now - self._times[place] > late and place not in self._faults:
+                self._faults[place] = Fault(Quality.UNCERTAIN, Reason.STALE, self._names[place])
+
+    def _note_fault(self, place: int, fault: Fault | None) -> None:
+        if fault is None:
+            self._faults.pop(place, None)
+        elif fault.quality is Quality.BAD:
+            self._faults[place] = bad(Reason.BAD_INPUT, f"{self._names[place]} {fault.reason}")
+        else:
+            self._faults[place] = Fault(Quality.UNCERTAIN, fault.reason, self._names[place])
+
+    def _of_part(self, scan: Scan, plan: _Plan) -> Iterable[Scan]:
+        """Yield the derived readings of a scan with different times, as one scan for each time."""
+        places = dict(plan.read)
+        positions = scan.points if scan.points is not None else range(len(scan.values))
+        times = scan.times if scan.times is not None else [scan.time] * len(scan.values)
+        wanted = sorted((times[i], i) for i, position in enumerate(positions) if position in places)
+        for now, together in groupby(wanted, key=_time_of):
+            read = []
+            for _, i in together:
+                place = places[positions[i]]
+                self._values[place], self._times[place] = scan.values[i], now
+                self._note_fault(place, scan.faults.get(i))
+                read.append(place)
+            self._doubt_old(plan, now)
+            if (derived := self._calculate(self._layout.after(read), now)) is not None:
+                yield derived
+
+    # -- the calculation --
+
+    def _calculate(self, nodes: Sequence[_Node], now: int) -> Scan | None:
+        """Return the scan of derived readings after some calculations, None if there is none."""
+        values, times, faults = self._values, self._times, self._faults
+        if now < self._newest:  # an input of another group is newer, or was until its clock was set back
+            self._newest = max(times[: len(self._layout.inputs)])
+        is_newest = now >= self._newest
+        self._newest = max(now, self._newest)
+        found = _Columns([], [], {}, [])
+        time = now
+        for node in nodes:
+            place = node.place
+            if not is_newest:
+                time = max(map(times.__getitem__, node.uses))
+            value, fault = self._value(node)
+            if node.step is not None:
+                value, fault = self._stepped(place, value, fault, time)
+            elif fault is not PENDING:
+                if not node.period or self._is_due(node, time):
+                    found.add(node.point, value, fault, time)
+                if not node.feeds:
+                    continue
+                value, fault = _as_input(node, value, fault, self.points)
+            values[place], times[place] = value, time
+            if fault is not None:
+                faults[place] = fault
+            elif faults:
+                faults.pop(place, None)
+        return self._scan(found, now, same=is_newest) if found.values else None
+
+    def _scan(self, found: _Columns, now: int, *, same: bool) -> Scan:
+        points = None if len(found.values) == len(self.points) else found.points
+        return Scan(self.group, now, found.values, found.faults, points, None if same else found.times)
+
+    def _value(self, node: _Node) -> tuple[Value | None, Fault | None]:
+        """Return the value of a calculation, and its fault."""
+        faults = self._faults
+        if not faults or faults.keys().isdisjoint(node.uses):
+            try:
+                return node.quick(self._values), None
+            except (ArithmeticError, ValueError):
+                pass  # one side of && or || may decide alone
+        try:
+            return self._carefully(node)
+        except (ArithmeticError, ValueError) as error:
+            return None, _fault_of(error)
+
+    def _is_due(self, node: _Node, time: int) -> bool:
+        """Return whether a reading is the first of a period of its point."""
+        before, self._slots[node.point] = self._slots.get(node.point), time // node.period
+        return before != self._slots[node.point]
+
+    def _carefully(self, node: _Node) -> tuple[Value | None, Fault | None]:
+        """Calculate with values of which some are missing or uncertain."""
+        used = [self._faults[place] for place in sorted(node.uses) if place in self._faults]
+        if PENDING in used:
+            return None, PENDING
+        try:
+            value = node.careful(self._values)
+        except NoValue as missing:
+            return None, self._faults[missing.place]
+        return value, next((fault for fault in used if fault.quality is Quality.UNCERTAIN), None)
+
+    def _stepped(
+        self, place: int, value: Value | None, fault: Fault | None, time: int
+    ) -> tuple[Value | None, Fault | None]:
+        """Let a function take a step with the value of its argument."""
+        function = self._functions[place]
+        if not self.changed:
+            self.changed = True
+            self._on_change()
+        if value is not None and not _is_sane(value):
+            reason = Reason.NOT_A_NUMBER if isinstance(value, float) else Reason.OVERFLOW
+            value, fault = None, bad(reason)
+        if value is None:
+            if fault is not PENDING:
+                function.miss()
+            return None, fault
+        try:
+            value = function.step(value, time)
+        except ArithmeticError as error:
+            return None, _fault_of(error)
+        return (None, PENDING) if value is None else (value, fault)
+
+    # -- the states --
+
+    def save(self) -> bytes:
+        """Return the states as JSON."""
+        self.changed = False
+        content = {}
+        for point, identity, places in zip(self.points, self._layout.identities, self._layout.steps, strict=True):
+            if places:
+                content[point.name] = [identity, [self._functions[place].save() for place in places]]
+        return orjson.dumps(content)
+
+    def load(self, saved: bytes) -> tuple[list[str], list[str]]:
+        """Continue with states that `save` returned; returns the points whose expression differs, and the damaged."""
+        other: list[str] = []
+        damaged: list[str] = []
+        try:
+            content = orjson.loads(saved)
+        except orjson.JSONDecodeError:
+            content = None
+        if not isinstance(content, dict):
+            return [], [point.name for point, places in zip(self.points, self._layout.steps, strict=True) if places]
+        for point, own, places in zip(self.points, self._layout.identities, self._layout.steps, strict=True):
+            if not places or point.name not in content:
+                continue
+            try:
+                identity, states = content[point.name]
+                if identity != own:
+                    other.append(point.name)
+                    continue
+                for place, state in zip(places, states, strict=True):
+                    self._functions[place].load(state)
+            except (TypeError, ValueError):
+                damaged.append(point.name)
+                for place in places:
+                    self._functions[place] = self._new(place)
+        return other, damaged
+
+    def _new(self, place: int) -> StepFunction:
+        step = next(node.step for node in self._layout.nodes if node.place == place)
+        assert step is not None  # noqa: S101 - the place is that of a step
+        return make(step)
+
+
+def _time_of(reading: tuple[int, int]) -> int:
+    return reading[0]
+
+
+def _is_sane(value: Value) -> bool:
+    if type(value) is float:
+        return math.isfinite(value)
+    return type(value) is not int or -_INT_MAX <= value <= _INT_MAX
+
+
+def _fault_of(error: Exception) -> Fault:
+    """Return the fault of a calculation that has no result."""
+    if isinstance(error, Failed):
+        return bad(error.reason, error.text)
+    if isinstance(error, ZeroDivisionError):
+        return bad(Reason.NOT_A_NUMBER, "division by zero")
+    if isinstance(error, OverflowError):
+        return bad(Reason.OVERFLOW, str(error))
+    return bad(Reason.OUT_OF_RANGE if isinstance(error, OutsideTable) else Reason.NOT_A_NUMBER, str(error))
+
+
+def _as_input(
+    node: _Node, value: Value | None, fault: Fault | None, points: Sequence[Point]
+) -> tuple[Value | None, Fault | None]:
+    """Return a derived reading as further derived points see it: normalized, as their types say."""
+    if value is None:
+        known = fault is not None and fault.reason is Reason.BAD_INPUT
+        return None, fault if known or fault is None else bad(
+            Reason.BAD_INPUT, f"{points[node.point].name} {fault.reason}"
+        )
+    if node.convert is not None:
+        try:
+            return node.convert(value), fault
+        except Failed as error:
+            return None, bad(Reason.BAD_INPUT, f"{points[node.point].name} {error.reason}")
+    if not _is_sane(value):
+        return None, bad(Reason.BAD_INPUT, f"{points[node.point].name} {Reason.NOT_A_NUMBER}")
+    if fault is None and node.limits is not None and not node.limits[0] <= cast("float", value) <= node.limits[1]:
+        return value, Fault(Quality.UNCERTAIN, Reason.OUT_OF_RANGE, points[node.point].name)
+    return value, fault
+
+
+def group_of(machine: str, connection: Connection, points: Sequence[Point]) -> Group:
+    """Return the group of a machine's derived points, which no driver reads."""
+    every = min(point.every for point in points)
+    return Group(machine, connection, tuple(point.name for point in points), (), every)
+
+
+class Derivations:
+    """The derived points of a gateway's machines, by machine path, and their saved states."""
+
+    def __init__(self) -> None:
+        self._machines: dict[str, MachineDerivation] = {}
+        self._saved: dict[str, bytes] = {}
+        self._inherited: set[str] = set()
+        self._left: dict[str, bytes] = {}
+        self._log = RepeatLog(log)
+
+    def restore(self, saved: Mapping[str, bytes]) -> None:
+        """Continue with the saved states of an earlier run, by machine path."""
+        self._saved |= {machine: state for machine, state in saved.items() if machine not in self._inherited}
+        for machine, derivation in self._machines.items():
+            self._load(machine, derivation)
+
+    def inherit(self, saved: Mapping[str, bytes], machines: Collection[str]) -> None:
+        """Use the states that another worker saved, for machines that are added next."""
+        found = {machine: state for machine, state in saved.items() if machine in machines}
+        self._saved |= found
+        self._inherited |= found.keys()
+
+    def configure(self, machine: str, derivation: MachineDerivation | None) -> None:
+        """Use the derived points of a machine, or none; functions of the same expressions keep their states."""
+        before = self._machines.pop(machine, None)
+        if before is not None and before.has_state:
+            self._saved[machine] = self._left[machine] = before.save()
+        if derivation is not None:
+            self._machines[machine] = derivation
+            self._load(machine, derivation)
+
+    def _load(self, machine: str, derivation: MachineDerivation) -> None:
+        saved = self._saved.pop(machine, None)
+        if saved is None:
+            return
+        other, damaged = derivation.load(saved)
+        derivation.changed = derivation.has_state  # another worker may have saved it elsewhere
+        if other:
+            log.info("derive.state_reset", machine=machine, points=other, reason="the expression has changed")
+        if damaged:
+            log.warning("derive.state_reset", machine=machine, points=damaged, reason="the saved state is damaged")
+
+    def take_changed(self) -> dict[str, bytes]:
+        """Return the states that have changed since the last call, by machine path.
+
+        They belong to all scans that were taken until now. A state that can't be written is logged, and left out.
+        """
+        changed, self._left = self._left, {}
+        for machine, derivation in self._machines.items():
+            if derivation.changed:
+                try:
+                    changed[machine] = derivation.save()
+                except (TypeError, ValueError) as error:
+                    self._log.error("derive.state_not_saved", key=machine, machine=machine, error=str(error))
+        return changed

@@ -1,0 +1,344 @@
+"""An intruder at the broker of a plant: real services, a real broker, and a client that may publish some topics.
+
+The machine counts tenths of a second, so every reading that should exist is known.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import secrets
+import time
+from binascii import b2a_base64
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+import aiomqtt
+import pytest
+from processes import LOOPBACK, Lineside, free_port, until, write_factory
+from servers import Mosquitto
+from stored import report, rows
+
+from gateway.ingest.batch import Confirmation, Sender
+from gateway.ingest.confirmations import confirmation_messages
+from gateway.model.receipt import receipt_of
+from gateway.mqtt.messages import BadMessage, parse_confirmation, parse_gateway_state, parse_ledger
+from gateway.mqtt.topics import Topics
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+ROOT = "lineside/v1/enterprise/site"
+CONFIRMED = f"{ROOT}/_gateways/edge-01/confirmed"
+OTHER_LINE = f"{ROOT}/evil/evil-1/m/data"
+
+TEMPLATE = """
+format: 1
+protocol: modbus
+defaults: {every: 100ms}
+points:
+  count: {address: input 0}
+"""
+
+RIGHTS = """
+user edge-01
+topic readwrite lineside/v1/enterprise/site/area/#
+topic readwrite lineside/v1/enterprise/site/_gateways/edge-01/#
+topic read lineside/v1/+/+/_ingests/#
+user ingest
+topic readwrite lineside/v1/#
+user edge-02
+topic write lineside/v1/enterprise/site/evil/evil-1/+/data
+user viewer
+topic read lineside/v1/#
+"""
+
+
+class Plant:
+    """A machine, its gateway, an ingest and a broker; and a viewer that hears all messages."""
+
+    def __init__(self, folder: Path, mosquitto: Mosquitto) -> None:
+        self.folder, self.mosquitto = folder, mosquitto
+        self.environment: dict[str, str] = {}
+        self.spool = ""
+        self.pending = self.acquired = 0
+        self.confirmations: list[bytes] = []
+        self.records: list[bytes] = []
+        (folder / "machines").mkdir()
+        (folder / "machines" / "counter.yaml").write_text(TEMPLATE)
+        self._connection = f"modbus+tcp://{LOOPBACK}:{free_port()}?unit=1&timeout=10"
+
+    def configuration(self, user: str, **ingest: Any) -> Path:
+        key = {"confirm_key": {"secret": "confirm_key"}} if self.environment else {}
+        machine = {"template": "counter", "connection": self._connection}
+        return write_factory(
+            self.folder / f"{user}.yaml",
+            gateway={"id": "edge-01", "spool": {"folder": str(self.folder / "spool")}} | key,
+            broker={"url": self.mosquitto.url, "username": user},
+            ingest={"folder": str(self.folder / "ingest")} | ingest,
+            stores=[{"sqlite": {"path": str(self.folder / "readings.db")}}],
+            lines={"line": {"area": "area", "machines": {"m-01": machine}}},
+        )
+
+    async def acquire(self) -> None:
+        """Start the machine and its gateway."""
+        simulator = await Lineside.start("simulate", self.configuration("edge-01"))
+        await simulator.logged("simulation.started")
+        self.gateway = await Lineside.start(
+            "run",
+            self.configuration("edge-01"),
+            "--report",
+            str(self.folder / "run.json"),
+            environment=self.environment,
+        )
+        await until(lambda: self.spool and self.pending, "records wait")
+
+    async def ingest(self, **settings: Any) -> Lineside:
+        """Start an ingest."""
+        started = await Lineside.start(
+            "ingest",
+            self.configuration("ingest", **settings),
+            "--report",
+            str(self.folder / "ingest.json"),
+            environment=self.environment,
+        )
+        await started.logged("ingest.subscribed")
+        return started
+
+    async def hear(self) -> None:
+        """Hear all messages until cancelled."""
+        async with aiomqtt.Client(LOOPBACK, self.mosquitto.port, username="viewer") as client:
+            await client.subscribe("lineside/v1/#", qos=1)
+            async for message in client.messages:
+                with suppress(BadMessage):  # of an intruder
+                    self._note(str(message.topic), bytes(message.payload))
+
+    def _note(self, topic: str, payload: bytes) -> None:
+        if topic == f"{ROOT}/_gateways/edge-01/state":
+            self.spool = parse_gateway_state(payload).spool or self.spool
+        elif topic.endswith("edge-01/ledger"):
+            found = parse_ledger(payload)
+            assert found.balanced
+            self.pending, self.acquired = found.ledger.pending, found.ledger.acquired
+        elif topic == CONFIRMED and payload:
+            self.confirmations.append(payload)
+        elif topic.endswith("m-01/data") and payload:
+            self.records.append(payload)
+
+    async def grown(self, by: int = 5) -> None:
+        """Wait until the gateway has acquired some more readings."""
+        before = self.acquired
+        await until(lambda: self.acquired >= before + by, "readings are acquired")
+
+    def stored(self) -> list[Any]:
+        return rows(self.folder / "readings.db", machine="m-01")
+
+    async def closed(self) -> dict[str, Any]:
+        """Stop the gateway when all is stored; return the ledger, after the check that each reading is there once."""
+        await self.grown()
+        await until(lambda: self.pending < 10, "the backlog is stored")
+        await self.gateway.stop()
+        closing = report(self.folder / "run.json")
+        assert closing["balanced"]
+        ledger: dict[str, Any] = closing["ledger"]
+        found = self.stored()
+        assert ledger["dropped"] == {}
+        assert ledger["confirmed"] <= len(found) <= ledger["confirmed"] + ledger["pending"]
+        assert ledger["acquired"] == ledger["confirmed"] + ledger["pending"] + ledger["unchanged"]
+        assert len({row.time for row in found}) == len(found)
+        return ledger
+
+    def reasons(self) -> set[str]:
+        return {event["reason"] for event in self.gateway.events("records.confirmation_refused")}
+
+
+@pytest.fixture
+async def plant(tmp_path: Path) -> AsyncIterator[Plant]:
+    rights = tmp_path / "acl"
+    rights.write_text(RIGHTS)
+    rights.chmod(0o644)
+    mosquitto = await Mosquitto.start(tmp_path, f"acl_file {rights}")
+    made = Plant(tmp_path, mosquitto)
+    hearing = asyncio.create_task(made.hear(), name="viewer")
+    yield made
+    hearing.cancel()
+    await asyncio.gather(hearing, return_exceptions=True)
+
+
+async def publish(plant: Plant, topic: str, *payloads: bytes, user: str = "edge-01", retain: bool = False) -> None:
+    async with aiomqtt.Client(LOOPBACK, plant.mosquitto.port, username=user) as client:
+        for payload in payloads:
+            await client.publish(topic, payload, qos=1, retain=retain)
+
+
+async def retained(plant: Plant) -> set[str]:
+    """Return the topics with a retained message."""
+    found: set[str] = set()
+    async with aiomqtt.Client(LOOPBACK, plant.mosquitto.port, username="ingest") as client:
+        await client.subscribe("lineside/v1/#", qos=1)
+        await client.publish("lineside/v1/end", b"end", qos=1)
+        async for message in client.messages:
+            if str(message.topic) == "lineside/v1/end":
+                break
+            found.add(str(message.topic))
+    return found
+
+
+def forged(spool: str, ranges: list[list[int]], **more: Any) -> bytes:
+    return json.dumps({"spool": spool, "ranges": ranges} | more).encode()
+
+
+def guessed(spool: str, count: int, key: str = "ranges") -> bytes:
+    proofs = b2a_base64(secrets.token_bytes(8 * count), newline=False).decode()
+    written = {"ranges": [], key: [[1, count]], "set_aside": {"1": 1}, "proofs": proofs, "instance": "x"}
+    return json.dumps({"spool": spool} | written).encode()
+
+
+async def test_a_forged_confirmation_frees_nothing(plant: Plant):
+    """One message used to delete a backlog that nobody had stored, and the ledger balanced."""
+    await plant.acquire()
+    await plant.grown(10)
+    before = plant.pending
+    await publish(
+        plant, CONFIRMED, forged(plant.spool, [[1, 3]]), forged(plant.spool, [], taken=[[1, 3]], instance="x"),
+        forged(plant.spool, [], lost=[[1, 3]]), forged(plant.spool, [[1, 2**53]]),
+        *(guessed(plant.spool, 3, key) for key in ("ranges", "taken", "lost")),
+    )  # fmt: skip
+    await until(lambda: {"unproved", "wrong_proof"} <= plant.reasons(), "it is logged")
+    await plant.grown()
+    assert plant.pending > before
+    await plant.ingest()
+    ledger = await plant.closed()
+    assert ledger["confirmed"] > before
+    assert len(plant.gateway.events("records.confirmation_refused")) == 2, "each reason is logged once"
+
+
+async def test_a_repeated_confirmation_frees_nothing(plant: Plant):
+    """All clients may read confirmations; those of stored records say nothing about the records that wait."""
+    await plant.acquire()
+    ingest = await plant.ingest()
+    await until(lambda: len(plant.stored()) > 5 and len(plant.confirmations) > 2, "some are confirmed")
+    await ingest.stop()
+    await plant.grown(10)
+    before = plant.pending
+    heard = list(plant.confirmations)
+    last = max(parse_confirmation(one).last for one in heard)
+    for one in heard:
+        message = json.loads(one)
+        count = sum(b - a + 1 for a, b in message["ranges"])
+        moved = message | {"ranges": [[last + 1, last + count]]}
+        await publish(plant, CONFIRMED, one, json.dumps(moved).encode())
+    await until(lambda: "wrong_proof" in plant.reasons(), "it is logged")
+    await plant.grown()
+    assert plant.pending > before
+    await plant.ingest()
+    await plant.closed()
+
+
+async def test_a_client_that_reads_all_records_can_not_confirm_them_without_the_key(plant: Plant):
+    """A unified namespace is there to be read; the tag of a record is known to its readers."""
+    plant.environment = {"LINESIDE_SECRET_CONFIRM_KEY": secrets.token_hex(16)}
+    await plant.acquire()
+    await plant.grown(10)
+    before = plant.pending
+    place = f"{ROOT.removeprefix('lineside/v1/')}/area/line/m-01/data"
+    sender = Sender("enterprise", "site", "edge-01", plant.spool)
+    read = [Confirmation(sender, json.loads(one)["seq"], receipt_of(place, one)) for one in plant.records]
+    assert len(read) > 5
+    for _, payload in confirmation_messages(Topics("lineside/v1"), "ingest", "x", read, read, read):
+        await publish(plant, CONFIRMED, payload)
+    await until(lambda: "wrong_proof" in plant.reasons(), "it is logged")
+    await plant.grown()
+    assert plant.pending > before
+    await plant.ingest()
+    await plant.closed()
+
+
+@pytest.mark.parametrize("fixed", [False, True], ids=["learned", "fixed"])
+async def test_records_in_the_name_of_a_gateway_confirm_none_of_its_own(plant: Plant, *, fixed: bool):
+    """A client with rights for another line only made ingest confirm 38 readings that were never stored."""
+    ingest = await plant.ingest(gateways={"edge-01": ["area/line/*"]} if fixed else {})
+    await plant.acquire()
+    await until(lambda: len(plant.stored()) > 2, "some are stored")
+    await publish(plant, CONFIRMED, forged(plant.spool, [[1, 3]]), user="edge-02")  # the broker refuses it
+    for _ in range(3):
+        numbers = range(1, parse_confirmation(plant.confirmations[-1]).last + 60)
+        now = time.time_ns() // 1000
+        base = {"v": 1, "gateway": "edge-01", "spool": plant.spool}
+        await publish(
+            plant, OTHER_LINE,
+            *(json.dumps(base | {"seq": n, "scans": [{"t": now + n, "values": {"x": 1}}]}).encode() for n in numbers),
+            *plant.records,  # the very bytes, at another place
+            user="edge-02",
+        )  # fmt: skip
+        await plant.grown()
+    await plant.closed()
+    if fixed:
+        assert ingest.events("gateway.not_allowed")
+        assert rows(plant.folder / "readings.db", machine="m") == []
+    else:
+        assert "wrong_proof" in plant.reasons()
+    await ingest.stop()
+    closing = report(plant.folder / "ingest.json")
+    assert (closing["not_stored"].get("other_gateway", 0) > 0) is fixed
+
+
+async def test_a_client_that_takes_the_place_of_ingest_loses_nothing(plant: Plant):
+    """It gets the records that the broker keeps for the session of ingest, acknowledges them, and stores none."""
+    ingest = await plant.ingest()
+    await plant.acquire()
+    await until(lambda: len(plant.stored()) > 2, "some are stored")
+    await ingest.stop()
+    taken = 0
+    client = aiomqtt.Client(
+        LOOPBACK, plant.mosquitto.port, identifier="lineside-ingest-edge-01", username="viewer", clean_session=False
+    )
+    async with client:
+        before = plant.pending
+        async for message in client.messages:
+            taken += str(message.topic).endswith("m-01/data")
+            if taken > 10 and plant.pending > before + 10:
+                break
+    await plant.ingest()
+    ledger = await plant.closed()
+    assert ledger["confirmed"] > before + 10
+
+
+async def test_retained_messages_where_none_belong_are_ignored_and_cleared(plant: Plant):
+    """A broker sends them again at every start, for as long as nobody clears them."""
+    record = {"v": 1, "gateway": "edge-01", "spool": "x", "seq": 1, "scans": [{"t": 5, "values": {"x": 1}}]}
+    junk = {
+        f"{ROOT}/area/line/m-01/data": json.dumps(record).encode(),
+        f"{ROOT}/area/line/m-01/event": b"junk",
+        f"{ROOT}/_gateways/edge-01/data": b"junk",
+        f"{ROOT}/_gateways/edge-01/metadata": b'{"v":1,"known":{},"unknown":["5d0c9e3f7a21"]}',
+        CONFIRMED: forged("x", [[1, 2**53]]),
+        f"{ROOT}/_gateways/edge-01/wanted": b'{"v":1,"ids":["5d0c9e3f7a21"]}',
+    }
+    harmless = {f"{ROOT}/_gateways/edge-01/ledger": b"junk", f"{ROOT}/_ingests/ingest-edge-01/report": b"junk"}
+    for topic, payload in (junk | harmless).items():
+        await publish(plant, topic, payload, user="ingest", retain=True)
+    ingest = await plant.ingest()
+    await plant.acquire()
+    await plant.closed()
+    await ingest.stop()
+    assert report(plant.folder / "ingest.json")["retained_ignored"] == 4
+    assert report(plant.folder / "ingest.json")["dead_letters"] == 0
+    assert not await retained(plant) & junk.keys()
+
+
+async def test_a_flood_of_names_takes_no_room_of_others(plant: Plant):
+    """Each record names another gateway, another machine and metadata that nobody has."""
+    ingest = await plant.ingest()
+    await plant.acquire()
+    for batch in range(10):
+        for number in range(100):
+            name = f"{batch}-{number}"
+            record = {"v": 1, "gateway": f"g-{name}", "spool": f"s-{name}", "seq": 1, "meta": f"meta-{name}"}
+            payload = json.dumps(record | {"scans": [{"t": time.time_ns() // 1000, "values": {f"p-{name}": 1}}]})
+            await publish(plant, f"{ROOT}/evil/evil-1/m-{name}/data", payload.encode(), user="edge-02")
+    await plant.closed()
+    assert len(ingest.events("meta.unknown")) <= 1_001
+    await ingest.stop()
+    assert report(plant.folder / "ingest.json")["waiting_for_meta"] >= 1000
