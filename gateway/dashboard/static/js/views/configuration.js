@@ -4,7 +4,7 @@ import { h, keep, set, setText } from "../dom.js";
 import { request } from "../live.js";
 import { PagedRows } from "../paged.js";
 import { remember } from "../router.js";
-import { bytes, list, mark, milliseconds, number, percent, span, t } from "../texts.js";
+import { bytes, list, mark, milliseconds, number, percent, span, t, tn } from "../texts.js";
 import { VirtualList } from "../virtual.js";
 
 const TABS = { points: mark("Points"), connections: mark("Connections"), settings: mark("Settings and files"), warnings: mark("Warnings") };
@@ -189,7 +189,7 @@ function facts(one) {
   const rows = [
     [t("File"), one.file], [t("Plant"), one.site.replace("/", " › ")], [t("Gateway"), one.gateway], [t("Digest"), one.digest],
     [t("The gateway runs"), running, one.running && one.running !== one.digest],
-    [t("Machines and points"), t("machines: {machines}, points: {points}", { machines: number(one.machines), points: number(one.points) })],
+    [t("Machines and points"), t("{machines}, {points}", { machines: tn("{count} machine", "{count} machines", one.machines), points: tn("{count} point", "{count} points", one.points) })],
     [t("Plan"), one.kept ? t("all periods can be kept ✓") : t("some periods can't be kept"), !one.kept],
     [t("Simulated"), local],
   ];

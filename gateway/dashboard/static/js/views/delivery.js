@@ -4,7 +4,7 @@ import { Flow } from "../chart/flow.js";
 import { sparkline } from "../chart/small.js";
 import { h, keep, set, setText } from "../dom.js";
 import { problemText, reasonText, stateText } from "../states.js";
-import { bytes, list, milliseconds, moment, number, span, t } from "../texts.js";
+import { bytes, list, milliseconds, moment, number, span, t, tn } from "../texts.js";
 
 const MOST_PROBLEMS = 12;
 
@@ -281,7 +281,7 @@ class GatewayCard extends Card {
     if (schedule.late_ms) this.fact(t("Scans begin late by"), t("{mean} on average, {most} at most", { mean: milliseconds(schedule.late_ms.mean), most: milliseconds(schedule.late_ms.most) }));
     if (points) this.fact(t("Points"), pointsText(points), { odd: points.bad > 0 });
     if (broker) {
-      const counts = [t("reconnects: {count}", { count: number(Math.max(0, (this.one.connection ?? 1) - 1), 0) }), t("records sent again: {count}", { count: number(broker.again, 0) })];
+      const counts = [tn("{count} reconnect", "{count} reconnects", Math.max(0, (this.one.connection ?? 1) - 1)), tn("{count} record sent again", "{count} records sent again", broker.again)];
       if (broker.nobody) counts.push(t("{count} without a subscriber", { count: number(broker.nobody, 0) }));
       if (broker.refused) counts.push(t("{count} refused", { count: number(broker.refused, 0) }));
       this.fact(t("Broker"), counts.join(", "), { odd: broker.refused > 0 });

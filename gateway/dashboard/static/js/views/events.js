@@ -4,7 +4,7 @@ import { saveCsv } from "../csv.js";
 import { h, set, setText } from "../dom.js";
 import { address, go, remember } from "../router.js";
 import { reasonText, stateText } from "../states.js";
-import { dateTime, mark, moment, number, t } from "../texts.js";
+import { dateTime, mark, moment, number, t, tn } from "../texts.js";
 import { VirtualList } from "../virtual.js";
 
 const KINDS = {
@@ -128,7 +128,7 @@ class Events {
     if (current) this.list.current = this.shown.indexOf(current);
     const place = anchor ? this.shown.indexOf(anchor) : -1;
     this.list.show(this.shown.length, (index) => this.shown[index], place < 0 ? undefined : place);
-    setText(this.count, this.shown.length === this.all.length ? t("{count} events", { count: number(this.all.length) }) : t("{shown} of {count} events", { shown: number(this.shown.length), count: number(this.all.length) }));
+    setText(this.count, this.shown.length === this.all.length ? tn("{count} event", "{count} events", this.all.length) : t("{shown} of {count} events", { shown: number(this.shown.length), count: number(this.all.length) }));
     set(this.none, { hidden: this.shown.length > 0 });
     setText(this.none, this.all.length ? t("No event fits the filter.") : t("Nothing has changed since the journal began."));
     set(this.exported, { disabled: this.shown.length === 0 });
