@@ -6,7 +6,7 @@ import { BAD, NONE, reading, silence } from "../freshness.js";
 import { PointTable } from "../points.js";
 import { address, go, remember } from "../router.js";
 import { alarmBadge, reasonText, shown, stateMark, stateText, updateStateMark } from "../states.js";
-import { mark, measured, moment, number, percent, span, t } from "../texts.js";
+import { mark, measured, moment, number, percent, span, t, tn } from "../texts.js";
 import { Timelines } from "../timelines.js";
 import { written } from "../values.js";
 
@@ -14,7 +14,7 @@ const SPANS = [[3600, mark("1 h")], [4 * 3600, mark("4 h")], [8 * 3600, mark("8 
 const PART = [["serial", mark("Part")], ["order", mark("Order")], ["recipe", mark("Recipe")], ["mode", mark("Mode")]];
 const COUNTS = [["good", mark("Good")], ["reject", mark("Reject")], ["cycles", mark("Cycles")], ["cycle_time", mark("Last cycle")]];
 const COUNTERS = {
-  requests: mark("requests"), timeouts: mark("requests without a response"), refused: mark("refused requests"), connects: mark("connections made"),
+  requests: mark("requests"), timeouts: mark("unanswered requests"), refused: mark("refused requests"), connects: mark("connections made"),
   republished: mark("notifications requested again"), lost_messages: mark("lost notifications"), overflows: mark("queue overflows"),
   discarded_answers: mark("discarded responses"), polled_instead: mark("points polled in place of pushed"), failovers: mark("changes of the server"),
   driver_faults: mark("driver faults"), backfilled: mark("readings from the history"), undecodable: mark("responses that can't be decoded"),
@@ -86,7 +86,7 @@ class MachineView {
     this.rejected = h("p", { class: "muted" });
     this.noPart = h("p", { class: "muted", text: t("The machine has no counters, and names no part.") });
     return h("section", { class: "panel card-part", "aria-label": t("Part in work") }, h("h2", { text: t("Part in work") }),
-      h("dl", { class: "facts" }, ...PART.map((one) => fact(one, "fact"))), h("dl", { class: "figures" }, ...COUNTS.map((one) => fact(one, "figure"))), this.rejected, this.noPart);
+      h("dl", { class: "part-facts" }, ...PART.map((one) => fact(one, "fact"))), h("dl", { class: "part-figures" }, ...COUNTS.map((one) => fact(one, "figure"))), this.rejected, this.noPart);
   }
 
   alarmCard() {
@@ -101,7 +101,7 @@ class MachineView {
     this.reasons = h("ul", { class: "plain" });
     this.refused = h("details", { hidden: true }, h("summary"), h("ul", { class: "plain" }));
     this.revised = h("details", { hidden: true }, h("summary"), h("ul", { class: "plain" }));
-    this.counters = h("dl", { class: "counters" });
+    this.counters = h("dl", { class: "driver-counters" });
     this.asOf = h("p", { class: "muted" });
     return h("section", { class: "panel card-driver", "aria-label": t("Driver") }, h("div", { class: "card-head" }, h("h2", { text: t("Driver") }), this.counts), this.reasons, this.refused, this.revised, this.counters, this.asOf);
   }
@@ -169,11 +169,12 @@ class MachineView {
     setText(this.about, parts.filter(Boolean).join(" · "));
   }
 
-  /** Subscribe to the readings of the rows that are seen, and to those of the part in work. */
+  /** Subscribe to the readings of the rows that are seen, and to those of the part in work; return all of these. */
   look(positions) {
     this.visible = positions;
     const wanted = [...new Set([...Object.values(this.roles), ...positions])].slice(0, 500);
     this.feed?.set({ visible: wanted });
+    return wanted;
   }
 
   showState(state) {
@@ -235,9 +236,9 @@ class MachineView {
     if (silent) chips.push(["none", "–", t("{count} without a reading", { count: number(silent, 0) })]);
     keep(this.counts, chips, ([kind]) => kind, ([kind, symbol]) => h("span", { class: "quality-chip", data: { kind } }, h("i", { class: "symbol", text: symbol, "aria-hidden": "true" }), h("span")), (element, [, , text]) => setText(element.lastElementChild, text));
     keep(this.reasons, reasons, ([quality, reason]) => `${quality} ${reason}`, ([quality]) => h("li", { class: "quality-line", data: { kind: quality === 2 ? "uncertain" : "bad" } }), (element, [, reason, count]) =>
-      setText(element, t("{count} points: {reason}", { count: number(count, 0), reason: reasonText(reason) })));
+      setText(element, tn("{count} point: {reason}", "{count} points: {reason}", count, { reason: reasonText(reason) })));
     set(this.refused, { hidden: refused.length === 0 });
-    setText(this.refused.firstElementChild, t("{count} points that the device refuses", { count: number(refused.length, 0) }));
+    setText(this.refused.firstElementChild, tn("{count} point that the device refuses", "{count} points that the device refuses", refused.length));
     keep(this.refused.lastElementChild, refused.slice(0, MOST), ([at]) => String(at), () => h("li"), (element, [at, reason, code]) =>
       setText(element, [this.points[at]?.name, reasonText(reason), code].filter(Boolean).join(" · ")));
   }
@@ -245,7 +246,7 @@ class MachineView {
   showRevised() {
     const revised = this.points.filter((point) => point.revised);
     set(this.revised, { hidden: revised.length === 0 });
-    setText(this.revised.firstElementChild, t("{count} points with other parameters than requested", { count: number(revised.length, 0) }));
+    setText(this.revised.firstElementChild, tn("{count} point with other parameters than requested", "{count} points with other parameters than requested", revised.length));
     const names = { sampling: t("sampling"), publishing: t("publishing"), queue: t("queue") };
     keep(this.revised.lastElementChild, revised.slice(0, MOST), (point) => point.name, () => h("li"), (element, point) => {
       const parts = Object.entries(point.revised).map(([name, value]) => `${names[name] ?? name} ${measured(value)}${name === "queue" ? "" : " s"}`);
@@ -258,7 +259,7 @@ class MachineView {
     const known = Object.entries(counters ?? {}).filter(([name, count]) => COUNTERS[name] ? count || always.has(name) : count);
     const rows = known.map(([name, count]) => [COUNTERS[name] ? t(COUNTERS[name]) : name.replaceAll("_", " "), count]);
     if (due !== undefined) rows.push([t("missed scans"), missed]);
-    keep(this.counters, rows, ([name]) => name, ([name]) => h("div", {}, h("dt", { text: name }), h("dd")), (element, [, count]) => setText(element.lastElementChild, number(count, 0)));
+    keep(this.counters, rows, ([name]) => name, ([name]) => h("div", {}, h("dt", { text: name, title: name }), h("dd")), (element, [, count]) => setText(element.lastElementChild, number(count, 0)));
     setText(this.asOf, time ? t("All machines of the gateway together, since its start; as of {time}.", { time: moment(time) }) : t("The gateway has not reported yet."));
   }
 
