@@ -19,6 +19,9 @@ const FIRST_RANGE = 15 * MINUTE;
 const SETTLE = 180;
 const AGAIN = 10_000;
 
+/** Milliseconds between two requests for the states above a live chart. */
+const REFRESH = 15_000;
+
 /** Microseconds of the longest span with alarms. */
 const MOST_ALARMS = 7 * DAY;
 
@@ -79,6 +82,7 @@ class Trends {
     });
     this.onVisible = () => document.hidden || this.load();
     document.addEventListener("visibilitychange", this.onVisible);
+    this.refreshing = setInterval(() => this.refreshBands(), REFRESH);
     this.restore(route.query);
   }
 
@@ -87,6 +91,7 @@ class Trends {
     this.loading?.abort();
     clearTimeout(this.settling);
     clearTimeout(this.again);
+    clearInterval(this.refreshing);
     this.follower.close();
     this.legend.destroy();
     this.chart.destroy();
@@ -423,6 +428,18 @@ class Trends {
     const { changes } = await stored.alarms(machine, from, to, signal);
     const bands = alarmBands(changes, from);
     if (!signal.aborted && bands.length) this.chart.setLanes([...shown.filter((/** @type {any} */ one) => one.name !== names.alarms), { name: names.alarms, bands }]);
+  }
+
+  /** Live readings come by themselves; the states above them are asked for again. */
+  async refreshBands() {
+    if (document.hidden || this.isComparing || this.chart.following === null || !this.points.length || !this.loading) return;
+    const { signal } = this.loading;
+    const { from, to } = this.span();
+    try {
+      await this.loadBands(from, to, signal);
+    } catch (error) {
+      if (!signal.aborted) this.fail(/** @type {stored.StoredError} */ (error));
+    }
   }
 
   /** @param {AbortSignal} signal */
