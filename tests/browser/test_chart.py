@@ -191,3 +191,11 @@ def test_a_theme_of_the_page_is_followed(page: Page) -> None:
     before = page.evaluate("() => chart.canvas.toDataURL()")
     page.evaluate("() => { document.documentElement.dataset.theme = 'dark'; }")
     page.wait_for_function("(before) => chart.canvas.toDataURL() !== before", arg=before)
+
+
+def test_a_live_chart_follows_the_size_of_its_place(site: str, open_page: Callable[..., Page]) -> None:
+    """A tablet that is turned must not show a stretched picture."""
+    page = open_page(site)
+    page.evaluate("async () => (await import('/tests/chart_page.js')).prepareLive(2, 3600)")
+    page.evaluate("() => { chart.element.parentElement.style.inlineSize = '500px'; }")
+    page.wait_for_function("() => chart.canvas.width === 500 && chart.plot.right < 500")
