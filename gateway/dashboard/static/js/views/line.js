@@ -4,7 +4,7 @@ import { choice, crumbs } from "../crumbs.js";
 import { h, keep, set, setText } from "../dom.js";
 import { address, remember } from "../router.js";
 import { alarmBadge, reasonText, shown, stateMark, stateText, updateStateMark, urgency } from "../states.js";
-import { mark, moment, number, percent, span, t } from "../texts.js";
+import { mark, moment, number, percent, span, t, tn } from "../texts.js";
 import { stateAt, Timelines } from "../timelines.js";
 
 const SPANS = [[900, mark("15 min")], [3600, mark("1 h")], [8 * 3600, mark("8 h")]];
@@ -96,7 +96,7 @@ class LineView {
       set(this.missing, { hidden: false });
       set(this.content, { hidden: true });
       setText(this.summary, "");
-      if (changes.error) setText(this.missing, t("This is no address of a line: {path}", { path: this.path }));
+      if (changes.error) setText(this.missing, t("This is not the address of a line: {path}", { path: this.path }));
       return;
     }
     if (changes.machines) this.describe(changes);
@@ -140,7 +140,7 @@ class LineView {
       const { kind } = shown(row);
       counts[{ producing: "producing", idle: "waiting", suspended: "waiting", changing: "waiting", stopped: "waiting" }[kind] ?? "wrong"]++;
     }
-    const parts = [t("{count} machines", { count: number(this.rows.length, 0) }), t("{count} running", { count: number(counts.producing, 0) }), t("{count} waiting", { count: number(counts.waiting, 0) })];
+    const parts = [tn("{count} machine", "{count} machines", this.rows.length), t("{count} running", { count: number(counts.producing, 0) }), t("{count} waiting", { count: number(counts.waiting, 0) })];
     if (counts.wrong) parts.push(t("{count} in trouble", { count: number(counts.wrong, 0) }));
     setText(this.summary, parts.join(" · "));
     this.showFigures();

@@ -6,7 +6,7 @@ import { BAD, NONE, reading, silence } from "../freshness.js";
 import { PointTable } from "../points.js";
 import { address, go, remember } from "../router.js";
 import { alarmBadge, reasonText, shown, stateMark, stateText, updateStateMark } from "../states.js";
-import { mark, measured, moment, number, percent, span, t } from "../texts.js";
+import { mark, measured, moment, number, percent, span, t, tn } from "../texts.js";
 import { Timelines } from "../timelines.js";
 import { written } from "../values.js";
 
@@ -108,7 +108,7 @@ class MachineView {
 
   pointPanel() {
     this.search = h("input", { class: "field", type: "search", placeholder: t("Search points  ( / )"), "aria-label": t("Search points"), on: { input: () => this.filter() } });
-    this.only = h("button", { class: "button", type: "button", "aria-pressed": "false", text: t("Only what is not good"), on: { click: () => this.toggleOnly() } });
+    this.only = h("button", { class: "button", type: "button", "aria-pressed": "false", text: t("Only points that are not good"), on: { click: () => this.toggleOnly() } });
     this.openButton = h("button", { class: "button primary", type: "button", hidden: true, on: { click: () => this.trends([...this.table.chosen]) } });
     this.clear = h("button", { class: "button quiet", type: "button", hidden: true, text: t("Clear the selection"), on: { click: () => this.table.chooseNone() } });
     this.found = h("span", { class: "muted", role: "status" });
@@ -131,7 +131,7 @@ class MachineView {
     if (changes.missing || changes.error || changes.failed) {
       set(this.missing, { hidden: false });
       set(this.content, { hidden: true });
-      if (changes.error) setText(this.missing, t("This is no address of a machine: {path}", { path: this.path }));
+      if (changes.error) setText(this.missing, t("This is not the address of a machine: {path}", { path: this.path }));
       return;
     }
     if (changes.points) this.describe(changes);
@@ -236,9 +236,9 @@ class MachineView {
     if (silent) chips.push(["none", "–", t("{count} without a reading", { count: number(silent, 0) })]);
     keep(this.counts, chips, ([kind]) => kind, ([kind, symbol]) => h("span", { class: "quality-chip", data: { kind } }, h("i", { class: "symbol", text: symbol, "aria-hidden": "true" }), h("span")), (element, [, , text]) => setText(element.lastElementChild, text));
     keep(this.reasons, reasons, ([quality, reason]) => `${quality} ${reason}`, ([quality]) => h("li", { class: "quality-line", data: { kind: quality === 2 ? "uncertain" : "bad" } }), (element, [, reason, count]) =>
-      setText(element, t("{count} points: {reason}", { count: number(count, 0), reason: reasonText(reason) })));
+      setText(element, `${reasonText(reason)}: ${number(count, 0)}`));
     set(this.refused, { hidden: refused.length === 0 });
-    setText(this.refused.firstElementChild, t("{count} points that the device refuses", { count: number(refused.length, 0) }));
+    setText(this.refused.firstElementChild, t("Points that the device refuses: {count}", { count: number(refused.length, 0) }));
     keep(this.refused.lastElementChild, refused.slice(0, MOST), ([at]) => String(at), () => h("li"), (element, [at, reason, code]) =>
       setText(element, [this.points[at]?.name, reasonText(reason), code].filter(Boolean).join(" · ")));
   }
@@ -246,7 +246,7 @@ class MachineView {
   showRevised() {
     const revised = this.points.filter((point) => point.revised);
     set(this.revised, { hidden: revised.length === 0 });
-    setText(this.revised.firstElementChild, t("{count} points with other parameters than requested", { count: number(revised.length, 0) }));
+    setText(this.revised.firstElementChild, t("Points with other parameters than requested: {count}", { count: number(revised.length, 0) }));
     const names = { sampling: t("sampling"), publishing: t("publishing"), queue: t("queue") };
     keep(this.revised.lastElementChild, revised.slice(0, MOST), (point) => point.name, () => h("li"), (element, point) => {
       const parts = Object.entries(point.revised).map(([name, value]) => `${names[name] ?? name} ${measured(value)}${name === "queue" ? "" : " s"}`);
@@ -289,7 +289,7 @@ class MachineView {
   }
 
   countFound() {
-    setText(this.found, this.table.words.length || this.table.only ? t("{count} of {all} points", { count: number(this.table.shown, 0), all: number(this.points.length, 0) }) : t("{count} points", { count: number(this.points?.length ?? 0, 0) }));
+    setText(this.found, this.table.words.length || this.table.only ? t("{count} of {all} points", { count: number(this.table.shown, 0), all: number(this.points.length, 0) }) : tn("{count} point", "{count} points", this.points?.length ?? 0));
   }
 
   toggleOnly() {
