@@ -120,9 +120,9 @@ def test_the_head_of_a_machine_says_state_part_counts_and_what_the_driver_knows(
     driver = page.locator(".card-driver")
     driver.locator("dd", has_text="4,711").wait_for(timeout=PATIENCE)
     text = driver.inner_text()
-    for said in ("6 good", "1 uncertain", "1 bad", "refused by the device: 1", "missed scans"):
+    for said in ("6 good", "1 uncertain", "1 bad", "1 point: refused by the device", "missed scans"):
         assert said in text, text
-    driver.locator("summary", has_text="Points that the device refuses: 1").click()
+    driver.locator("summary", has_text="1 point that the device refuses").click()
     assert "platen_temperature · refused by the device · exception 2" in driver.inner_text()
     driver.locator("summary", has_text="other parameters").click()
     assert "platen_temperature: sampling 2 s, queue 1, requested 1 s" in driver.inner_text()

@@ -85,6 +85,17 @@ def test_the_same_event_again_changes_nothing():
     assert (alarms.count, len(alarms.history)) == (1, 1)
 
 
+def test_an_event_that_a_gateway_sends_again_does_not_bring_an_ended_alarm_back():
+    """After a lost connection a gateway sends records again that the page has heard: they are older than the end."""
+    alarms = Alarms()
+    over = event(active=False, acknowledged=True)
+    for at, text in ((START, event()), (START + 5, over), (START, event()), (START + 5, over)):
+        alarms.take(PRESS, at, text)
+    assert (alarms.count, len(alarms.history)) == (0, 2)
+    alarms.take(PRESS, START + 9, event())
+    assert [one.since for one in alarms.of(PRESS)] == [START + 9]
+
+
 @pytest.mark.parametrize("text", [None, 3, "{", "[]", event(severity=2000), "x" * 70_000, "[" * 60_000])
 def test_what_is_not_an_event_is_counted_and_ignored(text: object):
     """Anybody who may publish can send anything; the page goes on."""
@@ -208,6 +219,21 @@ def test_notes_are_bounded():
         notes.set(note(key=f"k{number}"))
     assert notes.of(alarm("k2", 0), START) is None
     assert notes.of(alarm(f"k{NOTES + 2}", 0), START) is not None
+
+
+def test_a_shelved_alarm_comes_back_when_its_time_is_over(factory: Factory):
+    """Shelving hides an alarm for a time, and never permanently (ISA-18.2, 11.7)."""
+    plants = Plants([factory])
+    plants.plants[0].take(message(PRESS, now() - SECOND, "event", alarms=event()))
+    [standing] = plants.plants[0].alarms
+    shelved = note(key=standing.key, until=now() + 3600 * SECOND)
+    plants.notes.set(shelved)
+    feed = AlarmsFeed(plants)
+    feed.choose({})
+    assert feed.changes()["order"] == []
+    plants.notes.set(shelved.model_copy(update={"until": now() - 1}))
+    assert len(feed.changes()["rows"]) == 1
+    assert [one.event for one in plants.journal.since(0) if one.kind == "operator"] == ["shelving ended"]
 
 
 # -- feed and routes --

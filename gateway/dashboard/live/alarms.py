@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import OrderedDict, deque
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -118,6 +118,8 @@ class Alarms:
         self.history: deque[Alarm] = deque(maxlen=CHANGES)
         """The changes, in the order in which they were heard."""
         self._by_machine: dict[MachinePath, dict[str, Alarm]] = {}
+        self._ended: OrderedDict[tuple[MachinePath, str], int] = OrderedDict()
+        """When the last alarms ended: a gateway may send an earlier event of them again."""
 
     def __iter__(self) -> Iterator[Alarm]:
         """Yield the standing alarms."""
@@ -141,6 +143,8 @@ class Alarms:
         alarm = followed(before, alarm)
         if before is not None and (time < before.time or alarm == before):
             return None
+        if time <= self._ended.get(alarm.place, time - 1):
+            return None
         self._keep(alarm)
         if len(self.history) == CHANGES:
             self.forgotten += 1
@@ -152,6 +156,10 @@ class Alarms:
         self.version += 1
         if not alarm.standing:
             self.count -= own.pop(alarm.key, None) is not None
+            self._ended[alarm.place] = alarm.time
+            self._ended.move_to_end(alarm.place)
+            if len(self._ended) > ALARMS:
+                self._ended.popitem(last=False)
             if not own:
                 del self._by_machine[alarm.path]
         elif alarm.key in own:

@@ -4,7 +4,7 @@ import { h, keep, set, setText } from "../dom.js";
 import { request } from "../live.js";
 import { PagedRows } from "../paged.js";
 import { remember } from "../router.js";
-import { bytes, list, mark, milliseconds, number, percent, span, t } from "../texts.js";
+import { bytes, list, mark, milliseconds, number, percent, span, t, tn } from "../texts.js";
 import { VirtualList } from "../virtual.js";
 
 const TABS = { points: mark("Points"), connections: mark("Connections"), settings: mark("Settings and files"), warnings: mark("Warnings") };
@@ -31,9 +31,11 @@ class Configuration {
       h("button", { class: "tab", type: "button", role: "tab", id: `tab-${name}`, "aria-controls": "tab-panel", data: { tab: name }, text: t(title), on: { click: () => this.choose(name) } })));
     this.tabs.addEventListener("keydown", (event) => this.key(event));
     this.panel = h("div", { class: "panel tab-panel", id: "tab-panel", role: "tabpanel", tabindex: -1 });
+    this.row = h("div", { class: "row tab-row" }, this.tabs, h("span", { class: "space" }), this.found, this.search);
     this.detail = h("section", { class: "panel link-detail", "aria-label": t("Details"), "aria-live": "polite", hidden: true });
     root.append(h("div", { class: "title" }, h("h1", { text: t("Configuration") }), this.choice), this.notes, this.head,
-      h("div", { class: "row tab-row" }, this.tabs, h("span", { class: "space" }), this.found, this.search), this.panel, this.detail);
+      this.row, this.panel, this.detail);
+    for (const part of [this.head, this.row, this.panel]) set(part, { hidden: true }); // until it is read
     this.points = pointsList((row) => this.showPoint(row));
     this.links = linksList((row) => this.showLink(row));
     this.rows = new PagedRows((total) => this.showRows(total), (error) => this.showError(error));
@@ -83,6 +85,7 @@ class Configuration {
   }
 
   show() {
+    for (const part of [this.head, this.row, this.panel]) set(part, { hidden: false });
     const one = this.all.configurations[this.number];
     const notes = [];
     if (this.all.everything && this.all.others.length) {
@@ -160,7 +163,7 @@ class Configuration {
     set(this.detail, { hidden: !row });
     if (!row) return;
     const names = [t("Machine"), t("Template"), t("Point"), t("Type"), t("Unit"), t("Every"), t("Source"), t("Description")];
-    this.detail.replaceChildren(h("dl", { class: "facts" }, ...names.map((name, at) => (row[at] ? h("div", {}, h("dt", { text: name }), h("dd", { text: row[at] })) : null))));
+    this.detail.replaceChildren(h("dl", { class: "fact-grid" }, ...names.map((name, at) => (row[at] ? h("div", {}, h("dt", { text: name }), h("dd", { text: row[at] })) : null))));
   }
 
   async showLink(row) {
@@ -186,11 +189,11 @@ function facts(one) {
   const rows = [
     [t("File"), one.file], [t("Plant"), one.site.replace("/", " › ")], [t("Gateway"), one.gateway], [t("Digest"), one.digest],
     [t("The gateway runs"), running, one.running && one.running !== one.digest],
-    [t("Machines and points"), t("{machines} machines, {points} points", { machines: number(one.machines), points: number(one.points) })],
+    [t("Machines and points"), t("{machines}, {points}", { machines: tn("{count} machine", "{count} machines", one.machines), points: tn("{count} point", "{count} points", one.points) })],
     [t("Plan"), one.kept ? t("all periods can be kept ✓") : t("some periods can't be kept"), !one.kept],
     [t("Simulated"), local],
   ];
-  return h("dl", { class: "facts" }, ...rows.map(([name, text, odd]) => h("div", {}, h("dt", { text: name }), h("dd", { text, data: { odd: odd ? "yes" : "no" } }))));
+  return h("dl", { class: "fact-grid" }, ...rows.map(([name, text, odd]) => h("div", {}, h("dt", { text: name }), h("dd", { text, data: { odd: odd ? "yes" : "no" } }))));
 }
 
 function problems(found, more) {

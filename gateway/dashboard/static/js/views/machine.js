@@ -236,9 +236,9 @@ class MachineView {
     if (silent) chips.push(["none", "–", t("{count} without a reading", { count: number(silent, 0) })]);
     keep(this.counts, chips, ([kind]) => kind, ([kind, symbol]) => h("span", { class: "quality-chip", data: { kind } }, h("i", { class: "symbol", text: symbol, "aria-hidden": "true" }), h("span")), (element, [, , text]) => setText(element.lastElementChild, text));
     keep(this.reasons, reasons, ([quality, reason]) => `${quality} ${reason}`, ([quality]) => h("li", { class: "quality-line", data: { kind: quality === 2 ? "uncertain" : "bad" } }), (element, [, reason, count]) =>
-      setText(element, `${reasonText(reason)}: ${number(count, 0)}`));
+      setText(element, tn("{count} point: {reason}", "{count} points: {reason}", count, { reason: reasonText(reason) })));
     set(this.refused, { hidden: refused.length === 0 });
-    setText(this.refused.firstElementChild, t("Points that the device refuses: {count}", { count: number(refused.length, 0) }));
+    setText(this.refused.firstElementChild, tn("{count} point that the device refuses", "{count} points that the device refuses", refused.length));
     keep(this.refused.lastElementChild, refused.slice(0, MOST), ([at]) => String(at), () => h("li"), (element, [at, reason, code]) =>
       setText(element, [this.points[at]?.name, reasonText(reason), code].filter(Boolean).join(" · ")));
   }
@@ -246,7 +246,7 @@ class MachineView {
   showRevised() {
     const revised = this.points.filter((point) => point.revised);
     set(this.revised, { hidden: revised.length === 0 });
-    setText(this.revised.firstElementChild, t("Points with other parameters than requested: {count}", { count: number(revised.length, 0) }));
+    setText(this.revised.firstElementChild, tn("{count} point with other parameters than requested", "{count} points with other parameters than requested", revised.length));
     const names = { sampling: t("sampling"), publishing: t("publishing"), queue: t("queue") };
     keep(this.revised.lastElementChild, revised.slice(0, MOST), (point) => point.name, () => h("li"), (element, point) => {
       const parts = Object.entries(point.revised).map(([name, value]) => `${names[name] ?? name} ${measured(value)}${name === "queue" ? "" : " s"}`);
