@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from accessibility import barriers
+from accessibility import severe_findings
 from hand_made_plant import SITE, STATES, HandMadePlant, now
 
 from gateway.model.reading import NamedScan
@@ -165,5 +165,5 @@ def test_the_view_of_a_line_has_no_barriers(
     viewport = {"width": size[0], "height": size[1]}
     page = opened(made, open_page, LINE, color_scheme=theme, viewport=viewport)
     page.locator(".stops .affected", has_text="former-01 blocked").wait_for(timeout=PATIENCE)
-    assert barriers(page) == []
+    assert severe_findings(page) == []
     assert page.evaluate("() => document.documentElement.scrollWidth <= innerWidth")

@@ -351,3 +351,28 @@ def tasks(session: Any) -> float:
     """Return the seconds of processor time of the page so far."""
     metrics = session.send("Performance.getMetrics")["metrics"]
     return float(next(one["value"] for one in metrics if one["name"] == "TaskDuration"))
+
+
+def test_a_lost_broker_greys_all_readings_and_ends_the_timelines(
+    press: HandMadePlant, open_page: Callable[..., Page]
+) -> None:
+    """The gateway may go on, and the page does not know: it says since when it knows nothing."""
+    page = opened(press, open_page, f"machine/{PRESS}")
+    row(page, "good_count", "good")
+    press.broker.kill()
+    try:
+        old = row(page, "good_count", "stale")
+        assert "no connection to the broker" in old.locator(".cell-quality").inner_text()
+        page.locator(".notice", has_text="no connection to the broker").wait_for(timeout=PATIENCE)
+        page.focus(".lanes-axis")
+        page.wait_for_function(
+            """() => {
+                document.querySelector(".lanes-axis").dispatchEvent(new KeyboardEvent("keydown", { key: "End" }));
+                return document.querySelector(".lanes-said").textContent.includes("Production: unknown, since");
+            }""",
+            timeout=PATIENCE,
+        )
+    finally:
+        press.broker.up_and_wait()
+    press.machine(PRESS, POINTS)
+    page.locator(".notice").wait_for(state="hidden", timeout=PATIENCE)

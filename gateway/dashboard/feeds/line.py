@@ -25,6 +25,9 @@ PAGE = 60
 SLICE = 60
 """Machines whose figures are computed in one go: a long line takes several, so that no other page waits."""
 
+LONG, LONG_EVERY = 200, 1.0
+"""Machines of a long line, and the seconds between two messages of it."""
+
 FIGURES_EVERY, STOPS_EVERY = 5.0, 2.0
 """Seconds between two looks at the figures of a machine, and at the stops."""
 
@@ -102,6 +105,7 @@ class LineFeed(Feed):
     `first` to `last` are the positions of the machines whose timelines are sent. A message has the changes of these:
 
     `machines` `stages`   all rows of the overview in their order, and the positions of each stage
+    `link`                whether the broker is connected, and since when
     `changed`             position and row of machines that changed; `waits` is `starved`, `blocked` or `waits`
     `figures`             see `Figures`, by position
     `bottleneck`          see `Bottleneck`, with the part of the time in which it waited; null without a bottleneck
@@ -163,6 +167,7 @@ class LineFeed(Feed):
         elif changed := [[at, row] for at, row in enumerate(rows) if row != self._rows[at]]:
             content["changed"] = changed
         self._rows = rows
+        content |= self._new("link", self._link())
         content |= self._new_figures(now) | self._timelines(now) | self._new_stops(now)
         return content or None
 
@@ -182,8 +187,14 @@ class LineFeed(Feed):
         if not same:
             self._forget()
             self._members, self._stages = [_Member(*one) for one in found], stages
+            self.every = LONG_EVERY if len(found) > LONG else LineFeed.every
         self._version = version
         return {} if same else {"stages": stages}
+
+    def _link(self) -> dict[str, Any]:
+        """Return the state of the connection to the broker of the line."""
+        link = self._members[0].plant.link
+        return {"connected": link is not None and link.connected, "since": 0 if link is None else link.since}
 
     def _all_rows(self) -> list[dict[str, Any]]:
         rows = [row_of(one.plant, one.machine) for one in self._members]

@@ -2,7 +2,7 @@
 
 import { choice, crumbs } from "../crumbs.js";
 import { h, keep, set, setText } from "../dom.js";
-import { BAD, NONE, reading, silence } from "../freshness.js";
+import { BAD, knownStates, NONE, reading, silence } from "../freshness.js";
 import { PointTable } from "../points.js";
 import { address, go, remember } from "../router.js";
 import { alarmBadge, reasonText, shown, stateMark, stateText, updateStateMark } from "../states.js";
@@ -264,9 +264,9 @@ class MachineView {
   }
 
   drawLanes() {
-    const now = this.app.live.now(), [production, connection] = this.laneRows;
-    production.states = this.states;
-    connection.states = this.connection;
+    const now = this.app.live.now(), [production, connection] = this.laneRows, silent = silence(this.state, this.app.lost);
+    production.states = knownStates(this.states, silent);
+    connection.states = this.state.state === "offline" ? this.connection : knownStates(this.connection, silent);
     this.lanes.show(this.laneRows, now - this.span * 1e6, now);
   }
 
