@@ -71,7 +71,7 @@ class HandMadePlant:
         self.page = await Lineside.start("dashboard", self.config, "--listen", f"{LOOPBACK}:{self.port}")
         self.page.shared = True
         await self.page.logged("dashboard.listening")
-        # readings are not retained: what is published before the page has subscribed is lost
+        # readings are not retained: those before the subscription of the page are lost
         with connect(f"ws://{LOOPBACK}:{self.port}/api/live", max_size=None) as page:
             page.send(orjson.dumps({"open": 1, "feed": "machine", "arguments": {"path": PROBE}}).decode())
             await until(lambda: self._heard(page), "the page hears the broker")

@@ -1,7 +1,7 @@
 """Fill the page at its start out of the stores: a reading that does not change may not be sent for hours.
 
 The newest reading of each point, and the states of production and the counters of parts of the last hours, are read
-once for each machine: in a thread, and only until the broker has delivered newer ones.
+once for each machine: in a thread, and only until the broker has delivered newer readings.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ class Backfill:
             self._state.enter("dashboard.store_available", healthy=True)
 
     def _read(self, factory: Factory) -> _History:
-        """Return what is read of a factory's store. Raises `StoreError`."""
+        """Return the history out of a factory's store. Raises `StoreError`."""
         error: StoreError | None = None
         for entry in factory.stores:
             store = entry.kind.make(entry.settings)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from accessibility import barriers
+from accessibility import severe_findings
 from hand_made_plant import SITE, STATES, HandMadePlant, now
 
 from gateway.model.reading import NamedScan
@@ -35,7 +35,7 @@ IDLE, SUSPENDED, EXECUTE, HELD = 4, 5, 6, 11
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HandMadePlant]:
-    """A line of three machines: the second is held, the first is blocked, the third is starved."""
+    """A line of three machines: the second stopped, the first is blocked, the third is starved."""
     plant = HandMadePlant.start(tmp_path_factory.mktemp("hand-made"))
     begin = now() - 12 * MINUTE
     for number, name in enumerate(NAMES):
@@ -80,7 +80,7 @@ def test_a_line_shows_its_machines_in_order_who_waits_for_whom_and_the_flow(
 def test_a_stop_names_who_waited_because_of_it_and_is_marked_in_the_timelines(
     made: HandMadePlant, open_page: Callable[..., Page]
 ) -> None:
-    """Who stopped whom, on one time axis with a common cursor."""
+    """The cause of each wait, on one time axis with a common cursor."""
     page = opened(made, open_page, LINE)
     stop = page.locator(".stops li", has_text="foamer-01")
     stop.locator(".affected", has_text="former-01 blocked").wait_for(timeout=PATIENCE)
@@ -165,5 +165,5 @@ def test_the_view_of_a_line_has_no_barriers(
     viewport = {"width": size[0], "height": size[1]}
     page = opened(made, open_page, LINE, color_scheme=theme, viewport=viewport)
     page.locator(".stops .affected", has_text="former-01 blocked").wait_for(timeout=PATIENCE)
-    assert barriers(page) == []
+    assert severe_findings(page) == []
     assert page.evaluate("() => document.documentElement.scrollWidth <= innerWidth")

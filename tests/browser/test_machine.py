@@ -105,7 +105,7 @@ def test_points_have_values_with_units_and_their_quality(
 def test_the_head_of_a_machine_says_state_part_counts_and_what_the_driver_knows(
     press: HandMadePlant, open_page: Callable[..., Page]
 ) -> None:
-    """At 3 a.m.: what it does, since when, which part, and which points are not there and why."""
+    """At 3 a.m.: its state, since when, which part, and which points have no value and why."""
     ledger = {
         "balanced": True, "spool_bytes": 0, "time": now(), "schedule": {"due": 100, "missed": 3},
         "ledger": {"acquired": 1, "unchanged": 0, "pending": 0, "confirmed": 1, "dropped": {}},
@@ -217,7 +217,7 @@ def test_only_what_is_not_good_is_shown_on_demand(press: HandMadePlant, open_pag
     """Of ten thousand points a person looks for the two that are wrong."""
     page = opened(press, open_page, f"machine/{PRESS}")
     row(page, "pressure")
-    page.click("text=Only what is not good")
+    page.click("text=Only points that are not good")
     page.wait_for_function(
         "() => document.querySelectorAll('.points-body [data-point]').length === 2", timeout=PATIENCE
     )
@@ -229,7 +229,7 @@ def test_only_what_is_not_good_is_shown_on_demand(press: HandMadePlant, open_pag
 def test_the_timeline_of_states_is_read_with_the_keyboard(
     press: HandMadePlant, open_page: Callable[..., Page]
 ) -> None:
-    """What the mouse shows, the keyboard shows too."""
+    """The keyboard shows the same as the mouse."""
     press.scan(PRESS, NamedScan(now() + SECOND, {"state": 11}))
     page = opened(press, open_page, f"machine/{PRESS}")
     page.locator(".big-state .state[data-kind=held]").wait_for(timeout=PATIENCE)
@@ -245,7 +245,7 @@ def test_the_timeline_of_states_is_read_with_the_keyboard(
 
 
 def test_hostile_texts_of_a_machine_are_shown_as_text(press: HandMadePlant, open_page: Callable[..., Page]) -> None:
-    """Whoever can write into a controller must not run anything in the browser of a control room."""
+    """A person who can write into a controller must not run anything in the browser of a control room."""
     evil = f"{LINE}/press-66"
     script = "<img src=x onerror=document.title='owned'><script>document.title='owned'</script>"
     press.machine(evil, {
@@ -265,7 +265,7 @@ def test_an_unknown_machine_is_said_in_words(press: HandMadePlant, open_page: Ca
     page = opened(press, open_page, f"machine/{LINE}/press-99")
     page.locator(".empty", has_text=f"No machine {LINE}/press-99 is known").wait_for(timeout=PATIENCE)
     page = opened(press, open_page, "machine/only/two")
-    page.locator(".empty", has_text="This is no address of a machine").wait_for(timeout=PATIENCE)
+    page.locator(".empty", has_text="This is not the address of a machine").wait_for(timeout=PATIENCE)
 
 
 @pytest.mark.parametrize(("theme", "size"), [("light", (1440, 900)), ("dark", (768, 1024))])
@@ -351,3 +351,28 @@ def tasks(session: Any) -> float:
     """Return the seconds of processor time of the page so far."""
     metrics = session.send("Performance.getMetrics")["metrics"]
     return float(next(one["value"] for one in metrics if one["name"] == "TaskDuration"))
+
+
+def test_a_lost_broker_greys_all_readings_and_ends_the_timelines(
+    press: HandMadePlant, open_page: Callable[..., Page]
+) -> None:
+    """The gateway may go on, and the page does not know: it says since when it knows nothing."""
+    page = opened(press, open_page, f"machine/{PRESS}")
+    row(page, "good_count", "good")
+    press.broker.kill()
+    try:
+        old = row(page, "good_count", "stale")
+        assert "no connection to the broker" in old.locator(".cell-quality").inner_text()
+        page.locator(".notice", has_text="no connection to the broker").wait_for(timeout=PATIENCE)
+        page.focus(".lanes-axis")
+        page.wait_for_function(
+            """() => {
+                document.querySelector(".lanes-axis").dispatchEvent(new KeyboardEvent("keydown", { key: "End" }));
+                return document.querySelector(".lanes-said").textContent.includes("Production: unknown, since");
+            }""",
+            timeout=PATIENCE,
+        )
+    finally:
+        press.broker.up_and_wait()
+    press.machine(PRESS, POINTS)
+    page.locator(".notice").wait_for(state="hidden", timeout=PATIENCE)

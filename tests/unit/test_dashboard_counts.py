@@ -36,7 +36,7 @@ def test_a_rate_needs_a_minute() -> None:
 
 
 def test_minutes_beyond_the_shift_are_forgotten() -> None:
-    """A ring: what was counted nine hours ago is not counted today."""
+    """A ring: the counts of nine hours ago are not part of today."""
     counts = MinuteCounts()
     counts.take(MINUTE, 0)
     counts.take(2 * MINUTE, 10)

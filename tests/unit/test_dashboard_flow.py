@@ -1,4 +1,4 @@
-"""What the view of a line says of its machines: who waits for whom, who stopped whom, and the bottleneck."""
+"""The view of a line: causes of waiting, effects of stops, and the bottleneck."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ def test_neighbours_of_one_template_are_a_stage() -> None:
         (["held", "suspended", "suspended"], ["", "starved", "starved"]),
         (["suspended", "suspended", "held"], ["blocked", "blocked", ""]),
         (["suspended", "held", "suspended"], ["blocked", "", "starved"]),
-        (["held", "suspended", "held"], ["", "waits", ""]),  # both neighbours stand
+        (["held", "suspended", "held"], ["", "waits", ""]),  # both neighbours take no parts
         (["producing", "suspended", "producing"], ["", "waits", ""]),  # between two parts
-        (["suspended", "producing", "producing"], ["waits", "", ""]),  # what comes before the line is not known
+        (["suspended", "producing", "producing"], ["waits", "", ""]),  # the supply of the line is not known
         (["offline", "suspended", "producing"], ["", "waits", ""]),  # it may produce all the same
         (["producing", "suspended", "unknown"], ["", "waits", ""]),
         (["changing", "suspended", "producing"], ["", "starved", ""]),
@@ -37,7 +37,7 @@ def test_neighbours_of_one_template_are_a_stage() -> None:
 def test_a_machine_that_waits_is_starved_or_blocked_where_its_neighbours_say_so(
     kinds: list[str], expected: list[str]
 ) -> None:
-    """The shift leader goes to the machine that is the cause, not to the one that waits."""
+    """The shift leader goes to the machine that is the cause, not to the machine that waits."""
     assert waiting_for(kinds, ONE_BY_ONE) == expected
 
 

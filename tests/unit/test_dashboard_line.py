@@ -70,7 +70,7 @@ def test_a_line_has_its_machines_in_their_stages_and_then_those_that_change() ->
 
 
 def test_a_machine_that_waits_says_what_for() -> None:
-    """The neighbour that stands is the cause."""
+    """The neighbour that stopped is the cause."""
     now = time.time_ns() // 1000
     fed = line_of(3)
     for number, state in enumerate((HELD, SUSPENDED, EXECUTE)):
@@ -111,7 +111,7 @@ def test_counts_and_rates_are_those_of_the_chosen_time() -> None:
 
 
 def test_the_bottleneck_and_who_stopped_whom_are_found() -> None:
-    """The second machine was held for two minutes, and the third waited."""
+    """The second machine stopped for two minutes, and the third waited."""
     now = time.time_ns() // 1000
     fed = line_of(3)
     for number in range(3):
@@ -198,6 +198,6 @@ def test_a_machine_without_state_and_counters_is_shown_as_far_as_it_is_known() -
      {"first": 2, "last": 1}, {"first": True}, {"last": "40"}],
 )  # fmt: skip
 def test_wrong_arguments_of_a_line_are_refused(arguments: dict[str, Any]) -> None:
-    """Whoever may open a page may send anything."""
+    """A page may be opened by anyone, who may send anything."""
     with pytest.raises(BadArguments):
         opened(FedPlant(), **arguments)

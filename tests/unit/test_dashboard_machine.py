@@ -1,4 +1,4 @@
-"""What the feed of a machine sends beside readings: groups, timelines, trails, faults, and what the driver knows."""
+"""The feed of a machine beside its readings: groups, timelines, trails, faults, and counters of drivers."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def test_the_usual_range_has_nine_tenths_of_the_readings() -> None:
 
 
 def test_a_value_that_does_not_change_has_no_usual_range() -> None:
-    """A band without height is no picture."""
+    """A band without height can't be seen."""
     trail = Trail()
     for turn in range(2 * LEARNED):
         trail.add((turn + 1) * TRAIL_STEP, 7.0)
@@ -153,7 +153,7 @@ def test_a_gateway_of_an_earlier_version_reports_no_counters() -> None:
 
 
 def test_the_metadata_says_how_long_a_point_may_be_silent() -> None:
-    """Each reading is sent, or a change and a repetition; the page greys what is silent for longer."""
+    """Each reading is sent, or a change and a repetition; the page greys a point that is silent for longer."""
     points = (
         register("each", every="2s"),
         register("changed", on_change=True),

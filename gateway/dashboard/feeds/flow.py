@@ -51,7 +51,8 @@ def waiting_for(kinds: Sequence[str], stages: Sequence[Sequence[int]]) -> list[s
     """Return for each machine `starved`, `blocked`, or `waits` where the cause is not known; nothing if it works.
 
     A machine that waits is starved if no machine of the stage before it produces, and blocked if all of the stage
-    after it stand, or are blocked themselves and so are full. Where both hold, or neither, it is not known which.
+    after it take no parts, or are blocked themselves and so are full. Where both apply, or neither, the cause is not
+    known.
     """
     blocked: set[int] = set()
     for stage, after in reversed(list(pairwise(stages))):
@@ -71,10 +72,10 @@ def waiting_for(kinds: Sequence[str], stages: Sequence[Sequence[int]]) -> list[s
 
 
 class Load(NamedTuple):
-    """What a stage did in the last half hour.
+    """The work of a stage in the last half hour.
 
     `waiting` is the part of the known time in which its machines waited or were idle, `known` the part of all time,
-    `cycle_time` the seconds from one part to the next, None where no machine tells.
+    `cycle_time` the seconds from one part to the next, None where no machine has it.
     """
 
     waiting: float
@@ -99,16 +100,16 @@ def load_of(timelines: Sequence[Timeline], cycle_times: Sequence[float | None], 
 
 
 class Bottleneck(NamedTuple):
-    """The position of a stage, and what tells that it holds up the line: `waiting` or `cycle_time`."""
+    """The position of a stage, and the figure that shows that it limits the line: `waiting` or `cycle_time`."""
 
     stage: int
     why: str
 
 
 def bottleneck(loads: Sequence[Load]) -> Bottleneck | None:
-    """Return the stage that holds up the line; None with one stage, or where none stands out.
+    """Return the stage that limits the line; None with one stage, or where several are alike.
 
-    It is the stage that waits least; of those that wait alike, it is the one with the longest cycle time.
+    It is the stage that waits least; of those that wait alike, it is the stage with the longest cycle time.
     """
     known = [(load, at) for at, load in enumerate(loads) if load.known >= SETTLED]
     if len(loads) < 2 or len(known) < 2:  # noqa: PLR2004 - nothing to compare

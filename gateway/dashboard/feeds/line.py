@@ -25,19 +25,22 @@ PAGE = 60
 SLICE = 60
 """Machines whose figures are computed in one go: a long line takes several, so that no other page waits."""
 
+LONG, LONG_EVERY = 200, 1.0
+"""Machines of a long line, and the seconds between two messages of it."""
+
 FIGURES_EVERY, STOPS_EVERY = 5.0, 2.0
 """Seconds between two looks at the figures of a machine, and at the stops."""
 
 HALF_HOUR, FIVE_MINUTES = 30 * 60 * 1_000_000, 5 * 60 * 1_000_000
 
 PIXELS = 600
-"""Segments of a timeline that can be told apart."""
+"""Segments of a timeline that a picture can show."""
 
 NOT_CONNECTED = frozenset({"offline", "no gateway", "unknown"})
 
 
 class Figures(NamedTuple):
-    """What a machine did: counts in the chosen time, rates by the hour, parts of the last five minutes.
+    """The work of a machine: counts in the chosen time, rates by the hour, parts of the last five minutes.
 
     `waiting` is the part of the last half hour in which it waited. None is unknown.
     """
@@ -78,7 +81,7 @@ class _Member:
         return float(value) if isinstance(value, int | float) and value > 0 else None
 
     def load(self, now: int) -> Load:
-        """Return what the machine did in the last half hour."""
+        """Return the load of the machine in the last half hour."""
         return load_of([self.kinds], [self.cycle_time], now - HALF_HOUR, now)
 
     def compute(self, span: int, now: int) -> None:
@@ -99,12 +102,13 @@ class _Member:
 class LineFeed(Feed):
     """A line; `path` names it, and `span` is the time of its timelines in seconds.
 
-    `first` to `last` are the positions of the machines whose timelines are sent. A message has what changed of these:
+    `first` to `last` are the positions of the machines whose timelines are sent. A message has the changes of these:
 
     `machines` `stages`   all rows of the overview in their order, and the positions of each stage
+    `link`                whether the broker is connected, and since when
     `changed`             position and row of machines that changed; `waits` is `starved`, `blocked` or `waits`
     `figures`             see `Figures`, by position
-    `bottleneck`          see `Bottleneck`, with the part of the time in which it waited; null where none stands out
+    `bottleneck`          see `Bottleneck`, with the part of the time in which it waited; null without a bottleneck
     `timelines`           of visible machines, by position
     `stops`               of visible machines, each with the machines that it stopped
     """
@@ -163,6 +167,7 @@ class LineFeed(Feed):
         elif changed := [[at, row] for at, row in enumerate(rows) if row != self._rows[at]]:
             content["changed"] = changed
         self._rows = rows
+        content |= self._new("link", self._link())
         content |= self._new_figures(now) | self._timelines(now) | self._new_stops(now)
         return content or None
 
@@ -182,8 +187,14 @@ class LineFeed(Feed):
         if not same:
             self._forget()
             self._members, self._stages = [_Member(*one) for one in found], stages
+            self.every = LONG_EVERY if len(found) > LONG else LineFeed.every
         self._version = version
         return {} if same else {"stages": stages}
+
+    def _link(self) -> dict[str, Any]:
+        """Return the state of the connection to the broker of the line."""
+        link = self._members[0].plant.link
+        return {"connected": link is not None and link.connected, "since": 0 if link is None else link.since}
 
     def _all_rows(self) -> list[dict[str, Any]]:
         rows = [row_of(one.plant, one.machine) for one in self._members]
@@ -251,7 +262,7 @@ class LineFeed(Feed):
         )  # fmt: skip
 
     def _new(self, part: str, value: Any) -> dict[str, Any]:  # noqa: ANN401 - JSON
-        """Return a part that is another than the one that was sent."""
+        """Return a part that differs from the last message."""
         if part in self._parts and self._parts[part] == value:
             return {}
         self._parts[part] = value

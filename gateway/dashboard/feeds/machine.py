@@ -38,10 +38,10 @@ REFUSED = frozenset({Reason.REFUSED.value, Reason.NOT_FOUND.value, Reason.TYPE_M
 class MachineFeed(Feed):
     """A machine; `path` names it, and `visible` has the positions of the points whose readings are sent.
 
-    A message has what changed of these parts:
+    A message has the changes of these parts:
 
     `machine` `points` `roles` `groups`   the description
-    `timeline` `connection`   states of production, and of the connection; `more` has further ones of production
+    `timeline` `connection`   states of production, and of the connection; `more` has further states of production
     `state`                   the row of the overview, the gateway, the broker, and the standing alarms
     `trails` `usual`          the last minutes, and the usual range, of visible points
     `readings`                position, value, time, quality, reason and code of visible points; the quality is 0
@@ -61,7 +61,7 @@ class MachineFeed(Feed):
 
     def _forget(self) -> None:
         self._points: object = None
-        self._parts: dict[str, Any] = {}  # what was sent of each part
+        self._parts: dict[str, Any] = {}  # the last message of each part
         self._sent: dict[int, int] = {}  # position -> the version that was sent
         self._connected: Transition | None = None
         self._produced: tuple[Transition | None, Transition | None] = None, None

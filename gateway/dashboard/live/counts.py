@@ -1,4 +1,4 @@
-"""What a counter of a machine has counted, minute by minute, for the last hours."""
+"""Counts of a counter of a machine, minute by minute, for the last hours."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ MINUTE = 60_000_000
 """Microseconds of a minute."""
 
 MINUTES = 8 * 60 + 1
-"""Minutes that are remembered: a shift, and the present one."""
+"""Minutes that are remembered: a shift, and the present minute."""
 
 
 class MinuteCounts:
     """Increments of a counter by the minute. `since` is the time from which on they are known, 0 before a reading.
 
-    A counter that falls was reset or has wrapped: what it shows then was counted since.
+    A counter that falls was reset or has wrapped: its value was counted since.
     """
 
     __slots__ = ("_at", "_counts", "_first", "_last", "since")
@@ -41,13 +41,13 @@ class MinuteCounts:
         self._last = value
 
     def _advance(self, minute: int) -> None:
-        """Give the minutes up to this one a place, in which nothing was counted so far."""
+        """Give the minutes up to `minute` a place, with a count of 0."""
         for one in range(max(self._at + 1, minute - MINUTES + 1), minute + 1):
             self._counts[one % MINUTES] = 0.0
         self._at = max(self._at, minute)
 
     def take_history(self, readings: Iterable[tuple[int, float]]) -> None:
-        """Add what was counted before the first reading, out of times and values in their order."""
+        """Add the counts before the first reading, out of times and values in their order."""
         earlier = MinuteCounts()
         for time, value in readings:
             if not self.since or time < self.since:
@@ -65,7 +65,7 @@ class MinuteCounts:
         self._at, self._counts = earlier._at, earlier._counts
 
     def within(self, begin: int, end: int) -> float:
-        """Return what was counted between two times, by whole minutes; the minute of `begin` is left out."""
+        """Return the count between two times, by whole minutes; the minute of `begin` is left out."""
         first, last = max(begin // MINUTE + 1, self._at - MINUTES + 1), min(end // MINUTE, self._at)
         return sum(self._counts[minute % MINUTES] for minute in range(first, last + 1))
 

@@ -1,4 +1,4 @@
-"""The groups in which a machine's points are shown: state and production first, then by what they measure.
+"""The groups in which a machine's points are shown: state and production first, then by quantity.
 
 A group follows from the point's meaning (`Roles`), from words of its name, or from its unit, so that a plant needs no
 further configuration.
@@ -20,7 +20,7 @@ GROUPS = (
     "state", "production", "part", "alarms", "temperature", "pressure", "force", "position", "speed", "flow", "mass",
     "electrical", "energy", "time", "ratio", "signals",
 )  # fmt: skip
-"""The groups with a name of their own, in their order; further ones follow, named by the first word of a point."""
+"""The groups with a name of their own, in their order; further groups follow, named by the first word of a point."""
 
 OTHER = "other"
 """The last group."""
@@ -34,7 +34,7 @@ _WORDS = {
     "part": {"serial", "part", "result", "grade", "barcode", "verdict"},
     "alarms": {"alarm", "alarms", "fault", "warning", "error", "interlock"},
 }
-"""Words of names, for what has no unit that would say more."""
+"""Words of names, for points whose unit says nothing."""
 
 _UNITS = {
     "temperature": "Cel K [degF]",

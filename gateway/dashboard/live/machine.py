@@ -136,7 +136,7 @@ class LiveMachine:
         self.production: deque[Transition] = deque(maxlen=TRANSITIONS)
         """The states that its state point named, oldest first."""
         self.counts: dict[str, MinuteCounts] = {}
-        """What its counters of parts have counted, by role: `good` and `reject`."""
+        """Counts of its counters of parts, by role: `good` and `reject`."""
         self._clear(())
 
     def _clear(self, points: tuple[PointInfo, ...]) -> None:
@@ -228,7 +228,7 @@ class LiveMachine:
         self._follow(version)
 
     def _follow(self, version: int) -> None:
-        """Note what the readings of a version say of the production."""
+        """Note the state of production and the counters in the readings of a version."""
         for role, counter in self._counters:
             if self.versions[counter] == version:
                 self._count(role, counter)
@@ -237,7 +237,7 @@ class LiveMachine:
             self._take_production(self.times[at], at)
 
     def _count(self, role: str, at: int) -> None:
-        """Count what a counter has counted since its last reading; a bad reading counts nothing."""
+        """Add the difference of a counter since its last reading; a bad reading counts nothing."""
         value = self.values[at]
         if isinstance(value, int | float):
             self.counts.setdefault(role, MinuteCounts()).take(self.times[at], value)

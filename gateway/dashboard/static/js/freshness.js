@@ -39,6 +39,12 @@ export function stale(point, one, silent, now) {
   return now - one.time > limit * 1e6 ? { since: one.time, why: t("nothing heard since") } : null;
 }
 
+/** Return a timeline that ends where the machine was heard last: nobody knows the state since then. */
+export function knownStates(states, silent) {
+  return silent && states.length && silent.since > states.at(-1)[0] ? [...states, [silent.since, "unknown", "unknown"]] : states;
+}
+
+/** A stale reading has a clock, which the styles draw. */
 const SYMBOLS = { [NONE]: "–", [GOOD]: "", [UNCERTAIN]: "?", [BAD]: "✕" };
 
 /**
@@ -47,9 +53,9 @@ const SYMBOLS = { [NONE]: "–", [GOOD]: "", [UNCERTAIN]: "?", [BAD]: "✕" };
  */
 export function qualityOf(one, old) {
   const reason = [one.reason && reasonText(one.reason), one.code].filter(Boolean).join(" · ");
-  const names = { [NONE]: t("no reading yet"), [GOOD]: t("good"), [UNCERTAIN]: t("uncertain"), [BAD]: t("bad") };
-  const parts = [reason ? `${names[one.quality]}: ${reason}` : names[one.quality]];
+  const names = { [NONE]: t("no reading yet"), [GOOD]: "", [UNCERTAIN]: t("uncertain"), [BAD]: t("bad") };
+  const parts = [reason ? `${names[one.quality]}: ${reason}` : names[one.quality]].filter(Boolean);
   if (old) parts.unshift(t("stale since {time}: {why}", { time: moment(old.since), why: old.why }));
   const kind = old ? "stale" : { [NONE]: "none", [GOOD]: "good", [UNCERTAIN]: "uncertain", [BAD]: "bad" }[one.quality];
-  return { kind, symbol: old && one.quality !== BAD ? "⏱" : SYMBOLS[one.quality], text: parts.join(" · ") };
+  return { kind, symbol: old ? "" : SYMBOLS[one.quality], text: parts.join(" · ") };
 }

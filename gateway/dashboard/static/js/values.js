@@ -17,6 +17,7 @@ export function written(point, value) {
   const label = point.labels?.[String(value)];
   if (label !== undefined) return { text: label, unit: "" };
   if (typeof value === "boolean") return { text: value ? t("on") : t("off"), unit: "" };
+  if (value === "") return { text: t("(empty)"), unit: "" };
   if (typeof value === "number") return { text: measured(value), unit: point.unit ? unit(point.unit) : "" };
   return { text: String(value), unit: "" };
 }

@@ -2,6 +2,7 @@
 
 import { choice, crumbs } from "../crumbs.js";
 import { h, keep, set, setText } from "../dom.js";
+import { knownStates, silence } from "../freshness.js";
 import { address, remember } from "../router.js";
 import { alarmBadge, reasonText, shown, stateMark, stateText, updateStateMark, urgency } from "../states.js";
 import { mark, moment, number, percent, span, t, tn } from "../texts.js";
@@ -36,9 +37,10 @@ class LineView {
     this.lanes = new Map();
     this.stops = [];
     this.bottleneck = null;
+    this.link = null;
     this.build(root, route);
     this.feed = app.live.open("line", this.arguments(), (changes) => this.receive(changes));
-    this.onTick = () => this.drawLanes();
+    this.onTick = () => this.tick();
     addEventListener("tick", this.onTick);
   }
 
@@ -68,7 +70,8 @@ class LineView {
     this.chart.element.classList.add("line-lanes");
     this.stopList = h("ol", { class: "stops" });
     this.calm = h("p", { class: "muted", text: t("No machine has stopped in this time.") });
-    this.content = h("div", { class: "stack" },
+    this.lost = h("div", { class: "notice", role: "status", hidden: true });
+    this.content = h("div", { class: "stack" }, this.lost,
       h("section", { class: "panel", "aria-label": t("Flow") }, h("div", { class: "card-head" }, h("h2", { text: t("Flow") }), this.figuresList, this.pager), this.flow, this.hint),
       h("section", { class: "panel", "aria-label": t("States") }, h("div", { class: "card-head" }, h("h2", { text: t("States") }), chosen), this.laneHead(), this.chart.element),
       h("section", { class: "panel", "aria-label": t("Stops") }, h("h2", { text: t("Stops, and who waited because of them") }), this.stopList, this.calm));
@@ -96,12 +99,13 @@ class LineView {
       set(this.missing, { hidden: false });
       set(this.content, { hidden: true });
       setText(this.summary, "");
-      if (changes.error) setText(this.missing, t("This is no address of a line: {path}", { path: this.path }));
+      if (changes.error) setText(this.missing, t("This is not the address of a line: {path}", { path: this.path }));
       return;
     }
     if (changes.machines) this.describe(changes);
     for (const [at, row] of changes.changed ?? []) this.update(at, row);
     for (const [at, figures] of Object.entries(changes.figures ?? {})) this.figures.set(Number(at), figures);
+    if (changes.link) this.link = changes.link;
     if ("bottleneck" in changes) this.bottleneck = changes.bottleneck;
     for (const [at, states] of Object.entries(changes.timelines ?? {})) this.timelines.set(Number(at), states);
     if (changes.stops) this.showStops(changes.stops);
@@ -237,6 +241,14 @@ class LineView {
 
   // -- timelines and stops --
 
+  tick() {
+    const silent = silence({ state: "", broker: this.link }, this.app.lost);
+    set(this.content, { data: { old: silent ? "yes" : "no" } });
+    set(this.lost, { hidden: !silent });
+    if (silent) setText(this.lost, t("What you see is from {time} and older: {why}.", { time: moment(silent.since || this.app.live.now()), why: silent.why }));
+    this.drawLanes();
+  }
+
   drawLanes() {
     if (!this.rows.length) return;
     const now = this.app.live.now(), from = now - this.span * 1e6, rows = [];
@@ -250,7 +262,7 @@ class LineView {
       this.lanes.set(at, { key: String(at), label: name, head: h("a", { class: "lane-machine", href: address("machine", row.path) }, h("strong", { text: name }), h("span", { class: "lane-state" })), tail: h("div", { class: "lane-figures" }, ...Array.from({ length: 5 }, () => h("span"))) });
     }
     const lane = this.lanes.get(at), figures = this.figures.get(at) ?? [];
-    lane.states = this.timelines.get(at) ?? [];
+    lane.states = knownStates(this.timelines.get(at) ?? [], silence({ ...row, broker: this.link }, this.app.lost));
     lane.marks = this.marksOf(at);
     const texts = [figures[0], figures[1], figures[2], figures[5], figures[6]];
     const shapes = [(one) => number(one, 0), (one) => number(one, 0), (one) => number(one, 0), (one) => (one < 120 ? `${number(one, 1)} s` : span(one)), percent];

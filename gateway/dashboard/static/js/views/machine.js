@@ -2,7 +2,7 @@
 
 import { choice, crumbs } from "../crumbs.js";
 import { h, keep, set, setText } from "../dom.js";
-import { BAD, NONE, reading, silence } from "../freshness.js";
+import { BAD, knownStates, NONE, reading, silence } from "../freshness.js";
 import { PointTable } from "../points.js";
 import { address, go, remember } from "../router.js";
 import { alarmBadge, reasonText, shown, stateMark, stateText, updateStateMark } from "../states.js";
@@ -108,7 +108,7 @@ class MachineView {
 
   pointPanel() {
     this.search = h("input", { class: "field", type: "search", placeholder: t("Search points  ( / )"), "aria-label": t("Search points"), on: { input: () => this.filter() } });
-    this.only = h("button", { class: "button", type: "button", "aria-pressed": "false", text: t("Only what is not good"), on: { click: () => this.toggleOnly() } });
+    this.only = h("button", { class: "button", type: "button", "aria-pressed": "false", text: t("Only points that are not good"), on: { click: () => this.toggleOnly() } });
     this.openButton = h("button", { class: "button primary", type: "button", hidden: true, on: { click: () => this.trends([...this.table.chosen]) } });
     this.clear = h("button", { class: "button quiet", type: "button", hidden: true, text: t("Clear the selection"), on: { click: () => this.table.chooseNone() } });
     this.found = h("span", { class: "muted", role: "status" });
@@ -131,7 +131,7 @@ class MachineView {
     if (changes.missing || changes.error || changes.failed) {
       set(this.missing, { hidden: false });
       set(this.content, { hidden: true });
-      if (changes.error) setText(this.missing, t("This is no address of a machine: {path}", { path: this.path }));
+      if (changes.error) setText(this.missing, t("This is not the address of a machine: {path}", { path: this.path }));
       return;
     }
     if (changes.points) this.describe(changes);
@@ -264,9 +264,9 @@ class MachineView {
   }
 
   drawLanes() {
-    const now = this.app.live.now(), [production, connection] = this.laneRows;
-    production.states = this.states;
-    connection.states = this.connection;
+    const now = this.app.live.now(), [production, connection] = this.laneRows, silent = silence(this.state, this.app.lost);
+    production.states = knownStates(this.states, silent);
+    connection.states = this.state.state === "offline" ? this.connection : knownStates(this.connection, silent);
     this.lanes.show(this.laneRows, now - this.span * 1e6, now);
   }
 
@@ -289,7 +289,7 @@ class MachineView {
   }
 
   countFound() {
-    setText(this.found, this.table.words.length || this.table.only ? t("{count} of {all} points", { count: number(this.table.shown, 0), all: number(this.points.length, 0) }) : t("{count} points", { count: number(this.points?.length ?? 0, 0) }));
+    setText(this.found, this.table.words.length || this.table.only ? t("{count} of {all} points", { count: number(this.table.shown, 0), all: number(this.points.length, 0) }) : tn("{count} point", "{count} points", this.points?.length ?? 0));
   }
 
   toggleOnly() {
