@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Self
 
 import orjson
 import paho.mqtt.client as paho
 from page_plant import wait_for
-from processes import LOOPBACK, Lineside, free_port, write_factory
+from processes import LOOPBACK, Lineside, free_port, until, write_factory
 from servers import Mosquitto
+from websockets.sync.client import connect
 
 from gateway.codecs import CODECS
+from gateway.model.reading import NamedScan
 from gateway.model.record import Record
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from gateway.model.reading import NamedScan
+    from websockets.sync.client import ClientConnection
 
 ROOT = "lineside/v1"
 SITE = "acme/north"
+PROBE = f"{SITE}/probe/probe/probe"
 META = "5d0c9e3f7a21"
 STATES = {"2": "stopped", "4": "idle", "5": "suspended", "6": "execute", "9": "aborted", "11": "held"}
 
@@ -67,6 +71,16 @@ class HandMadePlant:
         self.page = await Lineside.start("dashboard", self.config, "--listen", f"{LOOPBACK}:{self.port}")
         self.page.shared = True
         await self.page.logged("dashboard.listening")
+        # readings are not retained: what is published before the page has subscribed is lost
+        with connect(f"ws://{LOOPBACK}:{self.port}/api/live", max_size=None) as page:
+            page.send(orjson.dumps({"open": 1, "feed": "machine", "arguments": {"path": PROBE}}).decode())
+            await until(lambda: self._heard(page), "the page hears the broker")
+
+    def _heard(self, page: ClientConnection) -> bool:
+        self.scan(PROBE, NamedScan(now(), {"any": 1}))
+        with suppress(TimeoutError):
+            return '"machine"' in str(page.recv(0.2))
+        return False
 
     def publish(self, topic: str, content: Any, *, retain: bool = False) -> None:
         """Publish a message; anything but bytes is encoded as JSON."""

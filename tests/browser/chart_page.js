@@ -125,8 +125,14 @@ export async function buckets(days = 30) {
   await drawn();
 }
 
-/** Many points, live: returns the frame times in milliseconds. */
+/** Many points, live: returns how many frames were drawn. */
 export async function live(points, seconds, span = 900) {
+  await prepareLive(points, span);
+  return runLive(seconds);
+}
+
+/** Make a chart that follows the time, with points that are read every second. */
+export async function prepareLive(points, span) {
   const chart = makeChart({ now: () => START + performance.now() * 1000 });
   const units = ["bar", "°C", "kN", "mm"];
   chart.setSeries(Array.from({ length: points }, (_, n) => ({ id: `p${n}`, label: `machine · point-${n}`, unit: units[n % 4], gap: 2.5 * SECOND })));
@@ -136,6 +142,11 @@ export async function live(points, seconds, span = 900) {
   }
   chart.follow(span * SECOND);
   await drawn();
+}
+
+/** Append readings for some seconds. */
+export async function runLive(seconds) {
+  const points = chart.series.length;
   chart.frames = { count: 0, spent: 0, longest: 0 };
   const began = performance.now();
   const gaps = [];

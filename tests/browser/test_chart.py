@@ -1,4 +1,4 @@
-"""The chart in a browser: what it draws, and how a reader moves in it."""
+"""The chart in a browser: its picture, and the movements of a reader."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def test_the_cross_hair_has_time_and_values_of_all_series(page: Page) -> None:
 
 
 def test_the_wheel_zooms_at_the_pointer(page: Page) -> None:
-    """What is below the pointer stays there."""
+    """The time below the pointer stays there."""
     box = plot(page)
     page.mouse.move(box["at"]["left"] + box["left"] + (box["right"] - box["left"]) / 4, box["at"]["top"] + 200)
     page.mouse.wheel(0, -500)

@@ -36,7 +36,7 @@ def test_points_are_found_by_words_and_shown_whole(plant: PlantWithPage, open_vi
     page.get_by_label("Search").fill("mixer-01")
     page.locator(ROWS, has_text="mixer-01").first.wait_for(timeout=PATIENCE)
     page.wait_for_url("**/configuration?tab=points&search=mixer-01", timeout=PATIENCE)
-    assert str(plant.config) in page.locator(".facts").first.inner_text()
+    assert str(plant.config) in page.locator(".fact-grid").first.inner_text()
 
 
 def test_connections_show_their_plan_and_what_is_simulated(open_view: Open):

@@ -73,15 +73,15 @@ def test_every_reading_is_accounted_for_before_ones_eyes(open_view: Open):
     assert len(shares) == 4
     assert card.locator(".flow-ribbon[d*='M']").count() >= 2
     sentence = page.locator(".account[data-kind=good] .account-text").inner_text()
-    assert re.match(r"All [\d,]+ readings acquired are accounted for: .* and none was lost\.", sentence)
+    assert re.match(r"All [\d,]+ readings acquired are accounted for: .*\. None was lost\.", sentence)
     assert "Every gateway and every ingest is online" in page.locator(".panel").first.inner_text()
-    scans = card.locator(".facts div", has_text="Scans").first.inner_text()
+    scans = card.locator(".fact-grid div", has_text="Scans").first.inner_text()
     due, taken, missed = map(number, re.split(r"[=+]", scans.partition("\n")[2]))
     assert due == taken + missed > 0
     ingest = page.locator(".member", has_text="Ingest ingest-edge-01")
     ingest.locator("td", has_text="available").wait_for(timeout=PATIENCE)
     page.wait_for_function(
-        "() => [...document.querySelectorAll('.facts dd')].some((one) => one.textContent.includes('per second'))",
+        "() => [...document.querySelectorAll('.fact-grid dd')].some((one) => one.textContent.includes('per second'))",
         timeout=PATIENCE,
     )
 

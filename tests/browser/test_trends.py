@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 import pytest
+from accessibility import severe_findings
 from page_plant import PRESS_1, PRESS_2, PlantWithPage
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ def test_a_point_is_found_by_words_and_shown_with_its_history(open_view: Open):
 
 
 def test_a_link_reproduces_the_view(open_view: Open):
-    """What one shift saw, the next opens."""
+    """One shift sends the next what it saw."""
     points = [f"{PRESS_1}/bladder_pressure_left", f"{PRESS_2}/bladder_pressure_left", f"{PRESS_1}/phase"]
     page = open_view(trends(*points, range=600))
     wait_for_data(page, 3)
@@ -164,6 +165,16 @@ def test_without_a_store_live_values_are_shown_and_the_reason(plant: PlantWithPa
     }  # fmt: skip
     page.unroute("**/api/trend*")
     note.wait_for(state="detached", timeout=PATIENCE)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_serious(open_view: Open, scheme: str):
+    """Contrast, names of controls and their roles, for a screen reader."""
+    page = open_view(trends(f"{PRESS_1}/bladder_pressure_left", f"{PRESS_1}/phase", range=300), color_scheme=scheme)
+    wait_for_data(page, 2)
+    page.get_by_role("button", name="Compare cycles").click()
+    page.locator("summary", has_text="Export").click()
+    assert severe_findings(page) == []
 
 
 def test_a_text_of_a_device_is_never_markup(open_view: Open):

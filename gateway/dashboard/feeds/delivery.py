@@ -9,16 +9,19 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from gateway.dashboard.feeds.base import BadArguments, Feed
 from gateway.dashboard.feeds.members import (
+    INGEST_MUTE,
     Circumstances,
     bounded,
     gateway_figures,
     gateway_problems,
     ingest_figures,
     ingest_problems,
+    present_rates,
     row_of,
     row_of_unheard,
 )
 from gateway.dashboard.live.rates import Rates
+from gateway.status.fleet import MUTE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -165,10 +168,11 @@ class DeliveryFeed(Feed):
             enterprise, site, _, name, _ = seen.member
             given, digest = self._given.get((*_broker(plant), enterprise, site, name), (None, ""))
             around = Circumstances(plant.link, not plant.denied, digest)
-            row = row_of(seen, state, "gateway", list(gateway_problems(state, seen, rates.per_second, around)))
+            per_second = present_rates(state, seen, rates, MUTE)
+            row = row_of(seen, state, "gateway", list(gateway_problems(state, seen, per_second, around)))
             found.members.append(row)
             if row["key"] in found.visible and seen.report is not None:
-                found.figures[row["key"]] = gateway_figures(seen.report, rates, given)
+                found.figures[row["key"]] = gateway_figures(seen.report, per_second, rates, given)
 
     def _add_ingests(self, plant: Plant, ingests: Sequence[Any], found: _Found) -> None:
         running = {
@@ -182,7 +186,8 @@ class DeliveryFeed(Feed):
             found.members.append(row)
             if row["key"] in found.visible and seen.report is not None:
                 rates = plant.rates.get(seen.member[:4], NO_RATES)
-                found.figures[row["key"]] = ingest_figures(seen.report, rates)
+                per_second = present_rates(state, seen, rates, INGEST_MUTE)
+                found.figures[row["key"]] = ingest_figures(seen.report, per_second, rates)
 
     def _unheard(self, plant: Plant) -> Iterator[tuple[str, str]]:
         """Yield site and name of the gateways that the page was given and that the broker knows nothing of."""

@@ -159,7 +159,15 @@ def key_of(kind: str, site: str, name: str) -> str:
     return f"{kind}/{site}/{name}"
 
 
-def gateway_figures(report: LedgerReport, rates: Rates, given: Factory | None) -> dict[str, Any]:
+def present_rates(state: ClientState, seen: Seen[Any, Any], rates: Rates, mute: float) -> dict[str, float]:
+    """Return the rates of a member that is online and reports; none of one that is silent for `mute` seconds."""
+    silent = not seen.heard or time.monotonic() - seen.heard > mute
+    return {} if silent or state.state != "online" else rates.per_second
+
+
+def gateway_figures(
+    report: LedgerReport, per_second: Mapping[str, float], rates: Rates, given: Factory | None
+) -> dict[str, Any]:
     """Return the figures of a gateway: its ledger, and the rest of its report.
 
     `oldest_seconds` is missing where the gateway does not report it, and None where it does not know it.
@@ -167,15 +175,15 @@ def gateway_figures(report: LedgerReport, rates: Rates, given: Factory | None) -
     found = report.model_dump(exclude={"version", "config", "oldest_seconds"})
     if "oldest_seconds" in report.model_fields_set:
         found["oldest_seconds"] = report.oldest_seconds
-    found |= {"missing": missing(report), "rates": rates.per_second, "trend": _trend(rates)}
+    found |= {"missing": missing(report), "rates": per_second, "trend": _trend(rates)}
     if given is not None:
         found["spool_limit"] = given.gateway.spool.max_size
     return found
 
 
-def ingest_figures(report: IngestReport, rates: Rates) -> dict[str, Any]:
+def ingest_figures(report: IngestReport, per_second: Mapping[str, float], rates: Rates) -> dict[str, Any]:
     """Return the figures of an ingest."""
-    return report.model_dump(exclude={"version", "config"}) | {"rates": rates.per_second, "trend": _trend(rates)}
+    return report.model_dump(exclude={"version", "config"}) | {"rates": per_second, "trend": _trend(rates)}
 
 
 def _trend(rates: Rates) -> list[list[float]]:

@@ -24,7 +24,7 @@ export const groupText = (group) => (GROUPS[group] ? t(GROUPS[group]) : group);
 
 export class PointTable {
   /**
-   * @param {{now: () => number, visible: (positions: number[]) => void, open: (positions: number[]) => void, chosen: (count: number) => void}} owner
+   * @param {{now: () => number, visible: (positions: number[]) => Iterable<number>, open: (positions: number[]) => void, chosen: (count: number) => void}} owner
    */
   constructor(owner) {
     this.owner = owner;
@@ -58,7 +58,7 @@ export class PointTable {
   head() {
     const titles = [t("Point"), t("Value"), t("Range"), t("Last minutes"), t("Quality"), t("Age")];
     const names = ["name", "value", "range", "trend", "quality", "age"];
-    return h("div", { role: "rowgroup" }, h("div", { class: "point-row points-head", role: "row" },
+    return h("div", { class: "points-heads", role: "rowgroup" }, h("div", { class: "point-row points-head", role: "row" },
       ...titles.map((text, at) => h("div", { class: `cell-${names[at]}`, role: "columnheader", text }))));
   }
 
@@ -200,8 +200,6 @@ export class PointTable {
       if (needed.has(key)) continue;
       row.remove();
       this.rows.delete(key);
-      this.readings.delete(row.at);
-      this.trails.delete(row.at);
     }
     for (const at of this.dirty) this.updatePoint(at);
     this.dirty.clear();
@@ -214,7 +212,13 @@ export class PointTable {
     if (wanted === this.wanted) return;
     this.wanted = wanted;
     clearTimeout(this.asking);
-    this.asking = setTimeout(() => this.owner.visible(positions), 60);
+    this.asking = setTimeout(() => this.look(positions), 60);
+  }
+
+  /** Subscribe to points, and forget all others: what they showed may be old when they are seen again. */
+  look(positions) {
+    const kept = new Set(this.owner.visible(positions));
+    for (const map of [this.readings, this.trails]) for (const at of map.keys()) if (!kept.has(at)) map.delete(at);
   }
 
   groupRow(entry) {
@@ -374,7 +378,7 @@ export class PointTable {
   go(index) {
     const at = Math.min(this.entries.length - 1, Math.max(0, index));
     const top = this.body.getBoundingClientRect().top + at * this.height;
-    const above = this.element.firstElementChild.getBoundingClientRect().bottom;
+    const above = this.element.querySelector(".points-head").getBoundingClientRect().bottom;
     if (top < above) scrollBy(0, top - above);
     else if (top + this.height > innerHeight) scrollBy(0, top + this.height - innerHeight + 4);
     this.render();

@@ -63,7 +63,7 @@ export function fitAxis(axis, from, to, whole) {
   let low = Infinity;
   let high = -Infinity;
   for (const one of axis.series) {
-    const [least, most] = whole && one.range ? one.range : one.extent(from, to);
+    const [least, most] = whole && one.range ? one.range : one.extent(from, to, 1);
     if (least < low) low = least;
     if (most > high) high = most;
   }

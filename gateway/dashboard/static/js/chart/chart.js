@@ -107,6 +107,8 @@ export class Chart {
     this.frame = 0;
     this.stepped = 0;
     this.fresh = false;
+    /** the worst quality at each pixel of the plot */
+    this.marks = new Uint8Array(0);
   }
 
   /** Stop to draw, and remove the chart. */
@@ -483,7 +485,7 @@ export class Chart {
   paintQuality(context, x) {
     const { plot, from, to } = this;
     const width = Math.max(1, Math.ceil(plot.right - plot.left));
-    if (!this.marks || this.marks.length !== width) this.marks = new Uint8Array(width);
+    if (this.marks.length !== width) this.marks = new Uint8Array(width);
     const marks = this.marks.fill(0);
     for (const one of this.series) if (one.visible) one.markQuality(marks, x, from, to);
     const colours = theme();
@@ -681,16 +683,14 @@ export class Chart {
  */
 export function drawKey(context, series, x, y) {
   const colours = theme();
-  context.strokeStyle = colours.series[series.colour % colours.series.length];
+  context.strokeStyle = series.steps ? colours.state("on") : colours.series[series.colour % colours.series.length];
   context.lineWidth = series.steps ? 8 : 2.5;
-  context.globalAlpha = series.steps ? 0.55 : 1;
   context.setLineDash(series.steps ? [] : dashOf(series));
   context.beginPath();
   context.moveTo(x, y);
   context.lineTo(x + 26, y);
   context.stroke();
   context.setLineDash([]);
-  context.globalAlpha = 1;
 }
 
 /** @param {Series} series */

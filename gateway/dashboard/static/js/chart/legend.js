@@ -38,8 +38,8 @@ export class Legend {
   /** Show the series of the chart. */
   arrange() {
     keep(this.rows, this.chart.series, (one) => one.id, (one) => this.row(one), (row, one) => {
-      setText(row.querySelector(".legend-name"), one.label);
-      setText(row.querySelector(".unit"), one.unit);
+      setText(/** @type {Element} */ (row.querySelector(".legend-name")), one.label);
+      setText(/** @type {Element} */ (row.querySelector(".unit")), one.unit);
       set(/** @type {HTMLElement} */ (row.querySelector("button")), { "aria-pressed": String(one.visible) });
       row.classList.toggle("legend-off", !one.visible);
     });

@@ -74,7 +74,35 @@ const APART = 7;
 /** A gap where none is known: so many times the middle pause between readings. */
 const PAUSES = 4;
 
+/**
+ * @typedef {object} Columns  buckets as typed arrays
+ * @property {number} width
+ * @property {number} count
+ * @property {Float64Array} start
+ * @property {Float64Array} centre
+ * @property {Float64Array} min
+ * @property {Float64Array} max
+ * @property {Float64Array} mean
+ * @property {Float64Array} first
+ * @property {Float64Array} last
+ * @property {Uint8Array} uncertain
+ * @property {Uint8Array} bad
+ */
+
 export class Series {
+  /** @type {Float64Array} */
+  times = new Float64Array(64);
+  /** @type {Float64Array} */
+  values = new Float64Array(64);
+  /** @type {Uint8Array} */
+  quality = new Uint8Array(64);
+  begin = 0;
+  end = 0;
+  /** @type {Map<number, string>} the reasons of readings that are not good, by their times */
+  reasons = new Map();
+  /** @type {Columns | null} */
+  buckets = null;
+
   /** @param {SeriesOptions} options */
   constructor(options) {
     this.id = options.id;
@@ -95,7 +123,6 @@ export class Series {
     /** @type {Map<string, number>} */
     this.codes = new Map();
     for (const label of Object.values(this.labels)) this.code(label);
-    this.clear();
   }
 
   /** Drop all data. */
@@ -105,9 +132,7 @@ export class Series {
     this.quality = new Uint8Array(64);
     this.begin = 0;
     this.end = 0;
-    /** @type {Map<number, string>} the reasons of readings that are not good, by their times */
     this.reasons = new Map();
-    /** @type {{width: number, count: number, start: Float64Array, centre: Float64Array, min: Float64Array, max: Float64Array, mean: Float64Array, first: Float64Array, last: Float64Array, uncertain: Uint8Array, bad: Uint8Array} | null} */
     this.buckets = null;
     this.version++;
   }
@@ -257,9 +282,10 @@ export class Series {
    * Return the lowest and the highest value within a span; NaN without a value.
    * @param {number} from
    * @param {number} to
+   * @param {number} beside   readings before and after the span that count too, since a line leads to them
    * @returns {[number, number]}
    */
-  extent(from, to) {
+  extent(from, to, beside = 0) {
     let low = Infinity;
     let high = -Infinity;
     const buckets = this.buckets;
@@ -270,8 +296,8 @@ export class Series {
         if (buckets.max[i] > high) high = buckets.max[i];
       }
     }
-    const after = Math.min(this.end, searchTime(this.times, to, this.begin, this.end) + 1);
-    for (let i = Math.max(this.begin, searchTime(this.times, from, this.begin, this.end) - 1); i < after; i++) {
+    const after = Math.min(this.end, searchTime(this.times, to, this.begin, this.end) + beside);
+    for (let i = Math.max(this.begin, searchTime(this.times, from, this.begin, this.end) - beside); i < after; i++) {
       const value = this.values[i];
       if (value < low) low = value;
       if (value > high) high = value;
@@ -350,7 +376,7 @@ export class Series {
 
   /** Whether there is a gap before a bucket. @param {number} i */
   isGap(i) {
-    const buckets = /** @type {NonNullable<Series["buckets"]>} */ (this.buckets);
+    const buckets = /** @type {Columns} */ (this.buckets);
     return buckets.start[i] - buckets.start[i - 1] - buckets.width > Math.max(this.gap, buckets.width / 2);
   }
 
@@ -533,7 +559,7 @@ export class Series {
   }
 }
 
-/** @param {NonNullable<Series["buckets"]>} buckets @param {number} i whether a bucket has one value alone */
+/** @param {Columns} buckets @param {number} i whether a bucket has one value alone */
 function isFlat(buckets, i) {
   return buckets.first[i] === buckets.last[i] && (buckets.min[i] === buckets.max[i] || Number.isNaN(buckets.min[i]));
 }

@@ -277,7 +277,7 @@ const readables = new Map();
 export function readable(colour) {
   const known = readables.get(colour);
   if (known) return known;
-  const context = /** @type {CanvasRenderingContext2D} */ (new OffscreenCanvas(1, 1).getContext("2d"));
+  const context = /** @type {OffscreenCanvasRenderingContext2D} */ (new OffscreenCanvas(1, 1).getContext("2d"));
   context.fillStyle = colour;
   context.fillRect(0, 0, 1, 1);
   const [red, green, blue] = [...context.getImageData(0, 0, 1, 1).data].map((part) => {

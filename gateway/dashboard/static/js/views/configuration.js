@@ -31,9 +31,11 @@ class Configuration {
       h("button", { class: "tab", type: "button", role: "tab", id: `tab-${name}`, "aria-controls": "tab-panel", data: { tab: name }, text: t(title), on: { click: () => this.choose(name) } })));
     this.tabs.addEventListener("keydown", (event) => this.key(event));
     this.panel = h("div", { class: "panel tab-panel", id: "tab-panel", role: "tabpanel", tabindex: -1 });
+    this.row = h("div", { class: "row tab-row" }, this.tabs, h("span", { class: "space" }), this.found, this.search);
     this.detail = h("section", { class: "panel link-detail", "aria-label": t("Details"), "aria-live": "polite", hidden: true });
     root.append(h("div", { class: "title" }, h("h1", { text: t("Configuration") }), this.choice), this.notes, this.head,
-      h("div", { class: "row tab-row" }, this.tabs, h("span", { class: "space" }), this.found, this.search), this.panel, this.detail);
+      this.row, this.panel, this.detail);
+    for (const part of [this.head, this.row, this.panel]) set(part, { hidden: true }); // until it is read
     this.points = pointsList((row) => this.showPoint(row));
     this.links = linksList((row) => this.showLink(row));
     this.rows = new PagedRows((total) => this.showRows(total), (error) => this.showError(error));
@@ -83,6 +85,7 @@ class Configuration {
   }
 
   show() {
+    for (const part of [this.head, this.row, this.panel]) set(part, { hidden: false });
     const one = this.all.configurations[this.number];
     const notes = [];
     if (this.all.everything && this.all.others.length) {
@@ -160,7 +163,7 @@ class Configuration {
     set(this.detail, { hidden: !row });
     if (!row) return;
     const names = [t("Machine"), t("Template"), t("Point"), t("Type"), t("Unit"), t("Every"), t("Source"), t("Description")];
-    this.detail.replaceChildren(h("dl", { class: "facts" }, ...names.map((name, at) => (row[at] ? h("div", {}, h("dt", { text: name }), h("dd", { text: row[at] })) : null))));
+    this.detail.replaceChildren(h("dl", { class: "fact-grid" }, ...names.map((name, at) => (row[at] ? h("div", {}, h("dt", { text: name }), h("dd", { text: row[at] })) : null))));
   }
 
   async showLink(row) {
@@ -190,7 +193,7 @@ function facts(one) {
     [t("Plan"), one.kept ? t("all periods can be kept ✓") : t("some periods can't be kept"), !one.kept],
     [t("Simulated"), local],
   ];
-  return h("dl", { class: "facts" }, ...rows.map(([name, text, odd]) => h("div", {}, h("dt", { text: name }), h("dd", { text, data: { odd: odd ? "yes" : "no" } }))));
+  return h("dl", { class: "fact-grid" }, ...rows.map(([name, text, odd]) => h("div", {}, h("dt", { text: name }), h("dd", { text, data: { odd: odd ? "yes" : "no" } }))));
 }
 
 function problems(found, more) {

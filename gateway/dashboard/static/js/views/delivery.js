@@ -98,8 +98,7 @@ class Delivery {
       set(element.children[0], { data: { kind: markOf(code, level) } });
       setText(element.children[1], `${kindText(one.kind)} ${one.name}`);
       setText(element.children[2], problemText(code, more));
-      const since = sinceOf(code, more);
-      setText(element.children[3], since ? t("for {span}", { span: span((now - since) / 1e6) }) : "");
+      setText(element.children[3], sinceText(code, more, now));
     });
     set(this.calm, { hidden: all.length > 0 });
   }
@@ -150,10 +149,10 @@ function accountOf(one) {
   const parts = [t("{count} are stored", { count: number(one.confirmed, 0) }), t("{count} had not changed and were not sent", { count: number(one.unchanged, 0) })];
   if (one.pending) parts.push(t("{count} wait in a spool", { count: number(one.pending, 0) }));
   if (kept.length) parts.push(t("set aside: {counts}", { counts: list(kept) }));
-  parts.push(lost.length ? t("lost: {counts}", { counts: list(lost) }) : t("none was lost"));
+  const verdict = lost.length ? t("Lost: {counts}.", { counts: list(lost) }) : t("None was lost.");
   return {
     kind: lost.length ? "dropped" : "good", mark: lost.length ? "!" : "✓",
-    text: t("All {acquired} readings acquired are accounted for: {parts}.", { acquired, parts: list(parts) }), more: more.join(" "),
+    text: `${t("All {acquired} readings acquired are accounted for: {parts}.", { acquired, parts: list(parts) })} ${verdict}`, more: more.join(" "),
   };
 }
 
@@ -171,11 +170,10 @@ function markOf(code, level) {
   return level === 2 ? "aborted" : "degraded";
 }
 
-/** Return since when a problem lasts, 0 where that is not known. */
-function sinceOf(code, more) {
-  if (code === "offline") return more.since || more.seen;
-  if (code === "mute") return more.seen;
-  return more.since ?? 0;
+/** Return since when a problem lasts, as far as that is known: a lost connection has no time of its own. */
+function sinceText(code, more, now) {
+  if (more.since) return t("for {span}", { span: span((now - more.since) / 1e6) });
+  return more.seen ? t("last seen {time}, {span} ago", { time: moment(more.seen), span: span((now - more.seen) / 1e6) }) : "";
 }
 
 /** What the cards of gateways and ingests share: a head, what is wrong, and facts. */
@@ -185,7 +183,7 @@ class Card {
     this.name = h("h2");
     this.about = h("span", { class: "about muted" });
     this.wrong = h("ul", { class: "member-problems" });
-    this.facts = h("dl", { class: "facts" });
+    this.facts = h("dl", { class: "fact-grid" });
     this.rows = new Map();
     this.element = h("section", { class: "panel member" }, h("div", { class: "member-head" }, this.name, this.mark, this.about), this.wrong);
   }
@@ -196,15 +194,16 @@ class Card {
     setText(this.name, `${kindText(one.kind)} ${one.name}`);
     const dead = one.problems.find(([code]) => DEAD.has(code));
     set(this.mark, { data: { kind: dead ? "offline" : one.level === 2 ? "aborted" : one.level === 1 ? "degraded" : "producing" } });
-    keep(this.wrong, one.problems, ([code, , more]) => `${code} ${more.store ?? ""}`, () => h("li"), (element, [code, level, more]) => {
-      set(element, { data: { level } });
-      setText(element, problemText(code, more));
-    });
     this.showTimes(now);
   }
 
   showTimes(now) {
     const { one } = this;
+    keep(this.wrong, one.problems, ([code, , more]) => `${code} ${more.store ?? ""}`, () => h("li"), (element, [code, level, more]) => {
+      set(element, { data: { level } });
+      const since = sinceText(code, more, now);
+      setText(element, since ? `${problemText(code, more)} · ${since}` : problemText(code, more));
+    });
     const text = stateText(one.state);
     setText(this.mark.lastElementChild, one.since ? t("{state} for {span}", { state: text, span: span((now - one.since) / 1e6) }) : text);
     const about = [one.site.replace("/", " › ")];
@@ -260,7 +259,8 @@ class GatewayCard extends Card {
       ...dropped(ledger.dropped).map(([reason, count], _, all) => ({ key: `dropped ${reason}`, kind: "dropped", value: count, label: reason ? t("dropped: {reason}", { reason: reasonText(reason) }) : t("dropped"), note: all.length === 1 ? per("dropped") : "" })),
     ];
     if (one.missing > 0) parts.push({ key: "missing", kind: "missing", value: one.missing, label: t("not accounted for") });
-    this.flow.show({ total: ledger.acquired, note: per("acquired"), parts });
+    const dead = this.one.problems.some(([code]) => DEAD.has(code));
+    this.flow.show({ total: ledger.acquired, note: dead && one.time ? t("as of {time}", { time: moment(one.time) }) : per("acquired"), parts });
     const sum = Object.values(ledger.dropped).reduce((all, count) => all + count, 0);
     setText(this.equation.firstElementChild, t("{acquired} acquired = {unchanged} unchanged + {dropped} dropped + {pending} pending + {confirmed} confirmed", {
       acquired: number(ledger.acquired, 0), unchanged: number(ledger.unchanged, 0), dropped: number(sum, 0), pending: number(ledger.pending, 0), confirmed: number(ledger.confirmed, 0),
@@ -286,13 +286,13 @@ class GatewayCard extends Card {
       if (broker.refused) counts.push(t("{count} refused", { count: number(broker.refused, 0) }));
       this.fact(t("Broker"), counts.join(", "), { odd: broker.refused > 0 });
     }
-    if (drivers) this.fact(t("Devices"), t("{connects} connects, {requests} requests, {timeouts} time-outs, {refused} refused", {
+    if (drivers) this.fact(t("Devices"), t("connects: {connects}, requests: {requests}, time-outs: {timeouts}, refused: {refused}", {
       connects: number(drivers.connects, 0), requests: number(drivers.requests, 0), timeouts: number(drivers.timeouts, 0), refused: number(drivers.refused, 0),
     }));
     if (clock) this.fact(t("Clock"), clockText(clock), { odd: !clock.trusted });
     if (one.workers.length) {
       const restarts = one.workers.reduce((sum, worker) => sum + worker.restarts, 0);
-      this.fact(t("Workers"), t("{count} workers, {restarts} restarts", { count: one.workers.length, restarts: number(restarts, 0) }), { odd: restarts > 0 });
+      this.fact(t("Workers"), t("workers: {count}, restarts: {restarts}", { count: one.workers.length, restarts: number(restarts, 0) }), { odd: restarts > 0 });
     }
   }
 }

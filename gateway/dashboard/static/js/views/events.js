@@ -17,17 +17,20 @@ const ONE = {
 };
 const LEVELS = { info: mark("All levels"), warning: mark("Warnings and errors"), error: mark("Errors alone") };
 const RANK = { info: 0, warning: 1, error: 2 };
+const SPOKEN = { info: "", warning: mark("warning"), error: mark("error") };
 const SYMBOLS = { info: "producing", warning: "degraded", error: "aborted" };
 
-/** Events that are states of a journal alone; others are states of machines. */
+/** Events of the journal alone; others are states of machines. */
 const EVENTS = {
   connected: mark("connected"), "not connected": mark("not connected"), active: mark("active"), inactive: mark("inactive"),
-  acknowledged: mark("acknowledged"), removed: mark("removed"),
+  acknowledged: mark("acknowledged"), removed: mark("removed"), "noted as acknowledged": mark("noted as acknowledged"),
+  shelved: mark("shelved"), "note removed": mark("note removed"), "shelving ended": mark("shelving ended"),
 };
 
 const FIELDS = {
   was: mark("before"), reason: mark("reason"), gateway: mark("gateway"), host: mark("host"), version: mark("version"), error: mark("error"),
   message: mark("message"), source: mark("source"), name: mark("name"), severity: mark("severity"),
+  who: mark("who"), comment: mark("comment"),
 };
 
 /** @typedef {{number: number, time: number, kind: string, subject: string, event: string, level: string, fields: Record<string, string>, text: string}} Entry */
@@ -50,7 +53,7 @@ class Events {
     this.makeTools(query);
     this.list = new VirtualList({
       label: t("Events"), columns: [t("Time"), t("Kind"), t("Where"), t("Event"), t("Details")],
-      make: () => [h("span"), h("span", { class: "state" }, h("i"), h("span")), h("span", {}, h("strong"), " ", h("span", { class: "muted" })), h("span"), h("span")],
+      make: () => [h("span"), h("span", { class: "state" }, h("i"), h("span", { class: "visually-hidden" }), h("span")), h("span", {}, h("strong"), " ", h("span", { class: "muted" })), h("span"), h("span")],
       update: (cells, entry) => showRow(cells, entry), activate: (entry) => open(entry), select: (entry) => this.showDetail(entry),
     });
     this.detail = h("section", { class: "panel event-detail", "aria-label": t("Details"), "aria-live": "polite", hidden: true });
@@ -169,7 +172,7 @@ class Events {
     if (!entry) return;
     const rows = [[t("Time"), dateTime(entry.time)], [t("Where"), entry.subject], [t("Event"), `${t(ONE[entry.kind] ?? entry.kind)}: ${eventText(entry)}`], ...fieldsOf(entry)];
     const link = machineOf(entry);
-    this.detail.replaceChildren(h("dl", { class: "facts" }, ...rows.map(([name, value]) => h("div", {}, h("dt", { text: name }), h("dd", { text: value })))),
+    this.detail.replaceChildren(h("dl", { class: "fact-grid" }, ...rows.map(([name, value]) => h("div", {}, h("dt", { text: name }), h("dd", { text: value })))),
       ...(link ? [h("a", { class: "link", href: link, text: t("Show the machine") })] : []));
   }
 
@@ -187,7 +190,7 @@ function entryOf([one, time, kind, subject, event, level, fields]) {
 }
 
 function eventText({ kind, event }) {
-  if (kind === "configuration") return t("configuration {digest}", { digest: event });
+  if (kind === "configuration") return event; // its digest
   return EVENTS[event] ? t(EVENTS[event]) : stateText(event);
 }
 
@@ -210,7 +213,7 @@ function place(subject) {
 }
 
 function machineOf({ kind, subject }) {
-  return ["machine", "production", "alarm"].includes(kind) && subject.split("/").length === 5 ? address("machine", subject) : null;
+  return ["machine", "production", "alarm", "operator"].includes(kind) && subject.split("/").length === 5 ? address("machine", subject) : null;
 }
 
 function open(entry) {
@@ -223,6 +226,7 @@ function showRow(cells, entry) {
   const [time, kind, where, event, details] = cells.map((cell) => cell.firstElementChild);
   setText(time, moment(entry.time));
   set(kind, { data: { kind: SYMBOLS[entry.level] } });
+  setText(kind.children[1], SPOKEN[entry.level] ? t(SPOKEN[entry.level]) : "");
   setText(kind.lastElementChild, ONE[entry.kind] ? t(ONE[entry.kind]) : entry.kind);
   const [name, rest] = place(entry.subject);
   setText(where.firstElementChild, name);

@@ -14,7 +14,7 @@ const SPANS = [[3600, mark("1 h")], [4 * 3600, mark("4 h")], [8 * 3600, mark("8 
 const PART = [["serial", mark("Part")], ["order", mark("Order")], ["recipe", mark("Recipe")], ["mode", mark("Mode")]];
 const COUNTS = [["good", mark("Good")], ["reject", mark("Reject")], ["cycles", mark("Cycles")], ["cycle_time", mark("Last cycle")]];
 const COUNTERS = {
-  requests: mark("requests"), timeouts: mark("requests without a response"), refused: mark("refused requests"), connects: mark("connections made"),
+  requests: mark("requests"), timeouts: mark("unanswered requests"), refused: mark("refused requests"), connects: mark("connections made"),
   republished: mark("notifications requested again"), lost_messages: mark("lost notifications"), overflows: mark("queue overflows"),
   discarded_answers: mark("discarded responses"), polled_instead: mark("points polled in place of pushed"), failovers: mark("changes of the server"),
   driver_faults: mark("driver faults"), backfilled: mark("readings from the history"), undecodable: mark("responses that can't be decoded"),
@@ -86,7 +86,7 @@ class MachineView {
     this.rejected = h("p", { class: "muted" });
     this.noPart = h("p", { class: "muted", text: t("The machine has no counters, and names no part.") });
     return h("section", { class: "panel card-part", "aria-label": t("Part in work") }, h("h2", { text: t("Part in work") }),
-      h("dl", { class: "facts" }, ...PART.map((one) => fact(one, "fact"))), h("dl", { class: "figures" }, ...COUNTS.map((one) => fact(one, "figure"))), this.rejected, this.noPart);
+      h("dl", { class: "part-facts" }, ...PART.map((one) => fact(one, "fact"))), h("dl", { class: "part-figures" }, ...COUNTS.map((one) => fact(one, "figure"))), this.rejected, this.noPart);
   }
 
   alarmCard() {
@@ -101,7 +101,7 @@ class MachineView {
     this.reasons = h("ul", { class: "plain" });
     this.refused = h("details", { hidden: true }, h("summary"), h("ul", { class: "plain" }));
     this.revised = h("details", { hidden: true }, h("summary"), h("ul", { class: "plain" }));
-    this.counters = h("dl", { class: "counters" });
+    this.counters = h("dl", { class: "driver-counters" });
     this.asOf = h("p", { class: "muted" });
     return h("section", { class: "panel card-driver", "aria-label": t("Driver") }, h("div", { class: "card-head" }, h("h2", { text: t("Driver") }), this.counts), this.reasons, this.refused, this.revised, this.counters, this.asOf);
   }
@@ -169,11 +169,12 @@ class MachineView {
     setText(this.about, parts.filter(Boolean).join(" · "));
   }
 
-  /** Subscribe to the readings of the rows that are seen, and to those of the part in work. */
+  /** Subscribe to the readings of the rows that are seen, and to those of the part in work; return all of these. */
   look(positions) {
     this.visible = positions;
     const wanted = [...new Set([...Object.values(this.roles), ...positions])].slice(0, 500);
     this.feed?.set({ visible: wanted });
+    return wanted;
   }
 
   showState(state) {
@@ -258,7 +259,7 @@ class MachineView {
     const known = Object.entries(counters ?? {}).filter(([name, count]) => COUNTERS[name] ? count || always.has(name) : count);
     const rows = known.map(([name, count]) => [COUNTERS[name] ? t(COUNTERS[name]) : name.replaceAll("_", " "), count]);
     if (due !== undefined) rows.push([t("missed scans"), missed]);
-    keep(this.counters, rows, ([name]) => name, ([name]) => h("div", {}, h("dt", { text: name }), h("dd")), (element, [, count]) => setText(element.lastElementChild, number(count, 0)));
+    keep(this.counters, rows, ([name]) => name, ([name]) => h("div", {}, h("dt", { text: name, title: name }), h("dd")), (element, [, count]) => setText(element.lastElementChild, number(count, 0)));
     setText(this.asOf, time ? t("All machines of the gateway together, since its start; as of {time}.", { time: moment(time) }) : t("The gateway has not reported yet."));
   }
 

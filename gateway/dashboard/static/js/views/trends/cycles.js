@@ -1,12 +1,15 @@
 /** The choice of cycles that are laid over each other: a point that marks their beginnings, and some of them. */
 
 import { h, set } from "../../dom.js";
-import { DAY, elapsedText } from "../../chart/scales.js";
+import { DAY, elapsedText, HOUR, MINUTE } from "../../chart/scales.js";
 import { cycles, pointsOf } from "../../stored.js";
 import { measured, t } from "../../texts.js";
 
 /** Cycles that can be shown at once. */
 const MOST = 6;
+
+/** Microseconds that are searched for cycles, at least. */
+const SHORTEST_SEARCH = 4 * HOUR;
 
 /** Names of points that mark cycles, the likeliest first. */
 const LIKELY = ["phase", "cycle_count", "cycle_counter", "state"];
@@ -84,8 +87,8 @@ export class CyclePicker {
   async search(overlay) {
     if (!this.point) return this.say(t("Choose a point of a machine first."));
     const { from, to } = this.span();
-    // the cycles of an address may be older than the span
-    const since = Math.min(Math.max(from, to - 7 * DAY), ...(overlay?.begins ?? []).map((one) => one - 60e6));
+    // a cycle may be longer than what is shown, and those of an address may be older
+    const since = Math.min(from, to - SHORTEST_SEARCH, ...(overlay?.begins ?? []).map((one) => one - MINUTE));
     try {
       const answer = await cycles(this.point, Math.max(since, to - 7 * DAY), to);
       this.found = answer.cycles;
