@@ -13,6 +13,8 @@ import uvicorn
 from gateway.audit.log import AuditLog
 from gateway.common.listening import bind
 from gateway.common.service_manager import ServiceManager
+from gateway.common.setting_types import MissingSecret
+from gateway.common.tasks import BestEffort, supervise
 from gateway.dashboard.actions import Actors, Forbidden
 from gateway.dashboard.alarms.routes import AlarmRoutes
 from gateway.dashboard.alarms.stored import AlarmBackfill
@@ -31,7 +33,7 @@ from gateway.users.users_file import Users
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 
     from starlette.requests import Request
     from starlette.routing import Route
@@ -97,10 +99,16 @@ class DashboardService:
         listening = self._bind()
         manager = ServiceManager.of()
         async with asyncio.TaskGroup() as tasks:
-            running = [tasks.create_task(one.run(), name="listener") for one in self.plants.listeners]
-            running.append(tasks.create_task(Backfill(self.plants).run(), name="backfill"))
-            running.append(tasks.create_task(AlarmBackfill(self.plants, self._stored).run(), name="alarms"))
-            running.append(tasks.create_task(manager.keep_informed(self._status, _no_wait), name="service manager"))
+            helpers: dict[str, Callable[[], Awaitable[None]]] = {
+                **{f"listener {at}": one.run for at, one in enumerate(self.plants.listeners, 1)},
+                "backfill": Backfill(self.plants).run,
+                "alarms": AlarmBackfill(self.plants, self._stored).run,
+                "service manager": partial(manager.keep_informed, self._status, _no_wait),
+            }
+            running = [
+                tasks.create_task(supervise(run, BestEffort(name, (MissingSecret,))), name=name)
+                for name, run in helpers.items()
+            ]
             serving = tasks.create_task(server.serve(sockets=[listening]), name="server")
             log.info("dashboard.listening", url=self._url(listening.getsockname()[1]))
             manager.ready()
