@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from page_plant import PRESS_1, SITE, PlantWithPage
-from processes import LOOPBACK, Lineside, free_port, lineside, until, write_factory
+from processes import LOOPBACK, PATIENCE, Lineside, free_port, lineside, until, write_factory
 from websockets.asyncio.client import connect
 
 if TYPE_CHECKING:
@@ -84,6 +84,19 @@ async def flood(plant: PlantWithPage) -> None:
                 await page.send("x" * 60_000)
                 await page.recv()
         await asyncio.sleep(0)
+
+
+async def test_fifty_pages_are_served_at_once(plant: PlantWithPage):
+    """A shift change opens the page on every screen of a hall."""
+
+    async def sees_a_press() -> bool:
+        async for message in changes(plant.url, machine={"path": PRESS_1, "visible": list(range(20))}):
+            if message.get("machine", {}).get("readings"):
+                return True
+        return False
+
+    async with asyncio.timeout(PATIENCE):
+        assert all(await asyncio.gather(*(sees_a_press() for _ in range(50))))
 
 
 async def test_the_page_knows_unchanged_readings_from_the_store(plant: PlantWithPage):
