@@ -80,5 +80,6 @@ def needed_after_config(one: Found) -> tuple[str, ...]:
         if isinstance(param, click.Argument) and param.required:
             more.append("x")
         elif isinstance(param, click.Option) and param.required:
-            more += [param.opts[0], "x"]
+            choices = getattr(param.type, "choices", ())
+            more += [param.opts[0], str(choices[0]) if choices else "x"]
     return tuple(more)

@@ -7,6 +7,10 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "run": ("lineside run factory.yaml", "lineside run factory.yaml --trace --log json"),
     "reload": ("lineside reload factory.yaml", "lineside reload factory.yaml --wait 2m --format json"),
     "ingest": ("lineside ingest factory.yaml",),
+    "dashboard": (
+        "lineside dashboard factory.yaml",
+        "lineside dashboard tire.yaml appliance.yaml --listen 127.0.0.1:9000",
+    ),
     "simulate": (
         "lineside simulate factory.yaml --ports auto --write here.yaml",
         "lineside simulate factory.yaml --fault press-03:bladder_leak@120s+5m",

@@ -107,7 +107,7 @@ def remove(config: Path, name: str, style: str) -> None:
 @FORMAT
 def role(config: Path, name: str, role: str, style: str) -> None:
     """Give the user NAME another role; the user's sessions have it at once."""
-    _change(config, name, style, "user-role", role=Role(role))
+    _change(load(config).dashboard, name, style, "user-role", role=Role(role))
 
 
 @users.command()
@@ -117,7 +117,8 @@ def role(config: Path, name: str, role: str, style: str) -> None:
 @FORMAT
 def password(config: Path, name: str, style: str, *, stdin: bool) -> None:
     """Give the user NAME another password, which is asked for; the user's sessions end at once."""
-    _change(config, name, style, "user-password", password=_hashed(name, stdin=stdin))
+    section = load(config).dashboard
+    _change(section, name, style, "user-password", password=_hashed(name, stdin=stdin))
 
 
 @users.command()
@@ -126,7 +127,7 @@ def password(config: Path, name: str, style: str, *, stdin: bool) -> None:
 @FORMAT
 def disable(config: Path, name: str, style: str) -> None:
     """Lock the user NAME out, and keep the password; the user's sessions end at once."""
-    _change(config, name, style, "user-disabled", disabled=True)
+    _change(load(config).dashboard, name, style, "user-disabled", disabled=True)
 
 
 @users.command()
@@ -135,13 +136,15 @@ def disable(config: Path, name: str, style: str) -> None:
 @FORMAT
 def enable(config: Path, name: str, style: str) -> None:
     """Let the user NAME sign in again."""
-    _change(config, name, style, "user-enabled", disabled=False)
+    _change(load(config).dashboard, name, style, "user-enabled", disabled=False)
 
 
-def _change(config: Path, name: str, style: str, action: str, **keys: Any) -> None:  # noqa: ANN401 - of a user
+def _change(
+    section: DashboardSection, name: str, style: str, action: str, **keys: Any  # noqa: ANN401 - of a user
+) -> None:  # fmt: skip
     from gateway.users.users_file import user_of  # noqa: PLC0415 - see gateway.cli
 
-    with _changing(load(config).dashboard) as (found, audit):
+    with _changing(section) as (found, audit):
         user = user_of(found, name)
         found[name] = user.model_copy(update=keys)
         audit += [(action, name, _audited(user), _audited(found[name]))]

@@ -105,4 +105,6 @@ export function fitted(extents) {
   });
 }
 
+export { alarmBands } from "/static/js/views/trends.js";
+
 export { HOUR, MINUTE };

@@ -191,3 +191,33 @@ def test_a_theme_of_the_page_is_followed(page: Page) -> None:
     before = page.evaluate("() => chart.canvas.toDataURL()")
     page.evaluate("() => { document.documentElement.dataset.theme = 'dark'; }")
     page.wait_for_function("(before) => chart.canvas.toDataURL() !== before", arg=before)
+
+
+def test_a_live_chart_follows_the_size_of_its_place(site: str, open_page: Callable[..., Page]) -> None:
+    """A tablet that is turned must not show a stretched picture."""
+    page = open_page(site)
+    page.evaluate("async () => (await import('/tests/chart_page.js')).prepareLive(2, 3600)")
+    page.evaluate("() => { chart.element.parentElement.style.inlineSize = '500px'; }")
+    page.wait_for_function("() => chart.canvas.width === 500 && chart.plot.right < 500")
+
+
+def test_two_fingers_zoom(site: str, open_page: Callable[..., Page]) -> None:
+    """A tablet beside the line has no wheel."""
+    page = open_page(site, has_touch=True)
+    page.evaluate("async () => (await import('/tests/chart_page.js')).press()")
+    box = plot(page)
+    middle, y = box["at"]["left"] + (box["left"] + box["right"]) / 2, box["at"]["top"] + 200
+    session = page.context.new_cdp_session(page)
+
+    def touch(kind: str, *apart: float) -> None:
+        points = [{"x": middle + sign * one, "y": y, "id": n} for one in apart for n, sign in enumerate((-1, 1))]
+        session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+
+    touch("touchStart", 50)
+    for apart in (60, 80, 100):
+        touch("touchMove", apart)
+    touch("touchEnd")
+    page.wait_for_function("() => chart.to - chart.from < 400e6")
+    since, until = span(page)
+    assert until - since == pytest.approx(300, rel=0.1)
+    assert (since + until) / 2 == pytest.approx(300, abs=15)

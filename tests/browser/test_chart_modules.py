@@ -175,6 +175,21 @@ def test_series_of_one_unit_share_an_axis_and_four_axes_are_drawn(call: Callable
     ]  # fmt: skip
 
 
+def test_alarms_are_bands_from_their_beginning_to_their_end(call: Callable[..., Any]) -> None:
+    """A standing alarm has no end, and one that only ended began before the span."""
+    alarm = {"source": "press", "message": "", "priority": 2}
+    changes = [
+        alarm | {"name": "Oil", "time": 50, "active": False},
+        alarm | {"name": "Door", "time": 40, "active": True},
+        alarm | {"name": "Oil", "time": 30, "active": True},
+        alarm | {"name": "Oil", "time": 20, "active": True},
+        alarm | {"name": "Air", "time": 10, "active": False},
+    ]
+    assert [(one["label"], one["begin"], one["end"], one["kind"]) for one in call("alarmBands", changes, 0)] == [
+        ("Air", 0, 10, "priority-2"), ("Oil", 20, 50, "priority-2"), ("Door", 40, None, "priority-2"),
+    ]  # fmt: skip
+
+
 def test_an_axis_stays_while_the_values_fit(call: Callable[..., Any]) -> None:
     """A live chart that jumps with each value can't be read."""
     first, same, wider, narrow = call("fitted", [[0, 9], [0.5, 8.5], [0, 30], [4, 5]])

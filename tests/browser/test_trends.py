@@ -67,7 +67,7 @@ def test_a_point_is_found_by_words_and_shown_with_its_history(open_view: Open):
 
 
 def test_a_link_reproduces_the_view(open_view: Open):
-    """One shift sends the next what it saw."""
+    """One shift sends its view to the next."""
     points = [f"{PRESS_1}/bladder_pressure_left", f"{PRESS_2}/bladder_pressure_left", f"{PRESS_1}/phase"]
     page = open_view(trends(*points, range=600))
     wait_for_data(page, 3)

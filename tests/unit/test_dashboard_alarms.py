@@ -182,7 +182,7 @@ async def test_notes_survive_a_restart(tmp_path: Path):
     notes = AlarmNotes(tmp_path / "notes.json")
     notes.set(note())
     notes.set(note(key="gone"))
-    notes.remove((str(PRESS), "gone"))
+    notes.remove((PRESS, "gone"))
     assert await notes.save()
     again = AlarmNotes(tmp_path / "notes.json")
     shelved = alarm("k", 0)

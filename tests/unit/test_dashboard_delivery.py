@@ -228,7 +228,7 @@ def test_readings_that_are_dropped_now_are_a_problem_and_earlier_ones_are_a_coun
     assert (figures["rates"]["dropped"], figures["rates"]["acquired"]) == (5.0, 5.0)
     deliver(plants, f"{GATEWAY}/state", born(state="offline", reason="stopped"))
     message = opened(plants, "gateway/acme/north/edge-01").changes()
-    assert codes(message) == ["offline"]  # nothing is known of what it loses now
+    assert codes(message) == ["offline"]  # its present losses are not known
     assert message["figures"]["gateway/acme/north/edge-01"]["rates"] == {}
 
 

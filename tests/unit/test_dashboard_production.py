@@ -215,6 +215,23 @@ def test_production_comes_out_of_the_store_with_states_counts_orders_and_cycles(
     assert ask(factory, path="acme/north/other", **{"from": begin})["machines"] == []
 
 
+def test_a_state_that_has_not_changed_for_hours_is_known_at_the_begin_of_the_span(tmp_path: Path, factory: Factory):
+    """A server that sends changes alone has nothing to send while a machine runs for a shift."""
+    begin = (time.time_ns() // 1000 // MINUTE - 20) * MINUTE
+    repeated = [(PRESS, NamedScan(begin + minute * MINUTE, {"state": 6, "good_count": 7})) for minute in range(12)]
+    early = [
+        (ROBOT, NamedScan(begin - 300 * MINUTE, {"state": 4})), (ROBOT, NamedScan(begin - 200 * MINUTE, {"state": 6}))
+    ]  # fmt: skip
+    store_scans(tmp_path, [*early, *repeated, (ROBOT, NamedScan(begin + 4 * MINUTE, {"state": 11}))], TYPES)
+    query = {"from": begin, "to": begin + 11 * MINUTE}
+    robot = ask(factory, path="acme/north", **query)["machines"][1]
+    assert {state: length / MINUTE for state, _, length in robot["states"]} == {"execute": 4, "held": 7}
+    # a bad reading as the last one before the span: the state is not known
+    store_scans(tmp_path, [(ROBOT, NamedScan(begin - 190 * MINUTE, bad={"state": "not_connected"}))], TYPES)
+    robot = ask(factory, path="acme/north", **query)["machines"][1]
+    assert {state: length / MINUTE for state, _, length in robot["states"]} == {NOT_KNOWN: 4, "held": 7}
+
+
 def test_a_store_that_is_not_there_is_said(factory: Factory):
     """The page shows the live states, and says why there are no sums."""
     found = ask(factory, path="acme")

@@ -44,6 +44,11 @@ class Note(BaseModel):
     since: int = 0
     until: int = 0
 
+    @property
+    def place(self) -> tuple[tuple[str, ...], str]:
+        """The place of its alarm."""
+        return tuple(self.path.split("/")), self.key
+
 
 class AlarmNotes:
     """The notes of all alarms. `version` grows with each change. Without a file they last as long as the service."""
@@ -51,7 +56,7 @@ class AlarmNotes:
     def __init__(self, file: Path | None = None) -> None:
         """Read the file, if there is one; one that is damaged is logged and replaced at the next note."""
         self.version = 0
-        self._notes: OrderedDict[tuple[str, str], Note] = OrderedDict()
+        self._notes: OrderedDict[tuple[tuple[str, ...], str], Note] = OrderedDict()
         self._entries = None if file is None else JsonEntries(file)
         if self._entries is not None:
             self._read(self._entries)
@@ -64,11 +69,11 @@ class AlarmNotes:
                 entries.unreadable(error)
                 entries.remove(name)
             else:
-                self._notes[note.path, note.key] = note
+                self._notes[note.place] = note
 
     def of(self, alarm: Alarm, now: int) -> Note | None:
         """Return the note that holds for an alarm now; None where it ended or there is none."""
-        note = self._notes.get((str(alarm.path), alarm.key))
+        note = self._notes.get(alarm.place)
         if note is None:
             return None
         if note.kind == "shelved":
@@ -77,18 +82,17 @@ class AlarmNotes:
 
     def set(self, note: Note) -> Note | None:
         """Note something; return the note that it replaces."""
-        place = note.path, note.key
-        before = self._notes.pop(place, None)
-        self._notes[place] = note
+        before = self._notes.pop(note.place, None)
+        self._notes[note.place] = note
         if self._entries is not None:
-            self._entries.set(_name(place), note.model_dump_json().encode())
+            self._entries.set(_name(note.place), note.model_dump_json().encode())
         while len(self._notes) > NOTES:
             self.remove(next(iter(self._notes)))
         self.version += 1
         return before
 
-    def remove(self, place: tuple[str, str]) -> Note | None:
-        """Remove the note of an alarm, given as its path and key; return it."""
+    def remove(self, place: tuple[tuple[str, ...], str]) -> Note | None:
+        """Remove the note of an alarm, given as the levels of its path and its key; return it."""
         note = self._notes.pop(place, None)
         if note is not None and self._entries is not None:
             self._entries.remove(_name(place))
@@ -99,7 +103,7 @@ class AlarmNotes:
         """Remove and return the notes of shelved alarms whose time is over."""
         over = [note for note in self._notes.values() if note.kind == "shelved" and note.until <= now]
         for note in over:
-            self.remove((note.path, note.key))
+            self.remove(note.place)
         return over
 
     async def save(self) -> bool:
@@ -107,5 +111,6 @@ class AlarmNotes:
         return True if self._entries is None else await self._entries.save()
 
 
-def _name(place: tuple[str, str]) -> str:
-    return " ".join(place)
+def _name(place: tuple[tuple[str, ...], str]) -> str:
+    path, key = place
+    return f"{'/'.join(path)} {key}"

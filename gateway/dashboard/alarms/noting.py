@@ -54,7 +54,7 @@ class Noting:
         """Change the note of an alarm; return the note before and the note after."""
         notes = self._plants.notes
         if request.action == "remove":
-            return notes.remove((wanted.path, wanted.key)), None
+            return notes.remove(alarm.place), None
         shelve = request.action == "shelve"
         note = Note(
             kind="shelved" if shelve else "acknowledged", path=wanted.path, key=wanted.key, who=identity[:MAX_NAME],

@@ -130,7 +130,7 @@ class AlarmsFeed(Feed):
                     counts[alarm.priority - 1] += 1
                 if self._filter.takes(alarm, note):
                     matching.append((alarm, note, plant))
-        matching.sort(key=lambda one: (one[0].priority, -one[0].since, one[0].place))
+        matching.sort(key=lambda one: (one[0].priority, -one[0].since, one[0].key))
         summary = {
             "standing": total, "matching": len(matching), "shelved": shelved, "priorities": counts,
             "sources": self._sources, "dropped": sum(plant.alarms.dropped for plant in self.plants.plants),

@@ -58,12 +58,12 @@ def histogram(durations: Sequence[float]) -> Histogram | None:
     ordered = sorted(durations)
     low, high = _at(ordered, _TAIL), _at(ordered, 1 - _TAIL)
     width = _width((high - low) / (BARS - 1) or max(high / 100, 1e-3))
-    begin = math.floor(low / width) * width
-    bars = min(BARS, max(1, math.ceil((high - begin) / width) + 1))
+    first = _bar(low, width)
+    bars = min(BARS, _bar(high, width) - first + 1)
     counts = [0] * bars
     below = above = 0
     for one in ordered:
-        at = math.floor((one - begin) / width)
+        at = _bar(one, width) - first
         if at < 0:
             below += 1
         elif at >= bars:
@@ -71,7 +71,7 @@ def histogram(durations: Sequence[float]) -> Histogram | None:
         else:
             counts[at] += 1
     return Histogram(
-        begin,
+        first * width,
         width,
         counts,
         below,
@@ -82,6 +82,11 @@ def histogram(durations: Sequence[float]) -> Histogram | None:
         ordered[0],
         ordered[-1],
     )
+
+
+def _bar(duration: float, width: float) -> int:
+    """Return the number of the bar of a duration, counted from 0 s; 1.9 s is in bar 95 of 0.02 s, as in decimals."""
+    return math.floor(duration / width + 1e-9)
 
 
 def _at(ordered: Sequence[float], part: float) -> float:

@@ -3,29 +3,36 @@
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections import deque
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from drivers.base import Quality
 from gateway.dashboard.live.points import PointInfo, configured_points
 from gateway.dashboard.live.roles import Roles, kind_of, roles_of, state_name
 from gateway.dashboard.production.counters import Label, Step, by_label, counted, steps
 from gateway.dashboard.production.cycle_times import changes, histogram
 from gateway.dashboard.production.states import NOT_KNOWN, Gap, drawn, durations, gaps, segments
-from gateway.dashboard.stored import Source, backwards
+from gateway.dashboard.stored import RESERVE, Source, backwards
+from gateway.model.reading import Reading
+from gateway.stores.buckets import QUARTER
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from gateway.model.path import MachinePath
-    from gateway.model.reading import Reading
     from gateway.settings.factory import Factory, Machine
     from gateway.settings.point import Point
-    from gateway.stores.series import Series
+    from gateway.stores.buckets import Bucket
+    from gateway.stores.series import Series, SeriesId
 
 READ = ("state", "good", "reject", "cycle_time", "order", "recipe")
 """The roles whose readings are read."""
 
 BEFORE = 5 * 60 * 1_000_000
 """Microseconds before a span in which the reading is looked for that holds at its beginning."""
+
+LONG_BEFORE = 24 * 3600 * 1_000_000
+"""Microseconds before a span in which it is looked for of points that report changes alone."""
 
 MAX_READINGS = 400_000
 """Readings that are used; of a longer span the newest."""
@@ -92,6 +99,9 @@ def stored_production(source: Source, below: tuple[str, ...], since: int, until:
     )
     found, known = _readings(source, chosen, since, until)
     start = max(since, known)
+    missing = [one for one in chosen if not _reaches(found.get((one.id.path, one.id.point)), start)]
+    for reading in _before(source, missing, start):
+        found.setdefault((reading.path, reading.point), []).insert(0, reading)
     # any reading shows that the gateway was there; the witnesses that there would have been one
     heard = (one.time for own in found.values() for one in own)
     silent = gaps(heard, start, until, max(witnesses.values())) if witnesses else []
@@ -135,6 +145,26 @@ def _readings(source: Source, chosen: Sequence[Series], since: int, until: int) 
         for reading in readings:
             found.setdefault((reading.path, reading.point), []).append(reading)
     return found, known if known > since - BEFORE else since
+
+
+def _reaches(readings: Sequence[Reading] | None, start: int) -> bool:
+    """Return whether readings say what holds at a time."""
+    return readings is not None and readings[0].time <= start
+
+
+def _before(source: Source, series: Sequence[Series], start: int) -> Iterator[Reading]:
+    """Yield the last reading of each series before a time, out of the buckets of a day. Raises `StoreError`."""
+    last: dict[SeriesId, Bucket] = {}
+    if series and source.stop.left > source.stop.seconds * RESERVE:
+        for bucket in source.store.store.reduced(series, start - LONG_BEFORE, start, QUARTER):
+            last[bucket.series.id] = bucket
+    for bucket in last.values():
+        if bucket.bad or bucket.last is None:  # a bad reading may be the last: its order is in the readings alone
+            end = min(bucket.start + QUARTER, start)
+            yield from deque(source.store.store.range([bucket.series], bucket.start, end), maxlen=1)
+        else:
+            path, point, unit = bucket.series.id
+            yield Reading(path, point, min(bucket.start, start - 1), bucket.last, unit, Quality.GOOD)
 
 
 def _machine(

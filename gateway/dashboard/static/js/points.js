@@ -279,7 +279,7 @@ export class PointTable {
     const seen = numeric ? `${Math.round(((one.value - low) / (high - low || 1)) * 200)} ${one.quality} ${!!old} ${usual}` : "none";
     if (bar.seen === seen) return;
     bar.seen = seen;
-    rangebar(bar, { value: numeric ? one.value : null, low, high, normalLow: usual?.[0], normalHigh: usual?.[1], quality: one.quality === UNCERTAIN || old ? 1 : one.quality === BAD ? 2 : 0, unit: point.unit ? unit(point.unit) : "", label: point.name });
+    rangebar(bar, { value: numeric ? one.value : null, low, high, normalLow: usual?.[0], normalHigh: usual?.[1], quality: old && one.quality === GOOD ? UNCERTAIN : one.quality, unit: point.unit ? unit(point.unit) : "", label: point.name });
   }
 
   draw(row, point) {
@@ -293,7 +293,7 @@ export class PointTable {
       times = [...times, now];
       values = [...values, values.at(-1)];
     }
-    const quality = values.map((value) => (value === null ? 2 : 0));
+    const quality = values.map((value) => (value === null ? BAD : GOOD));
     sparkline(canvas, { times, values, quality, from: now - TRAIL, to: now, band: usual ? { low: usual[0], high: usual[1] } : null, gap: point.quiet ? Math.max(3 * point.quiet * 1e6, 3 * STEP) : Infinity, label: point.name });
   }
 

@@ -50,6 +50,10 @@ export const trend = (points, from, to, width, signal) =>
 export const bands = (machine, from, to, signal) =>
   get("/api/bands", [["machine", machine], ["from", Math.floor(from)], ["to", Math.ceil(to)]], signal);
 
+/** The changes of the alarms of a machine, newest first. @param {string} machine @param {number} from @param {number} to @param {AbortSignal} [signal] */
+export const alarms = (machine, from, to, signal) =>
+  get("/api/alarms/history", [["path", machine], ["from", Math.floor(from)], ["to", Math.ceil(to)], ["limit", 1000]], signal);
+
 /** @param {string} point @param {number} from @param {number} to @param {AbortSignal} [signal] */
 export const cycles = (point, from, to, signal) => get("/api/cycles", [...selection([point], from, to), ["limit", 100]], signal);
 

@@ -107,6 +107,7 @@ export class Chart {
     this.frame = 0;
     this.stepped = 0;
     this.fresh = false;
+    this.dirty = true;
     /** the worst quality at each pixel of the plot */
     this.marks = new Uint8Array(0);
   }
@@ -182,6 +183,14 @@ export class Chart {
     const series = this.find(id);
     if (series) series.visible = visible;
     this.arrange();
+  }
+
+  /** Show the normal range of a series, as learned by the server. @param {string} id @param {[number, number]} ends */
+  setNormal(id, ends) {
+    const series = this.find(id);
+    if (!series) return;
+    series.normal = ends;
+    this.redraw();
   }
 
   /** Draw one series stronger than the others. @param {string | null} id */
@@ -293,6 +302,7 @@ export class Chart {
 
   /** Draw in the next frame. */
   redraw() {
+    this.dirty = true;
     if (this.frame === 0) this.frame = requestAnimationFrame((now) => this.tick(now));
   }
 
@@ -316,8 +326,8 @@ export class Chart {
     const pixel = span / Math.max(1, (this.plot.right - this.plot.left) * (globalThis.devicePixelRatio || 1));
     const to = Math.floor((this.options.now?.() ?? Date.now() * 1000) / pixel) * pixel;
     const since = now - this.stepped;
-    const isDue = to !== this.to || this.from !== to - span || (this.fresh && since >= FRESH_EVERY) || this.fitted === 0;
-    if (!isDue || (this.motion.matches && since < 1000 && this.fitted !== 0)) return;
+    const isDue = to !== this.to || this.from !== to - span || (this.fresh && since >= FRESH_EVERY);
+    if (!this.dirty && (!isDue || (this.motion.matches && since < 1000))) return;
     this.stepped = now;
     this.fresh = false;
     [this.from, this.to] = [to - span, to];
@@ -327,6 +337,7 @@ export class Chart {
   /** @param {number} now milliseconds */
   draw(now) {
     const began = performance.now();
+    this.dirty = false;
     const surface = fit(this.canvas);
     if (!surface) return;
     if (this.following === null || now - this.fitted > FIT_EVERY || this.fitted === 0) {
@@ -416,7 +427,7 @@ export class Chart {
     context.globalAlpha = 0.1;
     for (const { bands } of this.lanes) {
       for (const { begin, end, kind } of bands) {
-        if (kind !== "alarm") continue;
+        if (kind !== "alarm" && !kind.startsWith("priority")) continue;
         const left = Math.max(plot.left, pixelOf(x, begin));
         const right = Math.min(plot.right, end === null ? plot.right : pixelOf(x, end));
         if (right > left) context.fillRect(left, plot.top, right - left, plot.bottom - plot.top);

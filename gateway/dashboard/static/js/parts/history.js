@@ -5,6 +5,7 @@ import { address } from "../router.js";
 import { dateTime, measured, moment, span, t, tn, unit } from "../texts.js";
 
 const MARGIN = 30e6; // microseconds beside a visit that its trends show
+const TOGETHER = 5e6; // microseconds between the readings of two points that name the same part
 
 /**
  * Return the panels of what was found.
@@ -38,18 +39,22 @@ function timeline(found) {
   }));
 }
 
-/** Join the visits of one machine at the same time: several of its points may name the same part. */
+/** Join the visits of one machine at about the same time: several of its points may name the same part. */
 function stations(visits) {
   const found = [];
   for (const visit of visits) {
-    const same = found.find((one) => one.path === visit.path && one.from === visit.from && one.to === visit.to && one.result === visit.result);
+    const same = found.find((one) => one.path === visit.path && one.result === visit.result && near(one.from, visit.from) && near(one.to, visit.to));
     if (same) {
+      same.to = same.to === null || visit.to === null ? null : Math.max(same.to, visit.to);
       same.points.push(visit.point);
       same.results.push(...visit.results);
     } else found.push({ ...visit, points: [visit.point], results: [...visit.results] });
   }
   return found;
 }
+
+/** Whether two times are those of one event, which two points report; null is a time that has not come yet. */
+const near = (one, other) => one === other || (one !== null && other !== null && Math.abs(one - other) <= TOGETHER);
 
 function result({ point, value, unit: code, label, quality }) {
   const text = label || (typeof value === "number" ? `${measured(value)} ${unit(code)}` : typeof value === "boolean" ? (value ? t("yes") : t("no")) : value);

@@ -19,6 +19,12 @@ const FIRST_RANGE = 15 * MINUTE;
 const SETTLE = 180;
 const AGAIN = 10_000;
 
+/** Milliseconds between two requests for the states above a live chart. */
+const REFRESH = 15_000;
+
+/** Microseconds of the longest span with alarms. */
+const MOST_ALARMS = 7 * DAY;
+
 /** How many spans a double click can go back. */
 const HISTORY = 50;
 
@@ -46,6 +52,8 @@ class Trends {
     this.again = 0;
     /** @type {Map<string, any>} descriptions of points, by their names */
     this.known = new Map();
+    /** @type {Map<string, [number, number]>} the usual ranges of points */
+    this.usual = new Map();
 
     this.notes = h("div", { class: "trend-notes", role: "status", "aria-live": "polite" });
     this.empty = h("div", { class: "empty", text: t("Choose points to see their trends.") });
@@ -67,9 +75,14 @@ class Trends {
     this.follower = new Follower(app.live, {
       reading: (point, time, value, quality) => this.chart.append(point, [time], [value], [quality]),
       described: (point, info) => this.describe(point, info),
+      usual: (point, ends) => {
+        this.usual.set(point, ends);
+        this.chart.setNormal(point, ends);
+      },
     });
     this.onVisible = () => document.hidden || this.load();
     document.addEventListener("visibilitychange", this.onVisible);
+    this.refreshing = setInterval(() => this.refreshBands(), REFRESH);
     this.restore(route.query);
   }
 
@@ -78,6 +91,7 @@ class Trends {
     this.loading?.abort();
     clearTimeout(this.settling);
     clearTimeout(this.again);
+    clearInterval(this.refreshing);
     this.follower.close();
     this.legend.destroy();
     this.chart.destroy();
@@ -247,7 +261,7 @@ class Trends {
     const found = this.known.get(point);
     return {
       id: point, label: this.labelOf(point), unit: unit(found?.unit ?? ""), steps: found?.steps ?? false,
-      labels: found?.labels ?? {}, gap: found?.gap ?? null, normal: found?.normal ?? null, range: found?.range ?? null, colour: n,
+      labels: found?.labels ?? {}, gap: found?.gap ?? null, normal: found?.normal ?? this.usual.get(point) ?? null, range: found?.range ?? null, colour: n,
     };
   }
 
@@ -407,8 +421,25 @@ class Trends {
     const { lanes } = await stored.bands(machine, from, to, signal);
     if (signal.aborted) return;
     const names = { state: t("State"), phase: t("Phase"), alarms: t("Alarms") };
-    this.chart.setLanes(lanes.filter((one) => one.bands.length && !this.points.includes(one.point))
-      .map((one) => ({ name: names[one.lane] ?? one.lane, bands: one.bands })));
+    const shown = lanes.filter((/** @type {any} */ one) => one.bands.length && !this.points.includes(one.point))
+      .map((/** @type {any} */ one) => ({ name: names[/** @type {keyof typeof names} */ (one.lane)], bands: one.bands }));
+    this.chart.setLanes(shown);
+    if (to - from > MOST_ALARMS) return;
+    const { changes } = await stored.alarms(machine, from, to, signal);
+    const bands = alarmBands(changes, from);
+    if (!signal.aborted && bands.length) this.chart.setLanes([...shown.filter((/** @type {any} */ one) => one.name !== names.alarms), { name: names.alarms, bands }]);
+  }
+
+  /** Live readings come by themselves; the states above them are asked for again. */
+  async refreshBands() {
+    if (document.hidden || this.isComparing || this.chart.following === null || !this.points.length || !this.loading) return;
+    const { signal } = this.loading;
+    const { from, to } = this.span();
+    try {
+      await this.loadBands(from, to, signal);
+    } catch (error) {
+      if (!signal.aborted) this.fail(/** @type {stored.StoredError} */ (error));
+    }
   }
 
   /** @param {AbortSignal} signal */
@@ -473,6 +504,27 @@ class Trends {
     this.history = [];
     this.arrange();
   }
+}
+
+/**
+ * Return the times of alarms as bands; an alarm that ended and whose beginning is not known began before.
+ * @param {any[]} changes newest first @param {number} from
+ */
+export function alarmBands(changes, from) {
+  /** @type {Map<string, any>} */
+  const open = new Map();
+  /** @type {import("../chart/small.js").Segment[]} */
+  const bands = [];
+  for (const change of [...changes].reverse()) {
+    const key = `${change.source} ${change.name}`;
+    const band = open.get(key) ?? { begin: change.active ? change.time : from, end: null, kind: `priority-${change.priority}`, label: change.message || change.name };
+    if (change.active) open.set(key, band);
+    else {
+      bands.push({ ...band, end: change.time });
+      open.delete(key);
+    }
+  }
+  return [...bands, ...open.values()];
 }
 
 /** Return data whose times count from the start of a cycle. @param {any} data @param {number} begin */

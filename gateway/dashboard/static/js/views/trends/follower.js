@@ -4,6 +4,7 @@
  * @typedef {object} Receiver
  * @property {(point: string, time: number, value: any, quality: number) => void} reading
  * @property {(point: string, info: any) => void} described   a wanted point, as its machine describes it
+ * @property {(point: string, ends: [number, number]) => void} usual   the usual range of a point
  */
 
 /** Machines that are followed; the page has a bounded number of feeds. */
@@ -41,6 +42,10 @@ class Machine {
       this.points = changes.points;
       this.names = changes.points.map((/** @type {{name: string}} */ point) => point.name);
       this.subscribe();
+    }
+    for (const [at, ends] of Object.entries(changes.usual ?? {})) {
+      const name = this.names[Number(at)];
+      if (this.wanted.includes(name)) this.receiver.usual(`${this.path}/${name}`, ends);
     }
     for (const [at, value, time, quality] of changes.readings ?? []) {
       const name = this.names[at];
