@@ -61,7 +61,7 @@ class HandMadePlant:
         """Start broker and page."""
         plant = cls(folder)
         plant.broker.up_and_wait()
-        plant._client.max_inflight_messages_set(0)
+        plant._client.reconnect_delay_set(1, 2)
         plant._client.connect(LOOPBACK, plant.broker.port)
         plant._client.loop_start()
         wait_for(plant._serve())
@@ -85,7 +85,11 @@ class HandMadePlant:
     def publish(self, topic: str, content: Any, *, retain: bool = False) -> None:
         """Publish a message; anything but bytes is encoded as JSON."""
         payload = content if isinstance(content, bytes) else orjson.dumps(content)
-        self._client.publish(f"{ROOT}/{topic}", payload, retain=retain).wait_for_publish(30)
+        message = self._client.publish(f"{ROOT}/{topic}", payload, retain=retain)
+        if message.rc == paho.MQTT_ERR_NO_CONN:  # it was queued: the client connects again by itself
+            wait_for(until(self._client.is_connected, "the broker is connected again"))
+        else:
+            message.wait_for_publish(30)
 
     def machine(self, path: str, points: dict[str, Any], *, state: str = "online", **more: Any) -> None:
         """Describe a machine, and say that it is online."""

@@ -65,13 +65,12 @@ class Backfill:
             failed = []
             for factory in pending:
                 try:
-                    newest, states, counts = await asyncio.to_thread(self._read, factory)
+                    history = await asyncio.to_thread(self._read, factory)
                 except StoreError as error:
                     failed.append(factory)
                     self._state.enter("dashboard.store_unavailable", file=str(factory.file), error=str(error))
                 else:
-                    self._fill_counts(counts)
-                    self.fill(newest, states)
+                    self.fill(*history)
             pending = failed
             if pending:
                 await asyncio.sleep(AGAIN)
@@ -125,8 +124,9 @@ class Backfill:
             if (found := self._plants.find(path)) is not None and role in COUNTERS:
                 found[1].counts.setdefault(role, MinuteCounts()).take_history(sorted(readings))
 
-    def fill(self, newest: Iterable[Reading], states: Iterable[Reading]) -> None:
-        """Give the machines the newest readings and the states of production of a store."""
+    def fill(self, newest: Iterable[Reading], states: Iterable[Reading], counts: Iterable[Reading] = ()) -> None:
+        """Give the machines the newest readings, the states of production and the counters of a store."""
+        self._fill_counts(counts)
         for reading in newest:
             if (found := self._plants.find(reading.path)) is not None:
                 found[1].take_stored(reading)

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import pytest
+from dashboard_plant import PRESS, T0, FedPlant, plants
 
+from drivers.base import Quality
+from gateway.dashboard.backfill import Backfill
 from gateway.dashboard.live.counts import MINUTE, MINUTES, MinuteCounts
+from gateway.model.reading import Reading
 
 
 def test_increments_are_counted_in_their_minutes() -> None:
@@ -74,3 +78,22 @@ def test_history_alone_is_counted() -> None:
     assert counts.since == 0
     counts.take_history([(MINUTE, 1), (2 * MINUTE, 4)])
     assert counts.within(0, 5 * MINUTE) == 3
+
+
+def test_counters_of_a_store_are_counted_at_the_start_of_the_page() -> None:
+    """The rate of the shift is known at once, and readings of other points are not counted."""
+    plant = FedPlant()
+    page = plants(plant)
+    plant.meta()
+    minute = T0 // MINUTE * MINUTE
+    plant.values(minute + 10 * MINUTE, good_count=130)
+    values = [("good_count", 5, 100), ("good_count", 8, 120), ("pressure", 6, 16), ("good_count", 2, 90)]
+    stored = [Reading(PRESS, name, minute + at * MINUTE, value, "", Quality.GOOD) for name, at, value in values]
+    lost = Reading(PRESS, "good_count", minute + 9 * MINUTE, None, "", Quality.BAD, "refused")
+    stranger = Reading(PRESS._replace(machine="press-99"), "good_count", minute, 1, "", Quality.GOOD)
+    Backfill(page).fill([], [], [*stored, lost, stranger])
+    counts = plant.machines[PRESS].counts
+    assert counts.keys() == {"good"}
+    assert counts["good"].since == minute + 2 * MINUTE
+    assert counts["good"].within(minute, minute + 10 * MINUTE) == 40
+    assert counts["good"].within(minute + 8 * MINUTE, minute + 10 * MINUTE) == 10
