@@ -15,7 +15,7 @@ from processes import LOOPBACK, PATIENCE, Lineside, free_port, lineside, until, 
 from websockets.asyncio.client import connect
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import Callable
     from pathlib import Path
 
 
@@ -34,14 +34,29 @@ def plant(tmp_path: Path) -> PlantWithPage:
     return PlantWithPage.start(tmp_path)
 
 
-async def changes(url: str, **feeds: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
-    """Yield the messages of feeds by their names."""
-    async with connect(url.replace("http", "ws") + "/api/live", max_size=None) as page:
+async def seen(url: str, right: Callable[[dict[str, Any]], bool], **feeds: dict[str, Any]) -> dict[str, Any]:
+    """Open feeds of a page until a message is right, and return it: the changes of feeds by their names."""
+    async with connect(url.replace("http", "ws") + "/api/live", max_size=None) as page, asyncio.timeout(PATIENCE):
         names = list(feeds)
         for number, name in enumerate(names):
             await page.send(json.dumps({"open": number, "feed": name, "arguments": feeds[name]}))
         async for message in page:
-            yield {names[number]: content for number, content in json.loads(message)["feeds"]}
+            found = {names[number]: content for number, content in json.loads(message)["feeds"]}
+            if right(found):
+                return found
+    raise AssertionError("the page was closed")
+
+
+def rows_of(message: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the machines of a message of the overview."""
+    rows: list[dict[str, Any]] = message.get("overview", {}).get("machines", [])
+    return rows
+
+
+def brokers_of(message: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the brokers of a message of the overview."""
+    brokers: list[dict[str, Any]] = message.get("overview", {}).get("brokers", [])
+    return brokers
 
 
 async def schedule(plant: PlantWithPage) -> dict[str, int]:
@@ -52,9 +67,7 @@ async def schedule(plant: PlantWithPage) -> dict[str, int]:
 
 async def test_a_page_that_is_frozen_flooded_and_killed_costs_no_scan(plant: PlantWithPage):
     """Acquisition is worth more than any picture of it."""
-    async for message in changes(plant.url, overview={}):
-        if any(row["state"] == "online" for row in message.get("overview", {}).get("machines", ())):
-            break
+    await seen(plant.url, lambda message: any(row["state"] == "online" for row in rows_of(message)), overview={})
     before = await schedule(plant)
     stored = plant.stored()
     floods = [asyncio.create_task(flood(plant)) for _ in range(20)]
@@ -89,27 +102,26 @@ async def flood(plant: PlantWithPage) -> None:
 async def test_fifty_pages_are_served_at_once(plant: PlantWithPage):
     """A shift change opens the page on every screen of a hall."""
 
-    async def sees_a_press() -> bool:
-        async for message in changes(plant.url, machine={"path": PRESS_1, "visible": list(range(20))}):
-            if message.get("machine", {}).get("readings"):
-                return True
-        return False
-
-    async with asyncio.timeout(PATIENCE):
-        assert all(await asyncio.gather(*(sees_a_press() for _ in range(50))))
+    press = {"path": PRESS_1, "visible": list(range(20))}
+    pages = (
+        seen(plant.url, lambda message: "readings" in message.get("machine", {}), machine=press) for _ in range(50)
+    )
+    assert len(await asyncio.gather(*pages)) == 50
 
 
 async def test_the_page_knows_unchanged_readings_from_the_store(plant: PlantWithPage):
     """A reading that does not change may not be sent for hours."""
     await plant.page.stop()
     again = await plant.serve()
-    async for message in changes(plant.url, machine={"path": PRESS_1, "visible": list(range(30))}):
+    names: list[str] = []
+
+    def has_the_recipe(message: dict[str, Any]) -> bool:
         found = message.get("machine", {})
-        if "points" in found:
-            names = [point["name"] for point in found["points"]]
+        names.extend(point["name"] for point in found.get("points", ()))
         values = {names[at]: value for at, value, *_ in found.get("readings", ())}
-        if values.get("recipe"):
-            break
+        return bool(values.get("recipe"))
+
+    await seen(plant.url, has_the_recipe, machine={"path": PRESS_1, "visible": list(range(30))})
     assert again.running
 
 
@@ -129,7 +141,7 @@ async def test_a_page_for_others_needs_a_certificate_and_users(tmp_path: Path):
     ran = await lineside("dashboard", str(config), "--listen", f"0.0.0.0:{free_port()}")
     assert ran.code == 1
     assert "write tls: {certificate: FILE, key: FILE} under dashboard, or listen at 127.0.0.1" in ran.error
-    assert "add a user with lineside users CONFIG add NAME --role admin" in ran.error
+    assert "add a user with lineside users add CONFIG NAME --role admin" in ran.error
 
 
 @pytest.mark.parametrize(
@@ -156,14 +168,12 @@ async def test_a_page_without_broker_and_store_is_served_and_says_so(tmp_path: P
     port = free_port()
     page = await Lineside.start("dashboard", config, "--listen", f"{LOOPBACK}:{port}")
     await page.logged("dashboard.listening")
-    async for message in changes(f"http://{LOOPBACK}:{port}", overview={}):
-        brokers = message.get("overview", {}).get("brokers", [])
-        if brokers and brokers[0]["since"]:
-            break
-    assert brokers[0]["connected"] is False
-    assert "refused" in brokers[0]["error"].lower()
-    [row] = message["overview"].get("machines") or [{"state": "unknown"}]
-    assert row["state"] == "unknown"
+    url = f"http://{LOOPBACK}:{port}"
+    message = await seen(url, lambda found: any(one["since"] for one in brokers_of(found)), overview={})
+    [connection] = brokers_of(message)
+    assert connection["connected"] is False
+    assert "refused" in connection["error"].lower()
+    assert all(row["state"] == "unknown" for row in rows_of(message))
     assert await page.stop() == 0
 
 
@@ -175,15 +185,13 @@ async def test_all_that_a_broker_knows_is_shown_on_request(plant: PlantWithPage,
     ports = free_port(), free_port()
     alone = await plant.serve(config=config, port=ports[0])
     everything = await plant.serve("--broker", config=config, port=ports[1])
-    async for message in changes(f"http://{LOOPBACK}:{ports[1]}", overview={}):
-        rows = message.get("overview", {}).get("machines", [])
-        if len(rows) == 4 and all(row["points"] for row in rows):
-            break
-    assert {row["path"] for row in rows} >= {PRESS_1, f"{SITE}/mixing/mixing/mixer-01"}
-    async for message in changes(f"http://{LOOPBACK}:{ports[0]}", overview={}):
-        rows = message.get("overview", {}).get("machines", rows)
-        if message.get("overview", {}).get("brokers", [{}])[0].get("connected"):
-            break
-    assert [row["path"] for row in rows] == ["enterprise/site/area/line/m-01"]
+    urls = [f"http://{LOOPBACK}:{port}" for port in ports]
+    message = await seen(
+        urls[1], lambda found: len(rows_of(found)) == 4 and all(row["points"] for row in rows_of(found)), overview={}
+    )
+    assert {row["path"] for row in rows_of(message)} >= {PRESS_1, f"{SITE}/mixing/mixing/mixer-01"}
+    await seen(urls[0], lambda found: any(one["connected"] for one in brokers_of(found)), overview={})
+    message = await seen(urls[0], lambda found: bool(rows_of(found)), overview={})
+    assert [row["path"] for row in rows_of(message)] == ["enterprise/site/area/line/m-01"]
     assert alone.running
     assert everything.running
