@@ -85,6 +85,7 @@ class PageConnection:
             await self._socket.close(BAD_REQUEST, str(error))
         finally:
             await cancel_and_wait(*both)
+            await asyncio.gather(*both, return_exceptions=True)  # both may have noticed that the page has gone
 
     async def _receive_all(self) -> None:
         while True:

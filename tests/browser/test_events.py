@@ -68,8 +68,8 @@ def test_a_pause_holds_new_events_back_and_counts_them(plant: PlantWithPage, eve
     page = events()
     page.locator("h1").click()
     page.keyboard.press("p")
-    before = texts(page)
     page.locator("[aria-pressed=true]", has_text="Go on").wait_for(timeout=PATIENCE)
+    before = texts(page)
     plant.machines.signal(signal.SIGCONT)
     try:
         page.locator("button", has_text=" new)").wait_for(timeout=PATIENCE)

@@ -185,7 +185,9 @@ def test_points_are_searched_folded_chosen_and_opened_in_trends_with_the_keyboar
     page.keyboard.press("ArrowLeft")
     page.keyboard.press("ArrowLeft")
     page.locator(".group-row[aria-expanded=false]").wait_for(timeout=PATIENCE)
-    assert page.locator(".points-body [data-point]").count() == 0
+    page.wait_for_function(
+        "() => document.querySelectorAll('.points-body [data-point]').length === 0", timeout=PATIENCE
+    )
     page.keyboard.press("ArrowRight")
     page.keyboard.press("ArrowDown")
     page.keyboard.press("Enter")

