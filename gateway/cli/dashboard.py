@@ -32,7 +32,7 @@ def dashboard(configs: tuple[Path, ...], listen: str | None, *, everything: bool
     """
     require("dashboard")
     factories = [load(config) for config in configs]
-    section = factories[0].dashboard.beside(factories[0].gateway.spool.folder)
+    section = factories[0].dashboard
     if listen is not None:
         try:
             parse_endpoint(listen)

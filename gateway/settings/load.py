@@ -84,7 +84,7 @@ def _load(file: Path, overrides: tuple[Override, ...]) -> Factory:
     gateway = None if "gateway" in slips else _section(GatewaySection, document, "gateway")
     broker = None if "broker" in slips else _section(BrokerSection, document, "broker")
     ingest = None if "ingest" in slips else _section(IngestSection, document, "ingest")
-    dashboard = None if "dashboard" in slips else _section(DashboardSection, document, "dashboard")
+    dashboard = None if "dashboard" in slips else _dashboard(document, gateway)
     if gateway is not None:
         _check_codec(document, gateway.codec)
     if broker is not None and (message := readable_password(broker)):
@@ -100,8 +100,16 @@ def _load(file: Path, overrides: tuple[Override, ...]) -> Factory:
     files = {one.file: one.digest for one in (*documents, *templates.documents)}
     return Factory(
         file, factory, gateway, broker, ingest, tuple(stores), tuple(machines), tuple(in_order(problems)), document,
-        files, overrides, templates.own, dashboard.beside(gateway.spool.folder),
+        files, overrides, templates.own, dashboard,
     )  # fmt: skip
+
+
+def _dashboard(document: Document, gateway: GatewaySection | None) -> DashboardSection | None:
+    """Return the section `dashboard`, with its default paths in the folder of the spool."""
+    section = validate(DashboardSection, document, document.data.get("dashboard"), ("dashboard",))
+    if section is not None and gateway is not None:
+        section = section.beside(gateway.spool.folder)
+    return None if section is None else anchored(section, document, ("dashboard",))
 
 
 def _section(model: type[S], document: Document, key: str) -> S | None:

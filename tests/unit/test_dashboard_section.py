@@ -27,6 +27,16 @@ def test_the_files_of_the_dashboard_are_beside_the_spool(tmp_path: Path) -> None
     assert section.audit.folder == tmp_path / "lineside-data" / "audit"
 
 
+def test_the_files_of_the_dashboard_follow_a_spool_elsewhere(tmp_path: Path) -> None:
+    """A spool on a disk of its own takes them along."""
+    file = factory(tmp_path)
+    text = file.read_text(encoding="utf-8")
+    file.write_text(text.replace("id: edge-01", "id: edge-01\n  spool: {folder: disk/spool}"), encoding="utf-8")
+    section = load_factory(file).dashboard
+    assert section.users == tmp_path / "disk" / "spool" / "users.yaml"
+    assert section.audit.folder == tmp_path / "disk" / "spool" / "audit"
+
+
 def test_written_paths_follow_the_file(tmp_path: Path) -> None:
     """A relative path follows the file that it is written in, as everywhere."""
     section = load_factory(factory(tmp_path, users="who.yaml", audit={"folder": "log"})).dashboard
