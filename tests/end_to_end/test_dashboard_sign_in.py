@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import httpx2
 from dashboards import factory
-from processes import LOOPBACK, Lineside, free_port, lineside
+from processes import LOOPBACK, Lineside, free_port, lineside, until
 from secured_page import HASH, PASSWORD
 from served import make_certificate
 
@@ -41,6 +41,8 @@ async def test_a_killed_page_forgets_its_sessions_and_keeps_its_audit_log(tmp_pa
         token = {"X-CSRF-Token": (await client.get("/api/session")).json()["csrf_token"], "Origin": origin}
         refused = await client.post("/api/alarms/notes", json={"action": "x"}, headers=token)
         assert 400 <= refused.status_code < 500
+        log = tmp_path / "lineside-data" / "audit"
+        await until(lambda: any(b'"request"' in file.read_bytes() for file in log.glob("*.jsonl")), "it is recorded")
         page.kill()
         page.launch()
         await page.logged("dashboard.listening", 2)
