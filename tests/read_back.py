@@ -6,6 +6,7 @@ Stores keep different parts of a reading; `as_held` returns a reading as a store
 from __future__ import annotations
 
 import sqlite3
+import time
 from abc import ABC, abstractmethod
 from contextlib import closing, contextmanager
 from dataclasses import replace
@@ -45,6 +46,10 @@ def exactly(readings: Iterable[Reading]) -> list[Exactly]:
     return sorted(exact, key=lambda one: (str(one.reading.path), one.reading.point, one.reading.time))
 
 
+SETTLE_SECONDS = 30.0
+"""Seconds until a server must show what was written."""
+
+
 class Target(ABC):
     """A kind of store, and one place to write to. `entry` is its section under `stores`."""
 
@@ -63,6 +68,9 @@ class Target(ABC):
         store.open_for_query({"curing-press"})
         with closing(store):
             yield store
+
+    def settle(self) -> None:  # noqa: B027 - most stores show at once what they have written
+        """Wait until the store shows everything that was written."""
 
     @abstractmethod
     def readings(self) -> Iterable[Reading]:
@@ -151,17 +159,27 @@ class VictoriaMetricsTarget(Target):
         with super().reading() as store:
             yield store
 
+    def settle(self) -> None:
+        """Wait until the index of the server has the new series: a busy server shows them a moment later."""
+        shown, deadline = -1, time.monotonic() + SETTLE_SECONDS
+        while time.monotonic() < deadline:
+            self.server.request("GET", "/internal/force_flush")
+            samples = self.server.export(f'{{enterprise="{self._enterprise}"}}')
+            before, shown = shown, sum(len(series["values"]) for series in samples)
+            if shown == before > 0:
+                return
+
     def readings(self) -> Iterator[Reading]:
         faults, units, values = {}, {}, {}
         for series in self.server.export(f'{{enterprise="{self._enterprise}"}}'):
             labels, name = series["metric"], series["metric"]["__name__"]
-            for value, time in zip(series["values"], series["timestamps"], strict=True):
+            for value, stamp in zip(series["values"], series["timestamps"], strict=True):
                 if name == "quality_level":
-                    key = _path(labels), labels["point"], time * 1000
+                    key = _path(labels), labels["point"], stamp * 1000
                     faults[key] = Quality(labels["quality"]), labels.get("reason", ""), "", "late" in labels
                 else:
                     [point] = (name[len(t) + 1 :] for t in self._templates if name.startswith(f"{t}_"))
-                    key = _path(labels), point, time * 1000
+                    key = _path(labels), point, stamp * 1000
                     assert key not in values, f"{key} twice"
                     values[key] = labels["value"] if "value" in labels else float(value)
                 units[key] = labels.get("unit", "")

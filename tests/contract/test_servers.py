@@ -55,7 +55,8 @@ async def test_a_server_is_killed_and_comes_back_on_its_port(tmp_path: Path) -> 
     await mosquitto.restart()
     await mosquitto.restart()
     assert mosquitto.answers()
-    assert await mosquitto.stop() == 0
+    # a signal that comes before its handler is there ends it as well
+    assert await mosquitto.stop() in {0, -signal.SIGTERM}
 
 
 def test_processes_end_with_the_pytest_that_started_them_when_it_is_killed(tmp_path: Path) -> None:

@@ -39,6 +39,8 @@ def written(target: Target, batch: Sequence[MachineScan]) -> list[Reading]:
     """Write scans, and return their readings as the store keeps them, by time and name."""
     with target.store() as store:
         store.write(batch)
+    if batch:
+        target.settle()
     found = [reading for one in batch for reading in one.scan.readings(one.path, dict(one.meta.units))]
     kept = map(target.as_held, found)
     return sorted(kept, key=lambda one: (one.time, one.path, one.point))
