@@ -9,12 +9,12 @@ from __future__ import annotations
 import argparse
 import asyncio
 import logging
-import time
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import structlog
+from steps import least
 
 from drivers.base import Connection, Group, Scan
 from drivers.modbus.source import ModbusSource
@@ -38,7 +38,7 @@ from gateway.settings.quantities import NUMBER
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-POINTS, ROUNDS, SECOND = 100, 200, 1_000_000
+POINTS, SECOND = 100, 1_000_000
 PATH = MachinePath("acme", "north", "curing", "curing-1", "press-01")
 
 EXPRESSIONS = {
@@ -111,24 +111,12 @@ def saving() -> Callable[[], bytes]:
     return derivation.save
 
 
-def cost(steps: dict[str, Callable[[], object]]) -> dict[str, float]:
-    """Return microseconds of processor time of each step: the least of many short rounds, which alternate."""
-    found = dict.fromkeys(steps, float("inf"))
-    for _ in range(ROUNDS):
-        for name, step in steps.items():
-            began = time.process_time_ns()
-            for _ in range(10):
-                step()
-            found[name] = min(found[name], (time.process_time_ns() - began) / 10_000)
-    return found
-
-
 def measure_points() -> None:
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
 
     async def run() -> dict[str, float]:
         steps = {"": pipeline(())} | {name: pipeline([text] * 10) for name, text in EXPRESSIONS.items()}
-        return cost(steps | {"save": saving()})
+        return least(steps | {"save": saving()})
 
     found = asyncio.run(run())
     base, save = found.pop(""), found.pop("save")
@@ -156,8 +144,8 @@ def measure_libraries() -> None:
             runner = environment.program(environment.compile(PLAIN))
             given = {"a": module.celtypes.DoubleType(170.0), "b": module.celtypes.DoubleType(2.0)}
             steps["cel-python"] = lambda runner=runner, given=given: runner.evaluate(given)
-    for name, least in cost(steps).items():
-        print(f"{name:<28} {least:8.2f} us an evaluation of {PLAIN}")
+    for name, microseconds in least(steps).items():
+        print(f"{name:<28} {microseconds:8.2f} us an evaluation of {PLAIN}")
 
 
 def main() -> None:

@@ -380,10 +380,7 @@ class GatewayService:
             following = _supervised(tasks, self._follow_discovery, "discovery")
             counting = _supervised(tasks, self._totals.run, "totals")
             showing = _supervised(tasks, self._status_file.run, "status file")
-            # points live long: a full collection that looks at all of them stops the event loop for half a second
-            gc.collect()
-            gc.freeze()
-            gc.set_threshold(COLLECT_AFTER)
+            _freeze_objects()
             log.info(started, gateway=self.id, machines=len(self._devices.machines),
                      points=self.states.points()["configured"], spool=self.spool.path)  # fmt: skip
             self.started.set()
@@ -606,6 +603,13 @@ def _found_file(folder: Path, name: str) -> Path:
 
 def _totals_file(folder: Path, name: str) -> Path:
     return folder / f"{name}.totals.json"
+
+
+def _freeze_objects() -> None:
+    """Leave what lives now out of collections: to look at all points stops the event loop for half a second."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(COLLECT_AFTER)
 
 
 def _supervised(

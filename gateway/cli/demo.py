@@ -79,7 +79,11 @@ def demo(seconds: float | None, out: Path | None, data: Path | None, style: str)
         print_json(report)
     else:
         _print(report, folder)
-    sys.exit(0 if report["balanced"] and report["stored_as_counted"] and not report["never_good"] else 1)
+    sys.exit(_exit_code(report))
+
+
+def _exit_code(report: dict[str, Any]) -> int:
+    return 0 if report["balanced"] and report["stored_as_counted"] and not report["never_good"] else 1
 
 
 def _new_folder() -> Path:

@@ -1,4 +1,7 @@
-"""JSON routes: every answer, also that of an error, is JSON; a browser that has gone ends the work for it."""
+"""JSON routes: every answer, also that of an error, is JSON; a browser that has gone ends the work for it.
+
+A handler returns content to be sent as JSON, or an ASGI application that answers in its place.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
 
     from starlette.requests import Request
+    from starlette.types import ASGIApp
 
 T = TypeVar("T", bound=BaseModel)
 
@@ -34,11 +38,11 @@ _failures = RepeatLog(log)
 
 
 def answered(
-    handler: Callable[[Request], Awaitable[dict[str, Any]]]
-) -> Callable[[Request], Coroutine[Any, Any, Response]]:  # fmt: skip
+    handler: Callable[[Request], Awaitable[dict[str, Any] | ASGIApp]]
+) -> Callable[[Request], Coroutine[Any, Any, Any]]:  # fmt: skip
     """Return a handler of a GET whose content is sent as JSON, and whose errors are too."""
 
-    async def answer(request: Request) -> Response:
+    async def answer(request: Request) -> Any:  # noqa: ANN401 - a response, or an ASGI application
         try:
             async with until_gone(request.receive):
                 content = await handler(request)
@@ -46,7 +50,7 @@ def answered(
             return Response(status_code=_CLOSED)
         except Exception as error:  # noqa: BLE001 - each has an answer
             return _refused(request, error)
-        return json_answer(content)
+        return content if callable(content) else json_answer(content)
 
     return answer
 
@@ -85,7 +89,7 @@ def _refused(request: Request, error: Exception) -> Response:
     if isinstance(error, Forbidden):
         return json_answer({"error": str(error), "kind": "forbidden"}, error.status)
     if isinstance(error, TrendError):
-        return json_answer({"error": str(error), "kind": error.kind}, error.status)
+        return refusal(error)
     if isinstance(error, BadArguments):
         return json_answer({"error": str(error), "kind": "bad_request"}, 400)
     if isinstance(error, ValidationError):
@@ -94,6 +98,11 @@ def _refused(request: Request, error: Exception) -> Response:
         return json_answer({"error": f"{where}: {first['msg']}", "kind": "bad_request"}, 400)
     _failures.error("dashboard.query_failed", key=request.url.path, path=request.url.path, exc_info=error)
     return json_answer({"error": "the query failed; the log of the dashboard has the reason", "kind": "failed"}, 500)
+
+
+def refusal(error: TrendError) -> Response:
+    """Return the answer for an error of a query."""
+    return json_answer({"error": str(error), "kind": error.kind}, error.status)
 
 
 def json_answer(content: object, status: int = 200) -> Response:

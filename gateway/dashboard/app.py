@@ -5,18 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import orjson
 from starlette.applications import Starlette
-from starlette.responses import FileResponse, Response
+from starlette.responses import FileResponse
 from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.staticfiles import StaticFiles
 
 from gateway import __version__
+from gateway.dashboard.answers import json_answer
 from gateway.dashboard.socket import PageConnection
 from gateway.dashboard.texts import LANGUAGES, catalogue
 
 if TYPE_CHECKING:
     from starlette.requests import Request
+    from starlette.responses import Response
     from starlette.types import Scope
     from starlette.websockets import WebSocket
 
@@ -32,11 +33,6 @@ class _Static(StaticFiles):
         response = await super().get_response(path, scope)
         response.headers["Cache-Control"] = "no-cache"
         return response
-
-
-def json_response(content: object, status: int = 200) -> Response:
-    """Return content as JSON."""
-    return Response(orjson.dumps(content), status, media_type="application/json")
 
 
 class Page:
@@ -61,13 +57,13 @@ class Page:
 
     async def _settings(self, request: Request) -> Response:
         del request
-        return json_response(self.settings | {"version": __version__, "languages": list(LANGUAGES)})
+        return json_answer(self.settings | {"version": __version__, "languages": list(LANGUAGES)})
 
     async def _texts(self, request: Request) -> Response:
         language = request.path_params["language"]
         if language not in LANGUAGES:
-            return json_response({"error": f"a language is one of {', '.join(LANGUAGES)}"}, 404)
-        return json_response(catalogue(language))
+            return json_answer({"error": f"a language is one of {', '.join(LANGUAGES)}"}, 404)
+        return json_answer(catalogue(language))
 
     async def _live(self, socket: WebSocket) -> None:
         await PageConnection(socket, self.plants).run()
@@ -76,5 +72,5 @@ class Page:
 async def _shell(request: Request) -> Response:
     """Return the page; its scripts show the view that the address names."""
     if "." in request.path_params["view"].rpartition("/")[2] or request.path_params["view"].startswith("api/"):
-        return json_response({"error": "not found"}, 404)
+        return json_answer({"error": "not found"}, 404)
     return FileResponse(STATIC / "index.html", headers={"Cache-Control": "no-cache"})

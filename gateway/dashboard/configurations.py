@@ -18,7 +18,7 @@ from starlette.routing import Route
 from gateway.acquisition.device_metadata import reported_metadata
 from gateway.acquisition.link_load import link_loads
 from gateway.acquisition.link_plan import are_kept, plan_of
-from gateway.dashboard.app import json_response
+from gateway.dashboard.answers import json_answer
 from gateway.settings.load import load_factory
 from gateway.settings.problems import ConfigurationError, Problem
 from gateway.settings.reload import looks_of
@@ -298,17 +298,12 @@ def _scrubbed(content: Any) -> Any:  # noqa: ANN401 - JSON
 # -- the routes --
 
 
-def everybody(endpoint: Endpoint) -> Endpoint:
-    """Return a route as it is: a reader of the page may see it."""
-    return endpoint
-
-
-def configuration_routes(configurations: Configurations, guard: Guard = everybody) -> list[Route]:
+def configuration_routes(configurations: Configurations, guard: Guard) -> list[Route]:
     """Return the routes of the view. `guard` decides who may use them, the engineers alone where there are roles."""
 
     async def summaries(request: Request) -> Response:
         del request
-        return json_response(await configurations.summaries())
+        return json_answer(await configurations.summaries())
 
     async def points(request: Request) -> Response:
         return await _page_of(request, configurations.points)
@@ -319,9 +314,9 @@ def configuration_routes(configurations: Configurations, guard: Guard = everybod
     async def connection(request: Request) -> Response:
         number, index = request.path_params["number"], request.path_params["index"]
         try:
-            return json_response(_scrubbed(await configurations.connection(number, index)))
+            return json_answer(_scrubbed(await configurations.connection(number, index)))
         except IndexError:
-            return json_response({"error": "there is no such connection"}, 404)
+            return json_answer({"error": "there is no such connection"}, 404)
 
     below = "/api/configurations/{number:int}"
     return [
@@ -337,10 +332,10 @@ async def _page_of(request: Request, rows: Callable[[int, str, int, int], Awaita
     query = request.query_params
     offset, limit = query.get("offset", "0"), query.get("limit", str(MAX_ROWS))
     if not (offset.isascii() and offset.isdecimal() and limit.isascii() and limit.isdecimal() and len(offset) < 10):  # noqa: PLR2004 - digits
-        return json_response({"error": "offset and limit are whole numbers"}, 400)
+        return json_answer({"error": "offset and limit are whole numbers"}, 400)
     search = query.get("search", "")[:MAX_SEARCH]
     try:
         found = await rows(request.path_params["number"], search, int(offset), min(int(limit[:9]), MAX_ROWS))
     except IndexError:
-        return json_response({"error": "there is no such configuration"}, 404)
-    return json_response(_scrubbed(found))
+        return json_answer({"error": "there is no such configuration"}, 404)
+    return json_answer(_scrubbed(found))

@@ -172,7 +172,7 @@ def _note_export(audit: AuditLog, request: Request, selection: Selection) -> Non
     """Note who takes which readings away; times are in microseconds since the epoch."""
     points = [str(point) for point in selection.points]
     content = {"from": selection.since, "to": selection.until, "points": points}
-    audit.record("readings-exported", who=identity_of(request).name, object=points[0], after=content)
+    _record(audit, identity_of(request).name, "readings-exported", points[0], None, content)
 
 
 async def _no_wait() -> None:

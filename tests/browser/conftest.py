@@ -2,30 +2,27 @@
 
 from __future__ import annotations
 
-import shutil
 from typing import TYPE_CHECKING
 
 import pytest
 from page_plant import PlantWithPage
+from processes import need
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from playwright.sync_api import Browser, ConsoleMessage, Page
 
-EXECUTABLE = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     """Chromium, without a window."""
-    if EXECUTABLE is None:
-        pytest.skip("there is no Chromium on this machine")
+    executable = need("chromium")
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
         started = playwright.chromium.launch(
-            executable_path=EXECUTABLE, args=["--no-sandbox", "--disable-dev-shm-usage", "--lang=en-US"]
+            executable_path=executable, args=["--no-sandbox", "--disable-dev-shm-usage", "--lang=en-US"]
         )
         yield started
         started.close()

@@ -374,13 +374,13 @@ def test_an_operator_shelves_an_alarm_and_that_is_recorded(factory: Factory):
 
 def test_a_note_needs_the_right_and_a_valid_request(factory: Factory):
     """A form of another site, or a body of a gigabyte, changes nothing."""
-    plants = Plants([factory])
+    plants, recorded = Plants([factory]), Recorded()
 
     def refuse(request: object) -> str:
         del request
         raise Forbidden("this needs the role operator")
 
-    client = TestClient(Starlette(routes=AlarmRoutes(plants, Stored([]), Actors(refuse)).routes()))
+    client = TestClient(Starlette(routes=AlarmRoutes(plants, Stored([]), Actors(refuse, recorded)).routes()))
     body = {"action": "shelve", "alarms": [{"path": str(PRESS), "key": "k"}]}
     assert client.post("/api/alarms/notes", json=body).status_code == 403
     assert client.post("/api/alarms/notes", data=body).status_code == 400
@@ -388,6 +388,7 @@ def test_a_note_needs_the_right_and_a_valid_request(factory: Factory):
         assert client.post("/api/alarms/notes", json=body | bad).status_code == 400
     large = client.post("/api/alarms/notes", content=b" " * 2**21, headers={"content-type": "application/json"})
     assert large.status_code == 400
+    assert not recorded
 
 
 def test_the_history_says_since_when_it_is_known(factory: Factory):
@@ -395,7 +396,8 @@ def test_the_history_says_since_when_it_is_known(factory: Factory):
     plants = Plants([factory])
     plant = plants.plants[0]
     plant.take(message(PRESS, now() - SECOND, "event", alarms=event()))
-    client = TestClient(Starlette(routes=AlarmRoutes(plants, Stored([]), Actors()).routes()))
+    actors = Actors(lambda _: "local", Recorded())
+    client = TestClient(Starlette(routes=AlarmRoutes(plants, Stored([]), actors).routes()))
     found = client.get("/api/alarms/history?from=-1h").json()
     assert [one["name"] for one in found["changes"]] == ["Level"]
     assert found["known_since"] == plants.started

@@ -11,7 +11,7 @@ from processes import write_factory
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
-from gateway.dashboard.app import json_response
+from gateway.dashboard.answers import json_answer
 from gateway.dashboard.configurations import MAX_ROWS, Configurations, configuration_routes
 from gateway.dashboard.plants import Plants
 from gateway.mqtt.packets import ReceivedMessage
@@ -73,7 +73,7 @@ def open_view() -> Callable[..., TestClient]:
 
     def opened(*files: Path, everything: bool = False) -> TestClient:
         plants = Plants([load_factory(one) for one in files], everything=everything)
-        routes = configuration_routes(Configurations(plants, everything=everything))
+        routes = configuration_routes(Configurations(plants, everything=everything), lambda endpoint: endpoint)
         client = TestClient(Starlette(routes=routes))
         client.plants = plants
         return client
@@ -215,7 +215,7 @@ def test_a_guard_keeps_every_route_from_others(file: Path):
         del endpoint
 
         async def refused(request: Request) -> Response:
-            return json_response({"error": f"{request.url.path} needs the role engineer"}, 403)
+            return json_answer({"error": f"{request.url.path} needs the role engineer"}, 403)
 
         return refused
 

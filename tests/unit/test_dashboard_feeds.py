@@ -16,6 +16,7 @@ from gateway.dashboard.app import Page
 from gateway.dashboard.feeds.base import BadArguments, Feed
 from gateway.dashboard.feeds.machine import MAX_SHOWN, MAX_VISIBLE, MachineFeed
 from gateway.dashboard.feeds.overview import OverviewFeed
+from gateway.dashboard.live.alarms import Alarm
 from gateway.model.reading import NamedScan
 from gateway.mqtt.session import LinkStatus
 
@@ -87,6 +88,24 @@ def test_machines_of_a_gateway_that_is_gone_are_not_shown_as_running(fed: FedPla
     fed.gateway("offline", reason="connection lost", since=T0 + 9)
     row = opened(OverviewFeed, fed).changes()["machines"][0]
     assert (row["state"], row["reason"], row["since"]) == ("no gateway", "connection lost", T0 + 9)
+
+
+def test_a_row_that_pages_share_shows_every_change(fed: FedPlant):
+    """Also those without a new version of the machine: a later `since`, the gateway, an alarm."""
+    feed, other = opened(OverviewFeed, fed), opened(OverviewFeed, fed)
+    assert feed.changes()["machines"] == other.changes()["machines"]
+    fed.state("online", since=T0 + 7)
+    assert [row["since"] for row in feed.changes()["changed"]] == [T0 + 7]
+    fed.gateway("offline", reason="connection lost", since=T0 + 9)
+    assert {row["state"] for row in feed.changes()["changed"]} == {"no gateway"}
+    fed.gateway("online", since=T0 + 12)
+    assert {row["state"] for row in feed.changes()["changed"]} == {"online"}
+    standing = Alarm(
+        PRESS, "k", "door", "open", 900, "Door open", active=True, acknowledged=False, since=T0, time=T0
+    )  # fmt: skip
+    fed.alarms.take_stored([standing])
+    assert [row["alarm"] for row in feed.changes()["changed"]] == ["Door open"]
+    assert [row["path"] for row in other.changes()["changed"]] == [str(PRESS)]
 
 
 @pytest.mark.parametrize("arguments", [{"path": 7}, {"strip": "long"}, {"path": ["a"]}])

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 PRODUCING = frozenset({"producing"})
 
 STANDING = frozenset({"idle", "stopped", "held", "aborted"})
-"""Kinds of states in which a machine takes no part, of its own accord."""
+"""Kinds of states in which a machine makes nothing, for a reason of its own."""
 
 WAITING = "suspended"
 """The kind of the states in which a machine waits for others (PackML: Suspended, from outside of the machine)."""
@@ -51,8 +51,8 @@ def waiting_for(kinds: Sequence[str], stages: Sequence[Sequence[int]]) -> list[s
     """Return for each machine `starved`, `blocked`, or `waits` where the cause is not known; nothing if it works.
 
     A machine that waits is starved if no machine of the stage before it produces, and blocked if all of the stage
-    after it take no parts, or are blocked themselves and so are full. Where both apply, or neither, the cause is not
-    known.
+    after it accept no parts, or are blocked themselves and so are full. Where both apply, or neither, the cause is
+    not known.
     """
     blocked: set[int] = set()
     for stage, after in reversed(list(pairwise(stages))):

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gateway.dashboard.feeds.base import BadArguments, Feed
 from gateway.dashboard.feeds.flow import Load, bottleneck, load_of, stages_of, stops_of, waiting_for
-from gateway.dashboard.feeds.overview import row_of, timeline
+from gateway.dashboard.feeds.machine_rows import row_of
+from gateway.dashboard.feeds.overview import timeline
 from gateway.dashboard.feeds.timelines import coarse
 from gateway.dashboard.live.roles import kind_of
 
@@ -199,10 +200,8 @@ class LineFeed(Feed):
     def _all_rows(self) -> list[dict[str, Any]]:
         rows = [row_of(one.plant, one.machine) for one in self._members]
         kinds = ["offline" if row["state"] in NOT_CONNECTED else row.get("kind", "unknown") for row in rows]
-        for row, waits in zip(rows, waiting_for(kinds, self._stages), strict=True):
-            if waits:
-                row["waits"] = waits
-        return rows
+        waits = waiting_for(kinds, self._stages)
+        return [row | {"waits": why} if why else row for row, why in zip(rows, waits, strict=True)]
 
     def _new_figures(self, now: int) -> dict[str, Any]:
         """Compute the figures of the next machines; after the last of them, find the bottleneck."""

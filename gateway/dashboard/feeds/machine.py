@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from drivers.base import Reason
 from gateway.dashboard.feeds.base import BadArguments, Feed
-from gateway.dashboard.feeds.overview import row_of, timeline
+from gateway.dashboard.feeds.machine_rows import row_of
+from gateway.dashboard.feeds.overview import timeline
 from gateway.dashboard.feeds.paths import machine_path
 from gateway.dashboard.live.grouping import grouped
 from gateway.dashboard.live.roles import Roles

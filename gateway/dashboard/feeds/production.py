@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from gateway.dashboard.feeds.base import Feed
-from gateway.dashboard.feeds.overview import row_of
-from gateway.dashboard.feeds.paths import below
+from gateway.dashboard.feeds.machine_rows import RowsFeed, row_of
 
 if TYPE_CHECKING:
     from gateway.dashboard.live.machine import LiveMachine
     from gateway.dashboard.live.plant import Plant
-    from gateway.dashboard.plants import Plants
 
 ROLES = ("good", "reject", "cycle_time", "order", "recipe", "serial")
 
@@ -22,35 +19,13 @@ MAX_SHOWN = 200
 """Characters of a text that are sent."""
 
 
-class ProductionFeed(Feed):
-    """Rows of the machines below `path` that have a state of production or a counter.
-
-    A message has `machines`, all rows, when machines come or go; else `changed`, the rows that changed.
-    """
+class ProductionFeed(RowsFeed):
+    """Rows of the machines below `path` that have a state of production or a counter."""
 
     every = 1.0
 
-    def __init__(self, plants: Plants) -> None:
-        super().__init__(plants)
-        self._below: tuple[str, ...] = ()
-        self._sent: dict[str, dict[str, Any]] | None = None
-
-    def choose(self, arguments: dict[str, Any]) -> None:
-        self._below, self._sent = below(arguments.get("path", "")), None
-
-    def changes(self) -> dict[str, Any] | None:
-        depth = len(self._below)
-        rows = {
-            str(machine.path): _row(plant, machine)
-            for plant in self.plants.plants
-            for machine in plant.machines.values()
-            if machine.path[:depth] == self._below and _produces(machine)
-        }
-        before, self._sent = self._sent, rows
-        if before is None or before.keys() != rows.keys():
-            return {"machines": list(rows.values())}
-        changed = [row for path, row in rows.items() if before[path] != row]
-        return {"changed": changed} if changed else None
+    def row(self, plant: Plant, machine: LiveMachine) -> dict[str, Any] | None:
+        return _row(plant, machine) if _produces(machine) else None
 
 
 def _produces(machine: LiveMachine) -> bool:

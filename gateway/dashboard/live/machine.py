@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections import deque
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from drivers.base import Quality
 from gateway.dashboard.live.counts import MinuteCounts
@@ -120,8 +120,8 @@ class LiveMachine:
 
     __slots__ = (
         "_counters", "alarm_words", "counts", "faults", "gateway", "index", "meta_id", "path", "points", "production",
-        "protocol", "qualities", "reason", "roles", "scanned", "serials", "since", "state", "template", "times",
-        "trails", "transitions", "values", "version", "versions",
+        "protocol", "qualities", "reason", "roles", "scanned", "serials", "shown", "since", "state", "template",
+        "times", "trails", "transitions", "values", "version", "versions",
     )  # fmt: skip
 
     def __init__(self, path: MachinePath) -> None:
@@ -137,6 +137,8 @@ class LiveMachine:
         """The states that its state point named, oldest first."""
         self.counts: dict[str, MinuteCounts] = {}
         """Counts of its counters of parts, by role: `good` and `reject`."""
+        self.shown: tuple[object, dict[str, Any]] | None = None
+        """The row that the pages show, and what it was made of; owned by the feeds."""
         self._clear(())
 
     def _clear(self, points: tuple[PointInfo, ...]) -> None:

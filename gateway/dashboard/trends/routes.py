@@ -17,12 +17,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-import orjson
-import structlog
-from starlette.responses import Response
 from starlette.routing import Route
 
-from gateway.common.state_log import RepeatLog
+from gateway.dashboard.answers import answered, refusal
 from gateway.dashboard.trends.bands import MAX_LANE_SPAN, lanes
 from gateway.dashboard.trends.columns import shown
 from gateway.dashboard.trends.csv_lines import CsvStyle
@@ -30,7 +27,6 @@ from gateway.dashboard.trends.cycles import MAX_CYCLES, MAX_SPAN, beginning_of, 
 from gateway.dashboard.trends.errors import BadRequest, NoStore, TrendError
 from gateway.dashboard.trends.export import Export
 from gateway.dashboard.trends.facts import PlantFacts, PointFacts
-from gateway.dashboard.trends.gone import Gone, until_gone
 from gateway.dashboard.trends.query import trend
 from gateway.dashboard.trends.readers import Readers
 from gateway.dashboard.trends.selection import (
@@ -48,7 +44,7 @@ from gateway.dashboard.trends.selection import (
 from gateway.dashboard.trends.stop import Stop
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from datetime import tzinfo
 
     from starlette.requests import Request
@@ -56,8 +52,6 @@ if TYPE_CHECKING:
     from gateway.dashboard.live.points import PointInfo
     from gateway.model.path import MachinePath
     from gateway.settings.factory import Factory
-
-log = structlog.get_logger(__name__)
 
 QUERY_SECONDS = 30.0
 """Seconds in which a store has to answer."""
@@ -94,17 +88,16 @@ class Trends:
             self._sites.setdefault((factory.factory.enterprise, factory.factory.site), n)
         self._zone = zone
         self._on_export: Callable[[Request, Selection], None] = lambda *_: None
-        self._failures = RepeatLog(log)
 
     def routes(self, on_export: Callable[[Request, Selection], None] = lambda *_: None) -> list[Route]:
         """Return the routes, for `Page.app`. `on_export` notes who takes which readings away."""
         self._on_export = on_export
         return [
-            Route("/api/trend", self._answered(self._trend)),
-            Route("/api/bands", self._answered(self._bands)),
-            Route("/api/cycles", self._answered(self._cycles)),
-            Route("/api/points", self._answered(self._points)),
-            Route("/api/export.csv", self._answered(self._export)),
+            Route("/api/trend", answered(self._trend)),
+            Route("/api/bands", answered(self._bands)),
+            Route("/api/cycles", answered(self._cycles)),
+            Route("/api/points", answered(self._points)),
+            Route("/api/export.csv", answered(self._export)),
         ]
 
     async def close(self) -> None:
@@ -112,24 +105,6 @@ class Trends:
         await asyncio.gather(*(readers.close() for readers in (*self._readers, *self._exporters)))
 
     # -- answers --
-
-    def _answered(self, handler: Callable[[Request], Awaitable[Any]]) -> Callable[[Request], Awaitable[Any]]:
-        """Return a handler whose content is sent as JSON, and whose errors are too."""
-
-        async def answer(request: Request) -> Any:  # noqa: ANN401 - a response, or an ASGI application
-            try:
-                async with until_gone(request.receive):
-                    content = await handler(request)
-            except TrendError as error:
-                return _refused(error)
-            except Gone:
-                return Response(status_code=_CLOSED)
-            except Exception as error:  # noqa: BLE001 - here only: a defect costs one answer, and the page says so
-                self._failures.error("dashboard.query_failed", key=request.url.path, exc_info=error)
-                return _refused(TrendError("the query failed; the log of the dashboard has the reason"))
-            return content if callable(content) else _json(content)
-
-        return answer
 
     async def _trend(self, request: Request) -> dict[str, Any]:
         query = request.query_params
@@ -215,7 +190,7 @@ class Trends:
             raise BadRequest("a file has the points of one factory; choose those of one")
         style = CsvStyle(query.get("decimal") == "comma", zone)
         self._on_export(request, selection)
-        return Export(self._exporters[next(iter(parts))], selection, style, every, _refused)
+        return Export(self._exporters[next(iter(parts))], selection, style, every, refusal)
 
     # -- the meaning of a request --
 
@@ -258,10 +233,6 @@ def _found(path: MachinePath, name: str, facts: PointFacts) -> dict[str, Any]:
     }  # fmt: skip
 
 
-_CLOSED = 499
-"""The status for a browser that has gone: nobody receives it."""
-
-
 _LOCAL_ZONE = Path("/etc/localtime")
 
 
@@ -272,12 +243,3 @@ def _local_zone() -> tzinfo:
             return ZoneInfo.from_file(file)
     except (OSError, ValueError):
         return UTC
-
-
-def _json(content: object, status: int = 200) -> Response:
-    body = orjson.dumps(content, option=orjson.OPT_NON_STR_KEYS)
-    return Response(body, status, {"Cache-Control": "no-store"}, media_type="application/json")
-
-
-def _refused(error: TrendError) -> Response:
-    return _json({"error": str(error), "kind": error.kind}, error.status)
