@@ -210,6 +210,7 @@ class ModbusDriver(Driver[ModbusConnection, ModbusSource]):
         self._scanning = asyncio.Lock()  # used if the connection is closed after each scan
         self._users = 0  # scans that use the connection, or wait for it
         self._opened = 0.0
+        self._retries = 0  # requests that were sent again within a scan
         self._wanted = False  # from `connect` to `close`
         self._wrong = ""
         self._payload = read_surplus_answer if connection.surplus else read_answer
@@ -465,8 +466,9 @@ class ModbusDriver(Driver[ModbusConnection, ModbusSource]):
     async def _attempt(
         self, state: GroupState, planned: Request, progress: ScanInProgress
     ) -> list[Value] | Exception:
-        """Send a request; return its values or its failure. Opens a lost connection again."""
+        """Send a request again; return its values or its failure. Opens a lost connection again."""
         number = self._client.connections
+        self._retries += 1
         try:
             return await self._ask(state, planned)
         except NotConnected as error:
@@ -489,6 +491,7 @@ class ModbusDriver(Driver[ModbusConnection, ModbusSource]):
             except NotConnected as failed:
                 progress.lost = True
                 return failed
+        self._retries += 1
         try:
             return await self._ask(state, planned)
         except _FAILURES as failed:
@@ -761,6 +764,7 @@ class ModbusDriver(Driver[ModbusConnection, ModbusSource]):
         client = self._client
         return {
             "requests": client.requests,
+            "retries": self._retries,
             "timeouts": client.timeouts,
             "refused": client.refused,
             "discarded_answers": client.discarded,

@@ -125,8 +125,8 @@ GATEWAY = (
                "are devices means reconnects."),
     Definition("lineside_driver_faults_total", COUNTER, "Unexpected errors of drivers, after which another driver "
                "was started."),
-    Definition("lineside_driver_events_total", COUNTER, "Events that drivers count, such as requests, timeouts and "
-               "refused, over all devices.", ("event",)),
+    Definition("lineside_driver_events_total", COUNTER, "Events that drivers count, such as requests, retries, "
+               "timeouts and refused, over all devices.", ("event",)),
     Definition("lineside_device_clock_difference_max_seconds", GAUGE, "The largest difference between the clock of "
                "a device and that of the gateway."),
     # -- the spool --

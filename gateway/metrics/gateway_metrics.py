@@ -50,7 +50,7 @@ REASONS = (
 NOT_PROVED = ("not_sent", "unproved", "wrong_proof")
 """Why records of a confirmation are ignored, likewise; see `gateway.publish.proofs`."""
 
-DRIVER_EVENTS = ("requests", "timeouts", "refused")
+DRIVER_EVENTS = ("requests", "retries", "timeouts", "refused")
 """Events of drivers that have a series from the start; others have one when a driver counts them."""
 
 LEVELS = {Quality.GOOD: 0, Quality.UNCERTAIN: 1, Quality.BAD: 2}

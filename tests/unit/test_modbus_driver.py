@@ -289,11 +289,27 @@ async def test_events_on_the_connection_are_counted(monkeypatch: pytest.MonkeyPa
             await driver.read(driver.groups[0])
         assert driver.counts() == {
             "requests": 6,  # one of them a probe of the unit that was silent
+            "retries": 0,
             "timeouts": 1,
             "refused": 1,
             "discarded_answers": 2,
             "discarded_bytes": 0,
         }
+
+
+async def test_requests_that_are_sent_again_are_counted() -> None:
+    """After an exception that passes, after silence, and after a lost connection; none of them is a bad reading."""
+    script = in_turn(right, exception(6), right, silent, right, lambda _: [CLOSE], right)
+    async with FakeModbusServer(script) as server:
+        one = group(server.port, [holding(1)], retries=1)
+        one.connection.timeout = 0.3  # so short that the period has room for a second attempt
+        async with driver_of(one) as driver:
+            retries = []
+            for _ in range(4):
+                assert outcomes(await driver.read(one)) == [1]
+                retries.append(driver.counts()["retries"])
+            assert retries == [0, 1, 2, 3]
+            assert driver.counts()["requests"] == 7
 
 
 def test_a_serial_line_is_configured_to_its_last_bit() -> None:

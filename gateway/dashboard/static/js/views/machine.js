@@ -14,7 +14,7 @@ const SPANS = [[3600, mark("1 h")], [4 * 3600, mark("4 h")], [8 * 3600, mark("8 
 const PART = [["serial", mark("Part")], ["order", mark("Order")], ["recipe", mark("Recipe")], ["mode", mark("Mode")]];
 const COUNTS = [["good", mark("Good")], ["reject", mark("Reject")], ["cycles", mark("Cycles")], ["cycle_time", mark("Last cycle")]];
 const COUNTERS = {
-  requests: mark("requests"), timeouts: mark("unanswered requests"), refused: mark("refused requests"), connects: mark("connections made"),
+  requests: mark("requests"), timeouts: mark("unanswered requests"), refused: mark("refused requests"), retries: mark("repeated requests"), connects: mark("connections made"),
   republished: mark("notifications requested again"), lost_messages: mark("lost notifications"), overflows: mark("queue overflows"),
   discarded_answers: mark("discarded responses"), polled_instead: mark("points polled in place of pushed"), failovers: mark("changes of the server"),
   driver_faults: mark("driver faults"), backfilled: mark("readings from the history"), undecodable: mark("responses that can't be decoded"),
