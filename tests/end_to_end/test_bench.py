@@ -19,13 +19,13 @@ def test_a_row_is_measured_printed_and_written(tmp_path: Path):
     file = tmp_path / "bench.json"
     options = [
         "modbus-20x100",
-        "broker-p50",
+        "all-out",  # has no rate that a busy machine may miss
         "--runs",
         "1",
         "--seconds",
         "1",
         "--warm-up",
-        "0",
+        "2",
         "--peers",
         "--json",
         str(file),
@@ -37,10 +37,10 @@ def test_a_row_is_measured_printed_and_written(tmp_path: Path):
     assert done.returncode == 0, done.stderr
     written = json.loads(file.read_text(encoding="utf-8"))
     assert {"commit", "date", "machine", "python", "simulator"} <= written.keys()
-    assert written["rows"].keys() == {"modbus-20x100", "broker-p50"}
+    assert written["rows"].keys() == {"modbus-20x100", "all-out"}
     cost = written["rows"]["modbus-20x100"]["figures"]["Lineside"]
     assert 0.1 < cost < 1000.0, "microseconds of processor time a value"
-    age = written["rows"]["broker-p50"]["figures"]["Lineside"]
-    assert 0.0 < age < 60_000.0, "milliseconds from scan to broker"
+    rate = written["rows"]["all-out"]["figures"]["Lineside"]
+    assert 1_000 < rate < 100_000_000, "values a second"
     assert "| Modbus, 20 x 100 at 1 s " in done.stdout
     assert "machines that answer from memory" in done.stdout
