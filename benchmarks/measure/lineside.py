@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parent.parent.parent
 """The checkout that this file is in."""
 
+HIDDEN = "rich", "greenlet", "colorama", "better_exceptions"
+"""Packages that structlog imports where it finds them: an edge box has none, the environment of the tests has."""
+
 
 @dataclass(frozen=True, slots=True)
 class Lineside:
@@ -64,13 +67,23 @@ class Lineside:
             raise Failed(f"lineside ledger printed {done.stdout!r} {done.stderr!r}") from None
 
     def _service(self, command: str, folder: Path, file: Path) -> Process:
+        hidden = _without_extras(folder)
         arguments = [command, str(file), "--report", str(folder / f"{command}.json"), "--with-stdin"]
         return Process(
             f"lineside {command}",
             folder / f"{command}.log",
             [sys.executable, "-m", "gateway", "--log", "json", *arguments],
-            {"PYTHONPATH": str(self.tree), "PYTHONUNBUFFERED": "1"},
+            {"PYTHONPATH": os.pathsep.join(map(str, (hidden, self.tree))), "PYTHONUNBUFFERED": "1"},
         ).start()
+
+
+def _without_extras(folder: Path) -> Path:
+    """Return a folder for the import path in which no package of `HIDDEN` is found, as in an installation."""
+    hidden = folder / "hidden"
+    hidden.mkdir(exist_ok=True)
+    for name in HIDDEN:
+        (hidden / f"{name}.py").write_text(f"raise ImportError({name!r})\n", encoding="utf-8")
+    return hidden
 
 
 def report(folder: Path, command: str) -> dict[str, Any]:
