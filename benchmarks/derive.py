@@ -87,7 +87,7 @@ def pipeline(expressions: Sequence[str]) -> Callable[[], None]:
         calculated = derived(points, expressions)
         own = group_of(str(PATH), Connection(), calculated)
         statuses.add(PATH, [group], own)
-        whole.derive = MachineDerivation(own, calculated, make(calculated).take).step(group)
+        whole.follow = MachineDerivation(own, calculated, make(calculated).take).step(group)
     else:
         statuses.add(PATH, [group])
     values = [170.0 + i for i in range(POINTS)]

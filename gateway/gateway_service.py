@@ -43,7 +43,8 @@ from gateway.model.part import WHOLE_GATEWAY, part_name
 from gateway.model.receipt import new_tag
 from gateway.model.record import GatewayRecord, PlacedScan, Record
 from gateway.mqtt.topics import Topics
-from gateway.pipeline.derive import Derivations, MachineDerivation, group_of
+from gateway.pipeline.calculation import Surroundings
+from gateway.pipeline.calculations import Calculations, calculations_of, follow
 from gateway.pipeline.machine_status import MachineStatuses, State
 from gateway.pipeline.pipeline import Pipeline
 from gateway.pipeline.totals import CounterTotals, read_totals
@@ -124,9 +125,9 @@ class GatewayService:
         self.started = asyncio.Event()
         self.clock = Clock(require_sync=own.clock is ClockTrust.REQUIRE_SYNC)
         self.topics = Topics(factory.broker.root)
-        self._derivations = Derivations()
+        self._calculations = Calculations()
         self.spool = Spool(
-            own.spool, name, partial(renumber, CODECS[own.codec], own.id), self._derivations.take_changed
+            own.spool, name, partial(renumber, CODECS[own.codec], own.id), self._calculations.take_changed
         )
         self.states = MachineStatuses(self.clock)
         self._codec = CODECS[own.codec]
@@ -211,19 +212,21 @@ class GatewayService:
         self._pipelines[group] = pipeline
         return pipeline.take
 
-    def _derive(self, machine: Machine, groups: Iterable[Group]) -> Group | None:
-        """Connect the derived points of a machine to its groups; return their own group, None without any."""
-        path = str(machine.path)
-        derivation = None
-        if machine.derived:
-            group = group_of(path, machine.connection, machine.derived)
-            put = self._put_of(machine.path, events=False)
-            pipeline = Pipeline(machine.derived, self.clock, self.states, lambda: self.spool.ledger, put)
-            derivation = MachineDerivation(group, machine.derived, pipeline.take, self.spool.save_soon)
-        self._derivations.configure(path, derivation)
-        for one in groups:
-            self._pipelines[one].derive = None if derivation is None else derivation.step(one)
-        return None if derivation is None else derivation.group
+    def _calculate(self, machine: Machine, groups: Iterable[Group]) -> Group | None:
+        """Connect the calculations of a machine to its groups; return the group of derived points, if it has any."""
+        results: dict[Group, Pipeline] = {}
+
+        def sink(group: Group, points: Sequence[Point]) -> Sink:
+            put = self._put_of(machine.path, events=group.events)
+            results[group] = Pipeline(points, self.clock, self.states, lambda: self.spool.ledger, put)
+            return results[group].take
+
+        surroundings = Surroundings(sink, self.clock, time.monotonic, self.spool.save_soon)
+        calculations = calculations_of(machine, surroundings)
+        self._calculations.configure(str(machine.path), calculations)
+        for group, pipeline in [*((one, self._pipelines[one]) for one in groups), *results.items()]:
+            pipeline.follow = follow(calculations, group)
+        return next((group for group in results if not group.events), None)
 
     def _put_of(self, path: MachinePath, *, events: bool) -> Callable[[NamedScan, int], None]:
         """Return the function that puts a scan of a machine, with its number of readings, into a record."""
@@ -275,7 +278,7 @@ class GatewayService:
         await self._metadata.inherit(part.sources())
         affected = await self._reconfigure(factory)
         await self._save_inherited()
-        await self.spool.flush()  # of the states of derived points
+        await self.spool.flush()  # of the states of calculations
         return affected
 
     def pause_publishing(self, *, paused: bool) -> None:
@@ -291,7 +294,7 @@ class GatewayService:
         for source in sources:
             self._discovery.inherit(source.found, source.machines)
             self._totals.inherit(source.totals, source.machines)
-            self._derivations.inherit(source.states, source.machines)
+            self._calculations.inherit(source.states, source.machines)
 
     async def _save_inherited(self) -> None:
         await self._discovery.save()
@@ -338,13 +341,13 @@ class GatewayService:
         self._devices.apply(change)
         for path in change.removed:
             self.states.remove(path)
-            self._derivations.configure(str(path), None)
+            self._calculations.configure(str(path), ())
             for builder in self._builders.pop(path):
                 self.spool.close_record(builder)
         for machine in change.touched:
             groups = change.machines[machine.path].groups
             read = [group for group in groups if not (group.events or group.search)]
-            self.states.add(machine.path, read, self._derive(machine, groups))
+            self.states.add(machine.path, read, self._calculate(machine, groups))
         present = [group for known in change.machines.values() for group in known.groups]
         self._pipelines = {group: self._pipelines[group] for group in present}
 
@@ -358,7 +361,7 @@ class GatewayService:
         started, stopping, stopped = EVENTS if self._part.has_identity else WORKER_EVENTS
         async with self.spool, asyncio.TaskGroup() as tasks:
             await self._metadata.begin(self._part.sources())
-            self._derivations.restore(self.spool.states)
+            self._calculations.restore(self.spool.states)
             if self._part.inherited:
                 await self._save_inherited()
             self._retired = await asyncio.to_thread(self._read_retired)
@@ -379,6 +382,7 @@ class GatewayService:
             reloading = [_supervised(tasks, self.reload.run, "reload")] if whole else []
             following = _supervised(tasks, self._follow_discovery, "discovery")
             counting = _supervised(tasks, self._totals.run, "totals")
+            ticking = _supervised(tasks, self._calculations.run, "calculations")
             showing = _supervised(tasks, self._status_file.run, "status file")
             _freeze_objects()
             log.info(started, gateway=self.id, machines=len(self._devices.machines),
@@ -391,6 +395,7 @@ class GatewayService:
             self._manager.stopping()
             await cancel_and_wait(*reloading, informing, following, describing, counting)
             await self._devices.stop(FINISH_SCANS)
+            await cancel_and_wait(ticking)
             await self._totals.save()
             closing = tasks.create_task(self._devices.close(), name="close devices")
             with suppress(TimeoutError):

@@ -218,6 +218,7 @@ class _Same:
             and one.protocol is other.protocol
             and self._same_points(one.points, other.points)
             and self._same_points(one.derived, other.derived)
+            and self._same_points(one.results, other.results)
             and one.searches == other.searches
         )
 

@@ -20,6 +20,7 @@ from gateway.common.atomic_file import JsonEntries
 from gateway.model.metadata import VERSION, MachineMeta, read_meta, write_meta
 from gateway.model.path import MachinePath
 from gateway.settings.derivation import Derivation
+from gateway.settings.results import content_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -116,6 +117,8 @@ def _point(point: Point, reported: PointMetadata | None) -> dict[str, Any]:
         content["labels"] = point.labels
     if isinstance(point.source, Derivation):
         content["expression"] = point.source.expression
+    if kind := content_of(point):
+        content["content"] = kind
     if reported is not None and reported.revised:
         content["revised"] = dict(reported.revised)
     return content
@@ -126,7 +129,7 @@ def _longest_pause(point: Point) -> float:
 
     A server that pushes changes sends nothing while a value stays, unless somebody wrote `at_least_every`.
     """
-    if point.source.pushed:
+    if point.source.pushed or content_of(point):
         return point.at_least_every if point.repeated and not point.source.events else 0.0
     return max(point.every, point.at_least_every) if point.on_change or point.deadband is not None else point.every
 

@@ -158,7 +158,7 @@ def _judged(trial: Trial, factory: Factory, machines: Sequence[Machine], window:
         for name_, points in searched.items():
             checked.findings += [] if points else [wrong("search", f"{name_}: nothing that it finds was stored")]
         at = "/".join(machine.path[2:])
-        for point in (*machine.all_points, *chain.from_iterable(searched.values())):
+        for point in (*machine.points, *machine.derived, *chain.from_iterable(searched.values())):
             tally = stored.get((str(machine.path), point.name), Tally())
             every = period(point.every, window.seconds)
             changes = None

@@ -104,6 +104,7 @@ _KEY = re.compile(r"[1-9][0-9]{0,18}")
 Name = Annotated[str, Field(max_length=MAX_NAME, pattern=f"^{_TEXT}+$")]
 Text = Annotated[str, Field(max_length=MAX_TEXT, pattern=f"^{_TEXT}*$")]
 Unit = Annotated[str, Field(max_length=MAX_UNIT, pattern=f"^{_TEXT}*$")]
+Content = Annotated[str, Field(pattern=r"^[a-z_]{0,32}$")]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 DescriptionId = Annotated[str, Field(pattern=r"^[0-9A-Za-z_-]{1,64}$")]
 Seq = Annotated[int, Field(ge=1, le=MAX_SEQ)]
@@ -338,14 +339,15 @@ class IngestReport(_Message):
 
 
 class PointDescription(_Message):
-    """The type and the UCUM unit of a point."""
+    """The type and the UCUM unit of a point, and what its readings are if they are JSON objects of a known kind."""
 
     type: Annotated[ValueType, Field(strict=False)]
     unit: Unit = ""
+    content: Content = ""
 
 
 class MachineDescription(_Message):
-    """What stores need of a machine: its template, and the type and unit of each point, by name."""
+    """What stores need of a machine: its template, and the type, unit and content of each point, by name."""
 
     template: Name
     points: Annotated[dict[Name, PointDescription], Field(max_length=MAX_POINTS), FailFast()]
@@ -358,6 +360,7 @@ class MachineDescription(_Message):
             self.template,
             {name: point.type.value for name, point in points},
             {name: point.unit for name, point in points},
+            {name: point.content for name, point in points if point.content},
         )
 
 

@@ -4,7 +4,7 @@ A derived reading takes the time of its newest input. It has a value where the e
 it bad, an uncertain one uncertain, and each names the input. Readings that a device delivers late are not used: the
 states of the functions have gone on.
 
-The states are saved with the records that were made from them, see `Derivations.take_changed`.
+It is the calculation of the kind `derive`, see `calculation.py`.
 """
 
 from __future__ import annotations
@@ -16,12 +16,10 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import orjson
-import structlog
 
 from drivers.base import Fault, Group, Quality, Reason, Scan, ValueType, bad
 from gateway.common.by_identity import cached_by_identity
-from gateway.common.state_log import RepeatLog
-from gateway.common.tasks import BestEffort
+from gateway.pipeline.calculation import Calculation
 from gateway.pipeline.step_functions import Failed, make
 from gateway.settings.expressions.check import LATE
 from gateway.settings.expressions.runtime import NoValue, OutsideTable, careful, quick
@@ -30,16 +28,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
     from drivers.base import Connection, Value
+    from gateway.pipeline.calculation import Step as ScanStep
+    from gateway.pipeline.calculation import Surroundings
     from gateway.pipeline.step_functions import StepFunction
     from gateway.settings.derivation import Derivation
     from gateway.settings.expressions.program import Code, Program, Step
     from gateway.settings.expressions.runtime import Function
+    from gateway.settings.factory import Machine
     from gateway.settings.point import Point
-
-    Derive = Callable[[Scan], None]
-    """Takes a normalized scan, and passes on the readings that are derived from it."""
-
-log = structlog.get_logger(__name__)
 
 PENDING = bad(Reason.NOT_AVAILABLE, "not read yet")
 """The fault of a value that is not there yet; nothing is reported of it."""
@@ -173,8 +169,10 @@ class _Columns(NamedTuple):
         self.times.append(time)
 
 
-class MachineDerivation:
+class MachineDerivation(Calculation):
     """The derived points of one machine: their latest inputs, and the states of their functions."""
+
+    kind = "derive"
 
     def __init__(
         self,
@@ -187,8 +185,8 @@ class MachineDerivation:
 
         `on_change` is called when a state differs from the one that was saved.
         """
+        super().__init__(group.machine)
         self._on_change = on_change
-        self._guard = BestEffort("derive", machine=group.machine)
         self.group = group
         self.points = points
         self._sink = sink
@@ -204,16 +202,21 @@ class MachineDerivation:
         self._functions: dict[int, StepFunction] = {
             node.place: make(node.step) for node in self._layout.nodes if node.step is not None
         }
-        self.changed = False
-        """Whether a state has changed since it was saved."""
+
+    @classmethod
+    def of(cls, machine: Machine, surroundings: Surroundings) -> MachineDerivation | None:
+        """Return the calculation of a machine's derived points, None if it has none."""
+        if not machine.derived:
+            return None
+        group = group_of(str(machine.path), machine.connection, machine.derived)
+        sink = surroundings.sink(group, machine.derived)
+        return cls(group, machine.derived, sink, surroundings.save_soon)
 
     @property
     def has_state(self) -> bool:
-        """Whether any function keeps a state."""
         return bool(self._functions)
 
-    def step(self, group: Group) -> Derive | None:
-        """Return the step of a group's scans, None if no derived point depends on it."""
+    def step(self, group: Group) -> ScanStep | None:
         read = [(at, self._layout.inputs[name]) for at, name in enumerate(group.names) if name in self._layout.inputs]
         if not read or group.events or group.search:
             return None
@@ -229,7 +232,7 @@ class MachineDerivation:
     def take(self, scan: Scan) -> None:
         """Take a normalized scan, and pass on the readings that are derived from it."""
         if not scan.late:
-            with self._guard:  # an error here must not cost the points that are read
+            with self.guard:  # an error here must not cost the points that are read
                 self._take(scan)
 
     def _take(self, scan: Scan) -> None:
@@ -371,7 +374,6 @@ class MachineDerivation:
     # -- the states --
 
     def save(self) -> bytes:
-        """Return the states as JSON."""
         self.changed = False
         content = {}
         for point, identity, places in zip(self.points, self._layout.identities, self._layout.steps, strict=True):
@@ -380,7 +382,6 @@ class MachineDerivation:
         return orjson.dumps(content)
 
     def load(self, saved: bytes) -> tuple[list[str], list[str]]:
-        """Continue with states that `save` returned; returns the points whose expression differs, and the damaged."""
         other: list[str] = []
         damaged: list[str] = []
         try:
@@ -457,60 +458,3 @@ def group_of(machine: str, connection: Connection, points: Sequence[Point]) -> G
     """Return the group of a machine's derived points, which no driver reads."""
     every = min(point.every for point in points)
     return Group(machine, connection, tuple(point.name for point in points), (), every)
-
-
-class Derivations:
-    """The derived points of a gateway's machines, by machine path, and their saved states."""
-
-    def __init__(self) -> None:
-        self._machines: dict[str, MachineDerivation] = {}
-        self._saved: dict[str, bytes] = {}
-        self._inherited: set[str] = set()
-        self._left: dict[str, bytes] = {}
-        self._log = RepeatLog(log)
-
-    def restore(self, saved: Mapping[str, bytes]) -> None:
-        """Continue with the saved states of an earlier run, by machine path."""
-        self._saved |= {machine: state for machine, state in saved.items() if machine not in self._inherited}
-        for machine, derivation in self._machines.items():
-            self._load(machine, derivation)
-
-    def inherit(self, saved: Mapping[str, bytes], machines: Collection[str]) -> None:
-        """Use the states that another worker saved, for machines that are added next."""
-        found = {machine: state for machine, state in saved.items() if machine in machines}
-        self._saved |= found
-        self._inherited |= found.keys()
-
-    def configure(self, machine: str, derivation: MachineDerivation | None) -> None:
-        """Use the derived points of a machine, or none; functions of the same expressions keep their states."""
-        before = self._machines.pop(machine, None)
-        if before is not None and before.has_state:
-            self._saved[machine] = self._left[machine] = before.save()
-        if derivation is not None:
-            self._machines[machine] = derivation
-            self._load(machine, derivation)
-
-    def _load(self, machine: str, derivation: MachineDerivation) -> None:
-        saved = self._saved.pop(machine, None)
-        if saved is None:
-            return
-        other, damaged = derivation.load(saved)
-        derivation.changed = derivation.has_state  # another worker may have saved it elsewhere
-        if other:
-            log.info("derive.state_reset", machine=machine, points=other, reason="the expression has changed")
-        if damaged:
-            log.warning("derive.state_reset", machine=machine, points=damaged, reason="the saved state is damaged")
-
-    def take_changed(self) -> dict[str, bytes]:
-        """Return the states that have changed since the last call, by machine path.
-
-        They belong to all scans that were taken until now. A state that can't be written is logged, and left out.
-        """
-        changed, self._left = self._left, {}
-        for machine, derivation in self._machines.items():
-            if derivation.changed:
-                try:
-                    changed[machine] = derivation.save()
-                except (TypeError, ValueError) as error:
-                    self._log.error("derive.state_not_saved", key=machine, machine=machine, error=str(error))
-        return changed

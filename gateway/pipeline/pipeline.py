@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from drivers.base import Scan, Value
     from gateway.model.ledger import Ledger
-    from gateway.pipeline.derive import Derive
+    from gateway.pipeline.calculation import Step
     from gateway.pipeline.machine_status import MachineStatuses
     from gateway.pipeline.normalize import Time
     from gateway.pipeline.totals import Totalize
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 class Pipeline:
     """The steps of one group's scans: totals, normalize, machine status, report by exception, and into the spool.
 
-    `derive` takes each normalized scan after it was passed on, for the points that are derived from it; None if there
-    are none.
+    `follow` takes each normalized scan after it was passed on, for the calculations of the machine; None if there are
+    none.
     """
 
     def __init__(
@@ -48,14 +48,14 @@ class Pipeline:
         self._statuses = statuses
         self._ledger = ledger
         self._put = put
-        self.derive: Derive | None = None
+        self.follow: Step | None = None
         self._before: list[Value | None] | None = None  # normalized values, if the last scan was whole and good
 
     def take(self, scan: Scan) -> None:
         """Take a scan all the way into the spool."""
         self._pass(scan)
-        if self.derive is not None:
-            self.derive(scan)
+        if self.follow is not None:
+            self.follow(scan)
 
     def _pass(self, scan: Scan) -> None:
         ledger = self._ledger()

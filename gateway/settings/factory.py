@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from gateway.model.metadata import MachineMeta
 from gateway.settings.dashboard_section import DashboardSection
 from gateway.settings.problems import Severity
+from gateway.settings.results import content_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -44,8 +45,9 @@ class Place(NamedTuple):
 class Machine:
     """A machine with its connection and points; the points are shared by all machines of a template.
 
-    `derived` are the points that the gateway calculates from them. `searches` stand for points that only the device
-    knows: they are found when it is connected to. `found` names the search of each point that was found by one.
+    `derived` are the points that the gateway calculates from them, `results` those of its other calculations: events.
+    `searches` stand for points that only the device knows: they are found when it is connected to. `found` names the
+    search of each point that was found by one.
     `written` is the machine as its file has it, without ranges and names in braces. `place` is its place there.
     """
 
@@ -59,20 +61,23 @@ class Machine:
     found: Mapping[str, str] = field(default_factory=dict)
     written: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
     place: Place | None = field(default=None, compare=False, repr=False)
+    results: tuple[Point, ...] = ()
 
     @property
     def all_points(self) -> tuple[Point, ...]:
-        """The points that are read, and those that are derived from them: all that have readings."""
-        return (*self.points, *self.derived) if self.derived else self.points
+        """The points that are read, and those of calculations: all that have readings."""
+        calculated = self.derived + self.results
+        return (*self.points, *calculated) if calculated else self.points
 
     @property
     def meta(self) -> MachineMeta:
-        """The types and units of its points, as stores need them."""
+        """The types, units and contents of its points, as stores need them."""
         points = self.all_points
         return MachineMeta(
             self.template,
             {point.name: point.type.value for point in points},
             {point.name: point.unit for point in points},
+            {point.name: content_of(point) for point in self.results},
         )
 
 

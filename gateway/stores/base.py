@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from gateway.stores.buckets import reduce_readings
 from gateway.stores.series import id_of
+from gateway.stores.tables import TABLES, TableRow
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
@@ -73,7 +74,8 @@ class Store(ABC):
     """Writes readings to one place. All methods are called from one thread, never two at once.
 
     A batch is written as a whole, or the store raises. Writing the same batch again changes nothing: a reading is
-    identified by its machine, point and time.
+    identified by its machine, point and time. A store that can also writes the rows that `tables.table_rows` finds in
+    the batch into tables of their own, as durable and as idempotent as the readings.
     """
 
     durable_after: float = 0.0
@@ -85,7 +87,9 @@ class Store(ABC):
 
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()
-        """Counts of rows that the store could not keep as written, for the report: `rows_ignored`, `scans_merged`."""
+        """Counts of rows that the store could not keep as written, for the report: `rows_ignored`, `scans_merged`,
+        `contents_unreadable`.
+        """
 
     @abstractmethod
     def open(self) -> None:
@@ -162,6 +166,20 @@ class Store(ABC):
         microseconds; `width_of` returns it for a number of buckets.
         """
         yield from reduce_readings(self.range(series, since, until), series, width, good=good)
+
+    def rows(
+        self, content: str, pattern: str, since: int, until: int, *, newest_first: bool = False
+    ) -> Iterator[TableRow]:  # fmt: skip
+        """Yield the rows of a table of `tables.py`, in the order of their times, as they are read.
+
+        `content` is the key of the table. `pattern` is a glob for `path/point`; it chooses points of this content
+        alone. A store without such tables reads the readings, which have the same content.
+        """
+        table = TABLES[content]
+        for one in self.range(self.series(pattern), since, until, newest_first=newest_first):
+            cells = table.cells(one.value) if isinstance(one.value, str) else None
+            if cells is not None:
+                yield TableRow(table, one.path, one.point, one.time, cells)
 
     def __enter__(self) -> Self:
         self.open()

@@ -209,6 +209,7 @@ class InfluxStore(Store):
         # VictoriaMetrics takes strings and stores a 0
         self._is_victoria = settings.strings is Strings.LABEL or self._identifies_as_victoria()
         self._writer = LineWriter(labels=self._is_victoria and settings.strings is not Strings.FIELD)
+        self._writer.counts = self.counts
 
     def _identifies_as_victoria(self) -> bool:
         """Return whether the server answers as VictoriaMetrics does."""

@@ -19,6 +19,7 @@ from gateway.model.reading import Reading
 from gateway.stores.base import StoreError
 from gateway.stores.buckets import Bucket, reduce_readings, start_of
 from gateway.stores.series import Series, SeriesId, matching, positions
+from gateway.stores.tables import TABLES
 from gateway.stores.windows import LAST_TIME, MAX_WINDOW, TooLarge, WindowedReader
 
 if TYPE_CHECKING:
@@ -144,8 +145,9 @@ class InfluxqlReader(WindowedReader):
             for row in one.dicts():
                 types[one.name][str(row.get("fieldKey"))].add(_TYPES.get(str(row.get("fieldType")), ""))
         found: dict[SeriesId, list[_Field]] = defaultdict(list)
+        tables = {table.name for table in TABLES.values()}
         for measurement, fields in types.items():
-            if measurement != QUALITY:
+            if measurement != QUALITY and measurement not in tables:
                 for name, field in self._filled_fields(measurement, fields):
                     found[name].append(field)
         for name in self._faulted() if QUALITY in types else ():

@@ -10,13 +10,15 @@ measurement `quality`.
 
     curing-press,area=curing,…,machine=press-01,…,unit=bar bladder_pressure_left=16.02,steam=14.0 1764000000123456
     quality,area=curing,…,machine=press-01,…,unit=Cel,point=mould level=2i,quality="bad",reason="refused" 1764…
+
+The rows of tables of their own (`tables.py`) have a measurement of the name of the table.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from itertools import count
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -25,6 +27,7 @@ import orjson
 
 from drivers.base import Quality
 from gateway.stores.base import Refusal
+from gateway.stores.tables import table_rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -111,6 +114,8 @@ class LineWriter:
 
     def __init__(self, *, labels: bool) -> None:
         self._labels = labels
+        self.counts: Counter[str] = Counter()
+        """Readings without a row, as in `Store.counts`."""
         self._tags: dict[tuple[MachinePath, str], str] = {}
         self._keys: dict[str, str] = {}
         self._machines: dict[tuple[MachinePath, str], _Layouts] = {}
@@ -128,8 +133,11 @@ class LineWriter:
             scan = entry.scan
             if scan.times or scan.uncertain or scan.late or not self._add_values(entry, parts):
                 parts += [encode(line) for line in self.lines(entry, refusals)]
-            elif scan.bad:
+                continue
+            if scan.bad:
                 parts += [encode(line) for line in self._qualities(entry, refusals)]
+            if entry.meta.contents:
+                parts += [encode(line) for line in self._table_lines(entry)]
         return b"\n".join(parts)
 
     def _add_values(self, entry: MachineScan, parts: list[bytes]) -> bool:
@@ -248,6 +256,23 @@ class LineWriter:
         for (unit, time), written in fields.items():
             yield Line(f"{measurement},{self._tag(path, unit)}", tuple(written), time, record, len(written))
         yield from self._qualities(entry, refusals)
+        if meta.contents:
+            yield from self._table_lines(entry)
+
+    def _table_lines(self, entry: MachineScan) -> Iterator[Line]:
+        """Yield the rows of tables of their own: a measurement each, if the server stores text."""
+        for row in () if self._labels or self._unfit(entry) else table_rows([entry], self.counts):
+            tags, fields = {"point": row.point}, []
+            for column, cell in zip(row.table.columns, row.cells, strict=True):
+                if column.tag and isinstance(cell, str) and cell and self._fits(cell):
+                    tags[column.name] = cell
+                elif cell is not None:
+                    kind = "float" if column.kind == "real" else None
+                    fields.append(f"{self._field_key(column.name)}={_field(cell, kind)}")
+            if fields and self._fits(row.point):
+                own = ",".join(f"{key}={self._key(value)}" for key, value in tags.items())
+                head = f"{self._key(row.table.name)},{self._tag(row.path, '')},{own}"
+                yield Line(head, tuple(fields), row.time, entry.record, 0)  # the reading is counted where it is
 
     def _labelled(self, entry: MachineScan, name: str, value: str, time: int) -> Line:
         """Return the line of a string as a tag."""

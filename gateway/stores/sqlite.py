@@ -17,12 +17,13 @@ from typing import TYPE_CHECKING
 
 from gateway.common.setting_types import Duration, Folder, Section, Size
 from gateway.model.time import FLOOR
-from gateway.stores import sqlite_rollups
+from gateway.stores import sqlite_rollups, sqlite_tables
 from gateway.stores.base import Rejected, Store, StoreKind, Unavailable
 from gateway.stores.retention import AgeReference
 from gateway.stores.sqlite_reader import SqliteReader
 from gateway.stores.sqlite_rollups import BLOCK, RollupThread
 from gateway.stores.sqlite_rows import Rows
+from gateway.stores.tables import TABLES
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from gateway.stores.base import MachineScan, Refusal
     from gateway.stores.buckets import Bucket
     from gateway.stores.series import Series
+    from gateway.stores.tables import TableRow
 
 PRUNE_EVERY = 60.0
 """Seconds between two deletions of old readings."""
@@ -136,6 +138,7 @@ class SqliteStore(Store):
             self._db.execute(f"pragma cache_size = {-_CACHE_SIZE // 2**10}")
             self._db.execute("pragma synchronous = full")
             sqlite_rollups.prepare(self._db)
+            sqlite_tables.prepare(self._db)
             if self._db.execute("pragma user_version").fetchone() != (FORMAT,):
                 self._db.execute(f"pragma user_version = {FORMAT}")
             self._inode = path.stat().st_ino
@@ -213,6 +216,7 @@ class SqliteStore(Store):
         self._db.execute("begin immediate")
         try:
             refusals = self._rows.insert(batch)
+            sqlite_tables.insert(self._db, batch, self.counts)
             sqlite_rollups.mark(self._db, batch)
             self._db.execute("commit")
         except BaseException:
@@ -286,6 +290,7 @@ class SqliteStore(Store):
         try:
             self._db.execute("delete from samples where time >= ? and time < ?", (since, until))
             sqlite_rollups.drop(self._db, since, until)
+            sqlite_tables.drop(self._db, since, until)
             self._db.execute("commit")
         except BaseException:
             if self._db.in_transaction:
@@ -327,6 +332,14 @@ class SqliteStore(Store):
     ) -> Iterator[Bucket]:  # fmt: skip
         with self._reader() as reader:
             yield from reader.reduced(series, since, until, width, good=good)
+
+    def rows(
+        self, content: str, pattern: str, since: int, until: int, *, newest_first: bool = False
+    ) -> Iterator[TableRow]:  # fmt: skip
+        try:
+            yield from sqlite_tables.rows(self._db, TABLES[content], pattern, since, until, newest_first=newest_first)
+        except sqlite3.Error as error:
+            raise Unavailable(f"{self._settings.path}: {error}") from error
 
     def close(self) -> None:
         self._usable = False

@@ -123,7 +123,7 @@ async def test_a_reload_changes_derived_points_and_keeps_other_states(tmp_path: 
         await plant.more("odd")
         plant.write({"step": DERIVE["step"], "odd": {"expression": "edges(count % 2 == 1 && count > 0)"}})
         assert (await lineside("reload", str(plant.config))).code == 0
-        event = await gateway.logged("derive.state_reset")
+        event = await gateway.logged("calculation.state_reset")
         await plant.more("step")
         plant.write({"step": DERIVE["step"]})
         assert (await lineside("reload", str(plant.config))).code == 0
@@ -131,7 +131,7 @@ async def test_a_reload_changes_derived_points_and_keeps_other_states(tmp_path: 
         await plant.more("step")
         await gateway.stop()
         await ingest.stop()
-    assert event["points"] == ["odd"]
+    assert event["parts"] == ["odd"]
     counts, steps = by_time(plant.rows("count")), by_time(plant.rows("step"))
     some = sorted(time for time in counts if time >= min(steps))
     assert sum(steps[time] for time in some[1:]) == counts[some[-1]] - counts[some[0]]

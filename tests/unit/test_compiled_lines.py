@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from hypothesis import given
@@ -14,10 +15,19 @@ from gateway.model.reading import NamedScan
 from gateway.stores import line_protocol
 from gateway.stores.base import MachineScan, Refusal
 from gateway.stores.line_protocol import LineWriter, encode
+from gateway.stores.tables import TABLES, Column, Table
 
 NAMES = ("a", "b b", "c,c=", "time", "100%", "%b", "ü", "back\\slash")
 KINDS = ("float", "int", "bool", "string", "json")
-TEXTS = st.one_of(st.text(max_size=12), st.just(""), st.just('a,"b\\'), st.just("x" * 5000))
+TABLE = Table("a table", (Column("a", tag=True), Column("b"), Column("time", "integer"), Column("c", "real")))
+TEXTS = st.one_of(
+    st.just('{"a": "b c", "b": "d", "time": 5, "c": 5}'),
+    st.just('{"a": ""}'),
+    st.text(max_size=12),
+    st.just(""),
+    st.just('a,"b\\'),
+    st.just("x" * 5000),
+)
 VALUES = {
     "float": st.one_of(st.floats(), st.integers(-(2**63), 2**63 - 1)),
     "int": st.one_of(st.integers(-(2**64), 2**64), st.just(1.5)),
@@ -35,7 +45,8 @@ def scans(draw: st.DrawFn) -> MachineScan:
     kinds = {name: draw(st.sampled_from(KINDS)) for name in draw(st.lists(st.sampled_from(NAMES), unique=True))}
     units = {name: draw(st.sampled_from(("", "bar", "%", "Cel", "\x01"))) for name in kinds}
     declared = {name: kind for name, kind in kinds.items() if draw(st.integers(0, 9))}
-    meta = MachineMeta(draw(st.sampled_from(("press", "a b", "#", "p%r"))), declared, units)
+    contents = dict.fromkeys(draw(st.sets(st.sampled_from(NAMES), max_size=3)), "test")
+    meta = MachineMeta(draw(st.sampled_from(("press", "a b", "#", "p%r"))), declared, units, contents)
     values: dict[str, Any] = {}
     scan = NamedScan(draw(TIMES), values)
     for name, kind in kinds.items():
@@ -58,10 +69,11 @@ def test_a_batch_has_the_lines_that_its_scans_have_one_by_one(batch: list[Machin
     together: list[Refusal] = []
     singly: list[Refusal] = []
     writer = LineWriter(labels=labels)
-    for _ in range(2):  # compiled, and from the cache
-        together.clear()
-        body = writer.body(batch, together)
-    lines = [line for entry in batch for line in LineWriter(labels=labels).lines(entry, singly)]
+    with patch.dict(TABLES, {"test": TABLE}):
+        for _ in range(2):  # compiled, and from the cache
+            together.clear()
+            body = writer.body(batch, together)
+        lines = [line for entry in batch for line in LineWriter(labels=labels).lines(entry, singly)]
     assert body == b"\n".join(map(encode, lines))
     assert together == singly
 

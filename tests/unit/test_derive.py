@@ -13,7 +13,8 @@ from points import node, register
 from structlog.testing import capture_logs
 
 from drivers.base import Fault, Quality, Reason, Scan, bad
-from gateway.pipeline.derive import Derivations, MachineDerivation
+from gateway.pipeline.calculations import Calculations
+from gateway.pipeline.derive import MachineDerivation
 from gateway.pipeline.normalize import Normalizer, TrustedTime
 
 if TYPE_CHECKING:
@@ -324,14 +325,14 @@ def test_a_changed_expression_loses_only_its_own_state() -> None:
     before = Bench(points, a="edges(x > 5)", b="total(x, 100)")
     before.take(0, 1)
     before.take(1, 9)
-    derivations = Derivations()
-    derivations.configure(MACHINE, before.derivation)
+    calculations = Calculations()
+    calculations.configure(MACHINE, [before.derivation])
     after = Bench(points, a="edges(x > 6)", b="total(x, 100)", c="previous(x)")
     with capture_logs() as events:
-        derivations.configure(MACHINE, after.derivation)
+        calculations.configure(MACHINE, [after.derivation])
     assert events == [
-        {"event": "derive.state_reset", "log_level": "info", "machine": MACHINE, "points": ["a"],
-         "reason": "the expression has changed"}
+        {"event": "calculation.state_reset", "log_level": "info", "machine": MACHINE, "calculation": "derive",
+         "parts": ["a"], "reason": "the configuration has changed"}
     ]  # fmt: skip
     assert after.take(2, 12) == {"a": 0, "b": 12}
     assert after.take(3, 3) == {"a": 0, "b": 15, "c": 12}, "the total has gone on: 3 is a reset after 12"
@@ -367,15 +368,15 @@ def test_a_damaged_state_begins_again(saved: bytes) -> None:
 def test_states_are_returned_once_until_they_change() -> None:
     """A commit has the states that changed since the commit before, and those of machines that left."""
     bench = Bench([register("x")], a="edges(x > 5)")
-    derivations = Derivations()
-    derivations.configure(MACHINE, bench.derivation)
-    assert derivations.take_changed() == {}
+    calculations = Calculations()
+    calculations.configure(MACHINE, [bench.derivation])
+    assert calculations.take_changed() == {}
     bench.take(0, 1)
-    assert list(derivations.take_changed()) == [MACHINE]
-    assert derivations.take_changed() == {}
+    assert list(calculations.take_changed()) == [MACHINE]
+    assert calculations.take_changed() == {}
     bench.take(1, 9)
-    derivations.configure(MACHINE, None)
-    assert list(derivations.take_changed()) == [MACHINE]
+    calculations.configure(MACHINE, ())
+    assert list(calculations.take_changed()) == [MACHINE]
 
 
 def test_states_of_another_worker_come_first() -> None:
@@ -384,10 +385,10 @@ def test_states_of_another_worker_come_first() -> None:
     bench, there, here = (Bench(points, a="edges(x > 5)") for _ in range(3))
     there.take(0, 1)
     there.take(1, 9)
-    derivations = Derivations()
-    derivations.inherit({MACHINE: there.derivation.save(), "other": b"{}"}, {MACHINE})
-    derivations.configure(MACHINE, bench.derivation)
-    derivations.restore({MACHINE: here.derivation.save()})
+    calculations = Calculations()
+    calculations.inherit({MACHINE: there.derivation.save(), "other": b"{}"}, {MACHINE})
+    calculations.configure(MACHINE, [bench.derivation])
+    calculations.restore({MACHINE: here.derivation.save()})
     assert bench.take(2, 9) == {"a": 1}
 
 

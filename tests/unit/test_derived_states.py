@@ -19,7 +19,8 @@ from points import register
 from drivers.base import Connection, Scan
 from gateway.common.clock import Clock
 from gateway.model.path import MachinePath
-from gateway.pipeline.derive import Derivations, MachineDerivation, group_of
+from gateway.pipeline.calculations import Calculations
+from gateway.pipeline.derive import MachineDerivation, group_of
 from gateway.pipeline.machine_status import MachineStatuses
 from gateway.pipeline.normalize import TrustedTime
 from gateway.pipeline.pipeline import Pipeline
@@ -47,8 +48,8 @@ class Gateway:
     def __init__(self, folder: Path, **keys: Any) -> None:
         points = [register("x")]
         bench = Bench(points, **(keys or KEYS))
-        self.derivations = Derivations()
-        self.spool = Spool(SpoolSection(folder=folder), "edge", None, self.derivations.take_changed)
+        self.calculations = Calculations()
+        self.spool = Spool(SpoolSection(folder=folder), "edge", None, self.calculations.take_changed)
         statuses = MachineStatuses(Clock())
         group = group_of(MACHINE, Connection(), bench.points)
         statuses.add(MachinePath(*MACHINE.split("/")), bench.groups, group)
@@ -64,12 +65,12 @@ class Gateway:
         self.group = bench.groups[0]
         self._pipeline = pipeline(points)
         derivation = MachineDerivation(group, bench.points, pipeline(bench.points).take)
-        self.derivations.configure(MACHINE, derivation)
-        self._pipeline.derive = derivation.step(self.group)
+        self.calculations.configure(MACHINE, [derivation])
+        self._pipeline.follow = derivation.step(self.group)
 
     async def open(self) -> None:
         await self.spool.__aenter__()
-        self.derivations.restore(self.spool.states)
+        self.calculations.restore(self.spool.states)
 
     def take(self, second: int, value: int) -> None:
         self._pipeline.take(Scan(self.group, START + second * SECOND, [value]))
@@ -147,7 +148,7 @@ async def test_a_state_is_not_ahead_of_its_records(tmp_path: Path) -> None:
     for second, value in enumerate((60, 10, 60)):
         gateway.take(second, value)
         gateway.spool.close_record(gateway.builder)
-        gateway.spool._write_queue.note_states(gateway.spool.next_seq, gateway.derivations.take_changed())  # noqa: SLF001
+        gateway.spool._write_queue.note_states(gateway.spool.next_seq, gateway.calculations.take_changed())  # noqa: SLF001
     queue = gateway.spool._write_queue  # noqa: SLF001 - what the next commits have
     first = queue.next_batch(gateway.spool.ledger.counts(), gateway.spool.next_seq, 1)
     assert [record.seq for record in first.puts] == [1]
@@ -169,7 +170,7 @@ async def test_a_batch_ends_where_a_state_is_known(tmp_path: Path) -> None:
         gateway.take(second, second)
         gateway.spool.close_record(gateway.builder)
         if second in {0, 3}:
-            queue.note_states(gateway.spool.next_seq, gateway.derivations.take_changed())
+            queue.note_states(gateway.spool.next_seq, gateway.calculations.take_changed())
     size = sum(len(record.payload) for record in queue.puts[:3])
     batch = queue.next_batch(gateway.spool.ledger.counts(), gateway.spool.next_seq, size)
     assert [record.seq for record in batch.puts] == [1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 import orjson
@@ -12,10 +13,11 @@ from points import node
 from gateway.acquisition.device_metadata import encode_meta
 from gateway.ingest import metadata_registry
 from gateway.ingest.metadata_registry import MetadataRegistry
-from gateway.model.metadata import MachineMeta
+from gateway.model.metadata import MachineMeta, read_meta, write_meta
 from gateway.model.path import MachinePath
 from gateway.mqtt.messages import BadMessage, parse_meta
 from gateway.settings.factory import Machine
+from gateway.settings.results import result_point
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -43,6 +45,21 @@ def test_encoded_metadata_is_decoded_again() -> None:
 def test_a_description_in_other_words_is_the_same() -> None:
     """Otherwise each correction of a text would be a version to keep."""
     assert machine(p="bar").meta.id == MachineMeta("press", {"p": "float"}, {"p": "bar"}).id
+
+
+def test_contents_are_published_and_read_again() -> None:
+    """Stores learn from them which readings are rows of tables; without any, the id is that of older releases."""
+    plain = machine(p="bar")
+    whole = replace(plain, results=(result_point("alarms", "alarm", "the alarms"),))
+    assert whole.meta.contents == {"alarms": "alarm"}
+    payload = encode_meta(whole, [plain.meta, whole.meta])
+    assert orjson.loads(payload)["points"]["alarms"]["content"] == "alarm"
+    assert parse_meta(payload).metas == [whole.meta, plain.meta, whole.meta]
+    assert read_meta(orjson.loads(orjson.dumps(write_meta(whole.meta)))) == whole.meta
+    assert plain.meta.id == "12cfecdf992d"
+    assert whole.meta.id != MachineMeta("press", whole.meta.types, whole.meta.units).id
+    with pytest.raises(BadMessage):
+        parse_meta(b'{"template":"t","points":{"a":{"type":"json","content":"A b"}}}')
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,141 @@
+"""Readings that are JSON objects of a known kind are rows of tables of their own, in every store that can."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections import Counter
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+import pytest
+from read_back import InfluxTarget, SqliteTarget, Target, VictoriaMetricsTarget
+
+from gateway.model.metadata import MachineMeta
+from gateway.model.reading import NamedScan
+from gateway.stores.base import FIRST_TIME, MachineScan
+from gateway.stores.tables import TABLES, UNREADABLE, Column, Table, table_rows
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from drivers.base import Value
+    from gateway.model.path import MachinePath
+
+TIME = 1_764_000_000_000_000
+TESTS = Table(
+    "tests", (Column("name", tag=True), Column("count", "integer"), Column("share", "real"), Column("more"))
+)
+META = MachineMeta("curing-press", {"pressure": "float", "results": "json"}, {"pressure": "bar"}, {"results": "test"})
+TEXT = '{"name": "one", "count": 3, "share": 1, "more": {"a": [1]}, "unknown": 5}'
+CELLS = ("one", 3, 1.0, '{"a":[1]}')
+
+
+@pytest.fixture(autouse=True)
+def table(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(TABLES, "test", TESTS)
+
+
+def scan(press: MachinePath, second: int, **values: Value) -> MachineScan:
+    return MachineScan(press, META, NamedScan(TIME + second * 1_000_000, values), 0)
+
+
+def test_rows_are_stored_once_beside_the_readings(target: Target, press: MachinePath) -> None:
+    """A batch that is written again changes nothing, and the readings are there as all others are."""
+    batch = [scan(press, 0, pressure=1.5), scan(press, 1, results=TEXT), scan(press, 2, results='{"name": "two"}')]
+    with target.store() as store:
+        store.write(batch)
+        store.write(batch)
+    target.settle()
+    with target.reading() as store:
+        names = {(one.id.point, one.type or "json") for one in store.series()}
+        assert {name for name, _ in names} == {"pressure", "results"}
+        for newest_first in (False, True):
+            rows = list(store.rows("test", "*", TIME, TIME + 10_000_000, newest_first=newest_first))
+            assert [row.time for row in rows] == sorted((row.time for row in rows), reverse=newest_first)
+            found = {row.time: row for row in rows}
+            assert found[TIME + 1_000_000].cells == CELLS
+            assert found[TIME + 2_000_000].as_dict() == {"name": "two", "count": None, "share": None, "more": None}
+            assert {(row.path, row.point) for row in rows} == {(press, "results")}
+        assert not list(store.rows("test", "*", TIME + 2_000_001, TIME + 10_000_000))
+        assert not list(store.rows("test", "press-99/results", FIRST_TIME, TIME + 10_000_000))
+
+
+def test_influxdb_has_a_measurement(influxd: object, influx_database: str, press: MachinePath) -> None:
+    """With the columns that have few values as tags, so that a query can choose and group by them."""
+    target = InfluxTarget(influxd, influx_database)  # type: ignore[arg-type] # the fixture
+    with target.store() as store:
+        store.write([scan(press, 1, results=TEXT)])
+        [rows], _ = store._reader._rows('SELECT * FROM "tests"', 10_000)  # type: ignore[attr-defined] # noqa: SLF001
+    [row] = rows.dicts()
+    assert (row["name"], row["count"], row["share"], row["more"], row["machine"]) == (*CELLS, press.machine)
+
+
+def test_a_store_of_numbers_has_no_rows_of_its_own(victoria_metrics: object, press: MachinePath) -> None:
+    """Each text would be a series there; the readings themselves can be read."""
+    target = VictoriaMetricsTarget(victoria_metrics, press.enterprise, "curing-press")  # type: ignore[arg-type] # the fixture
+    with target.store() as store:
+        assert b"tests" not in store._writer.body([scan(press, 1, results=TEXT)], [])  # type: ignore[attr-defined] # noqa: SLF001
+
+
+def test_a_reading_that_is_no_object_is_stored_and_counted(tmp_path: Path, press: MachinePath) -> None:
+    """It has no row."""
+    with SqliteTarget(tmp_path / "readings.db").store() as store:
+        store.write([scan(press, 0, results="[]"), scan(press, 1, results="{"), scan(press, 2, results=TEXT)])
+        assert store.counts[UNREADABLE] == 2
+        assert len(list(store.rows("test", "*", TIME, TIME + 10_000_000))) == 1
+        assert len(list(store.range(store.series(), TIME, TIME + 10_000_000))) == 3
+
+
+def test_a_value_of_another_type_is_null(press: MachinePath) -> None:
+    """The type of a column is fixed."""
+    text = '{"name": 5, "count": 1.5, "share": "x", "more": null}'
+    [row] = table_rows([scan(press, 0, results=text)], Counter())
+    assert row.cells == ("5", None, None, None)
+    [row] = table_rows([scan(press, 0, results='{"count": 9223372036854775808, "share": true}')], Counter())
+    assert row.cells == (None, None, None, None)
+
+
+def test_a_column_is_added_to_the_table_of_an_older_file(
+    tmp_path: Path, press: MachinePath, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows from before have no value there; a file of a release without the table has no rows."""
+    target = SqliteTarget(tmp_path / "readings.db")
+    with target.store() as store:
+        store.write([scan(press, 0, results=TEXT)])
+    monkeypatch.setitem(TABLES, "test", Table("tests", (*TESTS.columns, Column("unknown", "integer"))))
+    monkeypatch.setitem(TABLES, "other", Table("others", TESTS.columns))
+    with target.reading() as store:
+        assert [row.cells for row in store.rows("test", "*", TIME, TIME + 1)] == [(*CELLS, None)]
+        assert not list(store.rows("other", "*", TIME, TIME + 1))
+    with target.store() as store:
+        store.write([scan(press, 1, results=TEXT)])
+        rows = store.rows("test", "*", TIME, TIME + 10_000_000)
+        assert [row.cells for row in rows] == [(*CELLS, None), (*CELLS, 5)]
+
+
+def test_pages_of_rows_follow_each_other(tmp_path: Path, press: MachinePath) -> None:
+    """Each row is read once, also where several have one time."""
+    batch = [
+        MachineScan(press._replace(machine=f"m-{machine:02d}"), META, NamedScan(TIME + at, {"results": TEXT}), 0)
+        for at in range(300)
+        for machine in range(9)
+    ]
+    with SqliteTarget(tmp_path / "readings.db").store() as store:
+        store.write(batch)
+        for newest_first in (False, True):
+            rows = list(store.rows("test", "*", TIME, TIME + 1_000_000, newest_first=newest_first))
+            keys = [(row.time, row.path.machine) for row in rows]
+            assert keys == sorted({(TIME + at, f"m-{n:02d}") for at in range(300) for n in range(9)},
+                                  reverse=newest_first)  # fmt: skip
+
+
+def test_old_rows_are_deleted_with_the_readings(tmp_path: Path, press: MachinePath) -> None:
+    """The table does not grow without limit."""
+    file = tmp_path / "readings.db"
+    target = SqliteTarget(file)
+    target.entry["sqlite"]["keep"] = "1h"
+    with target.store() as store:
+        store.write([scan(press, 0, results=TEXT), scan(press, 86_400, results=TEXT)])
+        store.prune()  # type: ignore[attr-defined] # of this store
+    with closing(sqlite3.connect(file)) as db:
+        assert [time for (time,) in db.execute("select time from tests")] == [TIME + 86_400_000_000]
