@@ -1,4 +1,7 @@
-"""A check's report for a terminal, wide or narrow: the totals, then the points that are not good."""
+"""A check's report for a terminal, wide or narrow: the totals, then the points that are not good.
+
+The lines have colours, so texts of devices and files are made printable here, not where the lines are printed.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ import click
 
 from gateway.check.flags import shown
 from gateway.check.results import Severity, Verdict
-from gateway.common.text import counted
+from gateway.common.text import counted, printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -67,7 +70,7 @@ def _summary(report: Report, width: int) -> Iterator[str]:
         if (n := report.count(verdict)) or verdict is Verdict.GOOD
     ]
     size = f"{counted(len(report.machines), 'machine')}, {counted(points, 'point')}"
-    yield f"{report.file}: {size}: {', '.join(counts)}"
+    yield f"{printable(str(report.file))}: {size}: {', '.join(counts)}"
     if absent := sum(machine.absent for machine in report.machines):
         yield click.style(f"{counted(absent, 'machine')} not there", fg="red")
     for note in (*report.notes, f"took {report.seconds:.1f} s"):
@@ -76,7 +79,7 @@ def _summary(report: Report, width: int) -> Iterator[str]:
 
 
 def _machine(machine: CheckedMachine, width: int, *, every_point: bool) -> Iterator[str]:
-    name = f"{machine.path.line}/{machine.path.machine}"
+    name = printable(f"{machine.path.line}/{machine.path.machine}")
     rest = _cut(f"   {machine.template}   {machine.connection}", width - len(name))
     yield click.style(name, bold=True) + rest
     yield from _findings(machine.findings, "  ", width)
@@ -131,7 +134,7 @@ def _cells(point: Checked) -> tuple[str, ...]:
 def _behind(point: Checked) -> list[str]:
     """Return quality, and what else there is to see."""
     quality = " ".join(word for word in (point.quality or "", point.reason) if word)
-    return [quality, *(f"{key} {value}" for key, value in point.more.items())]
+    return [printable(one) for one in (quality, *(f"{key} {value}" for key, value in point.more.items()))]
 
 
 def _joined(*cells: str) -> str:
@@ -146,11 +149,12 @@ def _findings(findings: Iterable[Finding], indent: str, width: int) -> Iterator[
 
 def _wrapped(text: str, indent: str, width: int, fg: str | None = None) -> Iterator[str]:
     wrapped = textwrap.wrap(
-        text, width, initial_indent=indent, subsequent_indent=f"{indent}  ", break_on_hyphens=False
+        printable(text), width, initial_indent=indent, subsequent_indent=f"{indent}  ", break_on_hyphens=False
     )
     for line in wrapped:
         yield click.style(line, fg=fg) if fg else line
 
 
 def _cut(text: str, width: int) -> str:
+    text = printable(text)
     return text if len(text) <= width else f"{text[: max(0, width - 1)]}…"

@@ -11,6 +11,7 @@ import click
 from gateway.cli.arguments import MOMENT, span_of, time_text
 from gateway.cli.common import CONFIG, DURATION, FORMAT, load, print_json
 from gateway.cli.group import CommandGroup
+from gateway.cli.output import echo, echo_json
 from gateway.cli.progress import Progress
 from gateway.common.text import counted, printable
 
@@ -50,9 +51,9 @@ def verify(config: Path, keys: tuple[str, ...], style: str) -> None:
         print_json(_as_dict(folder, found))
     elif found.broken is None:
         signed = f", signed with {', '.join(found.keys)}" if found.keys else ""
-        click.echo(f"{folder}: {counted(found.entries, 'entry').replace('entrys', 'entries')} are right{signed}")
+        echo(f"{folder}: {counted(found.entries, 'entry').replace('entrys', 'entries')} are right{signed}")
     else:
-        click.echo(f"{folder}: {printable(str(found.broken))}", err=True)
+        echo(f"{folder}: {printable(str(found.broken))}", err=True)
     sys.exit(0 if found.broken is None else 1)
 
 
@@ -86,7 +87,10 @@ def show(
         if not span.since <= entry["time"] < span.until:
             continue
         if fnmatchcase(entry["who"], who) and fnmatchcase(entry["action"], actions):
-            click.echo(orjson.dumps(entry) if style == "json" else _line(entry))
+            if style == "json":
+                echo_json(orjson.dumps(entry))
+            else:
+                echo(_line(entry))
 
 
 def _entries(folder: Path) -> Iterator[dict[str, Any]]:
@@ -104,7 +108,7 @@ def _entries(folder: Path) -> Iterator[dict[str, Any]]:
                 unreadable += 1
     if unreadable:
         text = counted(unreadable, "line")
-        click.echo(f"lineside: {text} could not be read; lineside audit verify names the first", err=True)
+        echo(f"lineside: {text} could not be read; lineside audit verify names the first", err=True)
 
 
 def _line(entry: dict[str, Any]) -> str:

@@ -23,7 +23,9 @@ from gateway.cli.browse_result import BrowseResult
 from gateway.cli.browse_template import template_of
 from gateway.cli.browse_tree import as_dicts, tree
 from gateway.cli.common import FORMAT, OUTPUT_FILE, Unreachable, print_json
+from gateway.cli.output import echo
 from gateway.cli.progress import Progress
+from gateway.common.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -93,11 +95,11 @@ def browse(
         print_json(as_dicts(looked, connection.namespace))
     else:
         for line in tree(looked, connection.namespace):
-            click.echo(line)
+            echo(line)
     if looked.cut:
-        click.echo(f"there are more than {most} nodes: choose with --under, or raise --max", err=True)
+        echo(f"there are more than {most} nodes: choose with --under, or raise --max", err=True)
     if not looked.chosen:
-        click.echo("no variable there" if looked.every else f"no variable matches {' or '.join(match)}", err=True)
+        echo("no variable there" if looked.every else f"no variable matches {' or '.join(match)}", err=True)
     if template is not None:
         by_path = {"auto": None, "id": False, "path": True}[nodes]
         _write(template, template_of(looked, connection.namespace, template.stem, by_path=by_path))
@@ -110,7 +112,7 @@ def _write(file: Path, template: Template) -> None:
         file.write_text(template.text, encoding="utf-8")
     except OSError as error:
         raise click.ClickException(str(error)) from None
-    click.echo(f"{file}: {template.points} points{template.hint}", err=True)
+    echo(f"{file}: {template.points} points{template.hint}", err=True)
 
 
 def _connection(url: str, written: Sequence[str]) -> OpcUaConnection:
@@ -161,14 +163,15 @@ async def _show_endpoints(connection: OpcUaConnection, style: str) -> None:
         print_json({"endpoints": ways, "servers": [one._asdict() for one in known]})
         return
     for url, certificate in dict.fromkeys((one.url, one.certificate) for one in found):
-        click.echo(f"{url}\n  certificate: {certificate or 'none'}")
+        echo(f"{printable(url)}\n  certificate: {printable(certificate) or 'none'}")
         for one in found:
             if (one.url, one.certificate) == (url, certificate):
                 mode = "" if one.policy == "none" else f"security_mode={one.mode}"
                 note = "" if one.spoken else "  not spoken here"
                 if one.policy in LEGACY:
                     note = "  only with allow_insecure_legacy=true"
-                users = ", ".join(one.users) or "none"
-                click.echo(f"  security={one.policy:<22} {mode:<30} users: {users}{note}")
+                users = printable(", ".join(one.users)) or "none"
+                echo(f"  security={one.policy:<22} {mode:<30} users: {users}{note}")
     for server in known:
-        click.echo(f"server {server.name} ({server.uri}): {', '.join(server.urls) or 'without an address'}")
+        urls = ", ".join(server.urls) or "without an address"
+        echo(printable(f"server {server.name} ({server.uri}): {urls}"))

@@ -12,6 +12,7 @@ from drivers.opcua.security.pki import Pki, certificates
 from drivers.opcua.security.settings import SecureConnection, default_folder
 from gateway.cli.common import FORMAT, SET, load, print_json
 from gateway.cli.group import CommandGroup
+from gateway.cli.output import echo
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,15 +52,15 @@ def list_(target: Path, style: str) -> None:
         }
         found = [(kind, one) for kind, folder in kinds.items() for _, one in certificates(folder, unreadable)]
         for file in unreadable:
-            click.echo(f"no certificate could be read of {file}", err=True)
+            echo(f"no certificate could be read of {file}", err=True)
         shown = [_as_dict(kind, certificate) for kind, certificate in found]
         folders.append({"folder": str(pki.folder), "certificates": shown, "unreadable": list(map(str, unreadable))})
         if style == "text":
-            click.echo(pki.folder)
+            echo(pki.folder)
             for kind, certificate in found:
-                click.echo(f"  {kind:<9} {_line(certificate)}")
+                echo(f"  {kind:<9} {_line(certificate)}")
             if not found:
-                click.echo("  no certificates yet; the first secure connection makes ours")
+                echo("  no certificates yet; the first secure connection makes ours")
     if style == "json":
         print_json({"folders": folders})
 
@@ -90,7 +91,7 @@ def _print(kind: str, certificate: x509.Certificate, effect: str, style: str) ->
     if style == "json":
         print_json(_as_dict(kind, certificate))
     else:
-        click.echo(f"{kind:<9} {_line(certificate)}\n{effect}")
+        echo(f"{kind:<9} {_line(certificate)}\n{effect}")
 
 
 def _folders(target: Path) -> list[Pki]:

@@ -26,6 +26,7 @@ from gateway.cli.common import (
     print_json,
     serve,
 )
+from gateway.cli.output import echo
 from gateway.cli.progress import Progress
 from gateway.common.tasks import unless
 from gateway.common.wire_trace import trace_line
@@ -109,7 +110,7 @@ def _write_junit(file: Path, report: Report, *, strict: bool) -> bool:
     try:
         file.write_bytes(as_junit(report, strict=strict))
     except OSError as error:
-        click.echo(f"lineside: the report {file} can't be written: {error.strerror}", err=True)
+        echo(f"lineside: the report {file} can't be written: {error.strerror}", err=True)
         return False
     return True
 
@@ -119,4 +120,4 @@ def _print(report: Report, style: str, *, every_point: bool) -> None:
         print_json(report.as_dict())
         return
     for line in lines(report, shutil.get_terminal_size((118, 24)).columns, every_point=every_point):
-        click.echo(line)
+        echo(line, styled=True)

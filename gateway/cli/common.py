@@ -18,6 +18,7 @@ import orjson
 
 from drivers.extras import MissingExtra, require
 from gateway.cli.group import message_of
+from gateway.cli.output import echo, echo_json
 from gateway.cli.progress import Progress
 from gateway.common.event_loop import new_event_loop
 from gateway.common.logging import flush_logging
@@ -160,7 +161,7 @@ FORMAT = click.option("--format", "style", type=click.Choice(["text", "json"]), 
 
 def print_json(result: object) -> None:
     """Print the result of a command as one JSON document."""
-    click.echo(orjson.dumps(result, option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS).decode())
+    echo_json(orjson.dumps(result, option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS))
 
 
 REPORT = click.option("--report", type=OUTPUT_FILE, help="Write a closing report (JSON) to this file.")
@@ -186,7 +187,7 @@ def load(file: Path) -> Factory:
 
         print_problems(error.problems)
         if (count := len(error.problems)) > 1:
-            click.echo(f"{file}: {counted(count, 'problem')}", err=True)
+            echo(f"{file}: {counted(count, 'problem')}", err=True)
         sys.exit(1)
 
 
@@ -200,7 +201,7 @@ def machines_of(factory: Factory, pattern: str) -> list[Machine]:
     """Return the machines whose path, or the end of it, matches a glob; exits with 1 where none does."""
     found = [machine for machine in factory.machines if matches(pattern, machine.path)]
     if not found:
-        click.echo(f"{factory.file}: no machine matches {pattern!r}", err=True)
+        echo(f"{factory.file}: no machine matches {pattern!r}", err=True)
         sys.exit(1)
     return found
 
@@ -278,7 +279,7 @@ def _fail(*errors: BaseException) -> None:
     for error in errors:
         if isinstance(error, BrokenPipeError):
             raise error  # the reader of the output is gone
-        click.echo(f"lineside: {message_of(error) if isinstance(error, OSError) else error}", err=True)
+        echo(f"lineside: {message_of(error) if isinstance(error, OSError) else error}", err=True)
     sys.exit(1)
 
 
@@ -295,7 +296,7 @@ def write_report(file: Path | None, report: dict[str, Any]) -> None:
     try:
         file.write_bytes(orjson.dumps(report, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
     except OSError as error:
-        click.echo(f"lineside: the report {file} can't be written: {error.strerror}", err=True)
+        echo(f"lineside: the report {file} can't be written: {error.strerror}", err=True)
         sys.exit(NOT_REPORTED)
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import click
 from click.shell_completion import get_completion_class
 
+from gateway.cli.output import echo_data
+
 VARIABLE = "_LINESIDE_COMPLETE"
 """The environment variable by which the script of a shell asks `lineside` for completions."""
 
@@ -21,4 +23,4 @@ def completion(ctx: click.Context, shell: str) -> None:
     if kind is None:
         raise click.UsageError(f"click can't complete in {shell}")
     asked = kind(ctx.find_root().command, {}, "lineside", VARIABLE)
-    click.echo(asked.source_template % asked.source_vars(), nl=False)
+    echo_data(asked.source_template % asked.source_vars(), nl=False)

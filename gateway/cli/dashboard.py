@@ -10,6 +10,7 @@ import click
 
 from drivers.extras import require
 from gateway.cli.common import SET, WITH_STDIN, load, serve
+from gateway.cli.output import echo
 from gateway.settings.dashboard_section import check_exposure
 from gateway.settings.sections import parse_endpoint
 
@@ -41,7 +42,7 @@ def dashboard(configs: tuple[Path, ...], listen: str | None, *, everything: bool
         section = section.model_copy(update={"listen": listen})
     if problems := check_exposure(section):
         for problem in problems:
-            click.echo(f"{configs[0]}: {problem}", err=True)
+            echo(f"{configs[0]}: {problem}", err=True)
         sys.exit(1)
     from gateway.dashboard.service import DashboardService  # noqa: PLC0415 - an extra
 

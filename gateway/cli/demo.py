@@ -12,6 +12,7 @@ import click
 
 from drivers.extras import require
 from gateway.cli.common import DURATION, FORMAT, OUTPUT_FILE, OUTPUT_FOLDER, print_json, serve, write_report
+from gateway.cli.output import echo
 from gateway.cli.progress import Progress
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def demo(seconds: float | None, out: Path | None, data: Path | None, style: str)
     from simulators.ports import LOOPBACK, reserved_port  # noqa: PLC0415 - an extra
 
     folder = data.resolve() if data is not None else _new_folder().resolve()
-    click.echo(f"data in {folder}", err=style == "json")
+    echo(f"data in {folder}", err=style == "json")
     report: dict[str, Any] = {}
 
     async def main(stop: asyncio.Event) -> None:
@@ -67,12 +68,12 @@ def demo(seconds: float | None, out: Path | None, data: Path | None, style: str)
             Progress("starting the machines of two plants, a broker, gateways, ingest and a store") as progress,
         ):
             page = f"http://{LOOPBACK}:{port}/"
-            click.echo(f"page at {page}", err=style == "json")
+            echo(f"page at {page}", err=style == "json")
             serve(main)
     except TrialFailed as error:
         raise click.ClickException(str(error)) from None
     if not report:
-        click.echo("stopped before everything had started", err=True)
+        echo("stopped before everything had started", err=True)
         raise click.Abort
     write_report(out, report)
     if style == "json":
@@ -114,6 +115,6 @@ bad {points["bad"]}
 stored    {stored}, scan to stored row p50 {latency["p50"]} ms, p99 {latency["p99"]} ms
 look      sqlite3 {folder}/readings.db 'select * from readings limit 20'
           lineside query {folder}/tire-plant.yaml 'press-01/*' --last 1h"""  # noqa: S608 - a command for a person, not for a database
-    click.echo(lines)
+    echo(lines)
     if report["never_good"]:
-        click.echo(f"never read good: {', '.join(report['never_good'][:20])}", err=True)
+        echo(f"never read good: {', '.join(report['never_good'][:20])}", err=True)

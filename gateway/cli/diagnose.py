@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from gateway.cli.common import CONFIG, FORMAT, OUTPUT_FILE, load, overrides, print_json
+from gateway.cli.output import echo
 from gateway.cli.problem_text import print_problems
 from gateway.cli.progress import Progress
 from gateway.settings.load import load_factory
@@ -65,7 +66,7 @@ def diagnose(config: Path, out: Path | None, log_files: tuple[Path, ...], style:
     if style == "json":
         print_json({"file": str(file), "bytes": len(archive.content), "missing": archive.missing})
     else:
-        click.echo(f"{file}: {len(archive.content) / 1000:,.0f} kB")
+        echo(f"{file}: {len(archive.content) / 1000:,.0f} kB")
         for part, reason in archive.missing.items():
-            click.echo(f"  without {part}: {reason}", err=True)
+            echo(f"  without {part}: {reason}", err=True)
     sys.exit(1 if factory is None else 0)

@@ -11,6 +11,7 @@ import click
 from drivers.extras import require
 from gateway.cli.arguments import ARGUMENTS, CONFIG_OPTION, MOMENT, span_of, split_config
 from gateway.cli.common import DURATION, FORMAT, OUTPUT_FOLDER, load, print_json
+from gateway.cli.output import echo
 from gateway.cli.progress import Progress
 from gateway.cli.selection import opened_store, select
 from gateway.common.text import counted
@@ -58,7 +59,7 @@ def export(
     with opened_store(factory, name) as (_, store):
         series, warnings = select(factory, store, patterns, everywhere=everywhere)
         for warning in warnings:
-            click.echo(f"lineside: {warning}", err=True)
+            echo(f"lineside: {warning}", err=True)
         if not series:
             sys.exit(1)
         now = time.time_ns() // 1000
@@ -78,7 +79,7 @@ def export(
         print_json({"folder": str(out), "files": done.files, "readings": done.readings, "kept": done.kept})
         return
     kept = f", {counted(done.kept, 'file')} complete before" if done.kept else ""
-    click.echo(f"{out}: {counted(done.files, 'file')}, {counted(done.readings, 'reading')}{kept}")
+    echo(f"{out}: {counted(done.files, 'file')}, {counted(done.readings, 'reading')}{kept}")
 
 
 def _descriptions(factory: Factory) -> dict[str, str]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from gateway.cli.common import CONFIG, OUTPUT_FILE, load
+from gateway.cli.output import echo_data
 from gateway.cli.progress import Progress
 from gateway.importers.own import export, points_of
 from gateway.importers.workbook import write_workbook
@@ -33,4 +34,4 @@ def export_points(config: Path, out: Path | None) -> None:
     except (ValueError, OSError) as error:
         raise click.ClickException(f"{out}: {error}") from None
     if out is None:
-        click.echo(table, nl=False)
+        echo_data(table, nl=False)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from gateway.cli.common import DURATION, FORMAT, SET, Unreachable, load, print_json, serve
+from gateway.cli.output import echo, echo_json
 
 if TYPE_CHECKING:
     import asyncio
@@ -69,10 +70,10 @@ def _print(report: dict[str, object], style: str, *, watch: bool) -> None:
     if style == "json":  # a line for each picture
         import orjson  # noqa: PLC0415 - see gateway.cli
 
-        click.echo(orjson.dumps(report).decode())
+        echo_json(orjson.dumps(report))
         return
     from gateway.status.fleet_text import fleet_text  # noqa: PLC0415 - see gateway.cli
 
     if watch and sys.stdout.isatty():
         click.clear()
-    click.echo(fleet_text(report) + ("\n" if watch else ""))
+    echo(fleet_text(report) + ("\n" if watch else ""))

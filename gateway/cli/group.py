@@ -26,6 +26,8 @@ import click
 from click.shell_completion import CompletionItem
 
 from gateway.cli.examples import EXAMPLES
+from gateway.cli.output import echo
+from gateway.common.text import printable_lines
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -127,11 +129,14 @@ class LazyGroup(CommandGroup):
             return super().invoke(ctx)
         except (KeyboardInterrupt, click.Abort):
             if sys.stderr.isatty():
-                click.echo(err=True)  # behind the ^C
+                echo(err=True)  # behind the ^C
             ctx.exit(INTERRUPTED)
         except BrokenPipeError:
             drop_output()
             ctx.exit(CLOSED_PIPE)
+        except click.ClickException as error:
+            vars(error)["message"] = printable_lines(error.message)  # devices and files choose names
+            raise
         except Exception as error:  # noqa: BLE001 - raised again unless a user can cause it
             _fail(error)
 
@@ -147,12 +152,12 @@ def _fail(error: Exception) -> NoReturn:
     from gateway.stores.base import StoreError, Unavailable  # noqa: PLC0415 - only after an error
 
     if isinstance(error, (NotConnected, Unavailable)):
-        raise Unreachable(str(error)) from None
+        raise Unreachable(printable_lines(str(error))) from None
     if isinstance(error, OSError):
         drop_output()
-        raise click.ClickException(message_of(error)) from None
+        raise click.ClickException(printable_lines(message_of(error))) from None
     if isinstance(error, (sqlite3.Error, MissingSecret, MissingExtra, DriverError, StoreError)):
-        raise click.ClickException(str(error)) from None
+        raise click.ClickException(printable_lines(str(error))) from None
     raise error
 
 

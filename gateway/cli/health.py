@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from gateway.cli.output import echo
 from gateway.common.heartbeat import heartbeats, summary
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ def health(target: Path, style: str) -> None:
 
         print_json({"alive": alive, "services": [one._asdict() | {"alive": one.alive} for one in found]})
     else:
-        click.echo(summary(found) or f"no service runs in {' or '.join(map(str, folders))}", err=not alive)
+        echo(summary(found) or f"no service runs in {' or '.join(map(str, folders))}", err=not alive)
     sys.exit(0 if alive else 1)
 
 

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 import drivers
 from gateway.cli.common import OUTPUT_FOLDER, load, size_of
+from gateway.cli.output import echo
 from gateway.cli.problem_text import print_problems
 from gateway.cli.progress import Progress
 from gateway.common.setting_types import check_name
@@ -119,10 +120,10 @@ def import_(
     write(folder, files, force=force)
     _print_notes(file, found)
     if missing := unset([machine.connection for machine in found.machines]):
-        click.echo(f"{folder / 'factory.yaml'}: set {', '.join(missing)}, then lineside validate{_count(found)}")
+        echo(f"{folder / 'factory.yaml'}: set {', '.join(missing)}, then lineside validate{_count(found)}")
         return
     factory = load(folder / "factory.yaml")
-    click.echo(f"{folder / 'factory.yaml'}: {size_of(factory)}{_count(found)}")
+    echo(f"{folder / 'factory.yaml'}: {size_of(factory)}{_count(found)}")
 
 
 def _check_options(
@@ -172,9 +173,9 @@ def _merge(file: Path, into: Path, found: Import, choice: Choice) -> None:
         raise click.ClickException(f"{file}: {_reason(error)}") from None
     _print_notes(file, found)
     for note in merged.notes:
-        click.echo(printable(f"{into}: {note}"), err=True)
+        echo(printable(f"{into}: {note}"), err=True)
     for conflict in merged.conflicts:
-        click.echo(printable(f"{into}: conflict: {conflict}"), err=True)
+        echo(printable(f"{into}: conflict: {conflict}"), err=True)
     if merged.conflicts:
         raise click.ClickException(
             f"{counted(len(merged.conflicts), 'conflict')}; nothing is written. --replace writes the new over the "
@@ -190,7 +191,7 @@ def _merge(file: Path, into: Path, found: Import, choice: Choice) -> None:
                                ("unchanged", merged.unchanged))
         if machines
     ]  # fmt: skip
-    click.echo(f"{into}: {', '.join(done)}; now {size_of(load(into))}{_count(found)}")
+    echo(f"{into}: {', '.join(done)}; now {size_of(load(into))}{_count(found)}")
 
 
 def write(folder: Path, files: dict[str, str], *, force: bool) -> None:
@@ -225,8 +226,8 @@ def _print_notes(file: Path, found: Import) -> None:
         shown[reason] += 1
         if shown[reason] <= SAME_NOTES:
             what, message = note.what[:LONGEST], note.message[:LONGEST]
-            click.echo(printable(f"{file}:{note.where}: {what}: {message}"), err=True)
+            echo(printable(f"{file}:{note.where}: {what}: {message}"), err=True)
     for reason, count in shown.items():
         if count > SAME_NOTES:
-            click.echo(printable(f"{file}: {count - SAME_NOTES:,} more: {reason[:LONGEST]}"), err=True)
+            echo(printable(f"{file}: {count - SAME_NOTES:,} more: {reason[:LONGEST]}"), err=True)
     sys.stderr.flush()

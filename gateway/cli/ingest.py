@@ -12,6 +12,7 @@ import click
 from pydantic import ValidationError
 
 from gateway.cli.common import CONFIG, REPORT, WITH_STDIN, load, require_metrics, serve, write_report
+from gateway.cli.output import echo
 from gateway.common.setting_types import check_name
 from gateway.ingest_service import IngestService
 from gateway.settings.sections import MetricsSection
@@ -46,7 +47,7 @@ def ingest(config: Path, report: Path | None, name: str | None, listen: str | No
         factory = replace(factory, ingest=factory.ingest.model_copy(update={"metrics": metrics}))
     require_metrics(factory.ingest.metrics)
     if not factory.stores:
-        click.echo(f"{config}: stores is missing: there is nowhere to write to", err=True)
+        echo(f"{config}: stores is missing: there is nowhere to write to", err=True)
         sys.exit(1)
 
     async def main(stop: asyncio.Event) -> None:

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 import drivers
 from gateway.cli.common import OUTPUT_FOLDER, load, size_of
 from gateway.cli.import_points import write
+from gateway.cli.output import echo
 from gateway.common.setting_types import check_name
 from gateway.settings.interpolation import escaped
 from gateway.settings.sections import BrokerSection
@@ -97,11 +98,11 @@ def init(out: Path, *, yes: bool, force: bool, **said: str | None) -> None:
         files[f"machines/{answers['template']}.yaml"] = _template(protocol)
     write(out, files, force=force)
     factory = load(out / "factory.yaml")
-    click.echo(f"{out / 'factory.yaml'}: valid: {size_of(factory)}")
+    echo(f"{out / 'factory.yaml'}: valid: {size_of(factory)}")
     for name in files:
-        click.echo(f"  wrote {out / name}")
+        echo(f"  wrote {out / name}")
     if answers["username"]:
-        click.echo("  put the broker's password into the file /run/secrets/broker_password")
+        echo("  put the broker's password into the file /run/secrets/broker_password")
 
 
 def _answer(key: str, said: str | None, *, yes: bool) -> str:
@@ -122,7 +123,7 @@ def _answer(key: str, said: str | None, *, yes: bool) -> str:
     except click.Abort as error:
         if not isinstance(error.__context__, EOFError):
             raise
-        click.echo()
+        echo()
         raise click.UsageError(
             f"standard input ended before {question.text.lower()!r} was answered; write --{key}, or --yes for the "
             "defaults"

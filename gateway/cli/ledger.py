@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from gateway.cli.common import CONFIG, FORMAT, load
+from gateway.cli.output import echo, echo_json
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,13 +31,13 @@ def ledger(config: Path, style: str) -> None:
     try:
         states = [inspect(files) for files in spools_of(own.spool.folder, own.id)]
     except NotReadable as error:
-        click.echo(f"lineside: {error}", err=True)
+        echo(f"lineside: {error}", err=True)
         sys.exit(1)
     found = ledger_of_all(states)
     if style == "json":
-        click.echo(as_json(own.id, states[0].state.spool, found))
+        echo_json(as_json(own.id, states[0].state.spool, found))
     else:
-        click.echo(as_text(found))
+        echo(as_text(found))
     sys.exit(0 if found.balanced else 1)
 
 

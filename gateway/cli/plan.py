@@ -11,6 +11,7 @@ from gateway.acquisition.device_metadata import reported_metadata
 from gateway.acquisition.link_load import link_loads
 from gateway.acquisition.link_plan import are_kept, plan_of, revised_of
 from gateway.cli.common import CONFIG, FORMAT, load, print_json
+from gateway.cli.output import echo
 from gateway.cli.progress import Progress
 from gateway.common.text import counted, listed
 
@@ -52,12 +53,12 @@ def plan(config: Path, style: str, *, requests: bool) -> None:
 
 def _print(links: Sequence[LinkLoad], reported: Reported, *, requests: bool) -> None:
     for link in links:
-        click.echo(f"{link.connection}   load {link.load:.0%}, {link.bytes_per_second / 1000:.1f} kB/s")
+        echo(f"{link.connection}   load {link.load:.0%}, {link.bytes_per_second / 1000:.1f} kB/s")
         for group, cost in link.costs:
             _group(group, cost, requests=requests)
             _print_revised(group, reported)
         if link.verdict:
-            click.echo(f"  {link.verdict}", err=True)
+            echo(f"  {link.verdict}", err=True)
 
 
 def _print_derived(machines: Iterable[Machine]) -> None:
@@ -65,9 +66,7 @@ def _print_derived(machines: Iterable[Machine]) -> None:
     numbers = [len(machine.derived) for machine in machines if machine.derived]
     if numbers:
         machines_ = counted(len(numbers), "machine")
-        click.echo(
-            f"{counted(sum(numbers), 'derived point')} of {machines_}: calculated at the edge, without requests"
-        )
+        echo(f"{counted(sum(numbers), 'derived point')} of {machines_}: calculated at the edge, without requests")
 
 
 def _group(group: Group, cost: Cost, *, requests: bool) -> None:
@@ -75,10 +74,10 @@ def _group(group: Group, cost: Cost, *, requests: bool) -> None:
     points = len(group.names)
     took = "pushed" if group.pushed else f"{cost.seconds * 1000:.0f} ms expected"
     asked = f"{cost.requests} requests, {cost.bytes} bytes, {took}"
-    click.echo(f"  {machine:<20} {points:>5} points every {group.every:g} s: {asked}")
+    echo(f"  {machine:<20} {points:>5} points every {group.every:g} s: {asked}")
     if requests:
         for detail in cost.details:
-            click.echo(f"      {detail}")
+            echo(f"      {detail}")
 
 
 def _print_revised(group: Group, reported: Reported) -> None:
@@ -87,7 +86,7 @@ def _print_revised(group: Group, reported: Reported) -> None:
         text = ", ".join(f"{parameter} {_shown(parameter, value)}" for parameter, value in revised.items())
         points.setdefault(text, []).append(name)
     for text, names in points.items():
-        click.echo(f"      the device grants only {text}: {listed(names)}")
+        echo(f"      the device grants only {text}: {listed(names)}")
 
 
 def _shown(parameter: str, value: float) -> str:

@@ -14,7 +14,9 @@ from drivers.base import DriverError, NotConnected
 from drivers.modbus.address import LAST, Address, Table, parse_address
 from drivers.modbus.probe import Area, Probe
 from gateway.cli.common import FORMAT, OUTPUT_FILE, UNREACHABLE, Unreachable, print_json
+from gateway.cli.output import echo
 from gateway.cli.progress import Progress
+from gateway.common.text import printable
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -96,13 +98,13 @@ def probe(
         for unit in found:
             _show(unit)
     if not found:
-        click.echo(f"{url}: none of the units {units} answers", err=True)
+        echo(f"{url}: none of the units {units} answers", err=True)
         sys.exit(UNREACHABLE)
     if template is not None:
         text, points = skeleton(found[0])
         template.write_text(text, encoding="utf-8")
         text = f"{template}: {points} points of unit {found[0].number}; give them names, types and units"
-        click.echo(text, err=style == "json")
+        echo(text, err=style == "json")
 
 
 def _address(text: str) -> Address:
@@ -157,7 +159,7 @@ def _print_meanings(register: str, found: list[Meaning], style: str) -> None:
         print_json({"register": register, "meanings": finite})
         return
     for meaning in found:
-        click.echo(_meaning(meaning))
+        echo(_meaning(meaning))
 
 
 def _meaning(meaning: Meaning) -> str:
@@ -180,17 +182,17 @@ def _as_dict(unit: Unit) -> dict[str, Any]:
 
 
 def _show(unit: Unit) -> None:
-    identity = ", ".join(f"{key} {value}" for key, value in unit.identification.items())
-    click.echo(f"unit {unit.number}: {identity or 'does not identify itself'}")
+    identity = printable(", ".join(f"{key} {value}" for key, value in unit.identification.items()))
+    echo(f"unit {unit.number}: {identity or 'does not identify itself'}")
     for table, spans in unit.spans.items():
         if spans:
             ranges = ", ".join(f"{first}..{last}" if last > first else f"{first}" for first, last in spans)
-            click.echo(f"  {table:<9} {ranges}; {unit.largest[table]} at once")
+            echo(f"  {table:<9} {ranges}; {unit.largest[table]} at once")
     if unit.sunspec:
         models = ", ".join(f"{model.number} at {model.first}" for model in unit.sunspec)
-        click.echo(f"  SunSpec models: {models}")
+        echo(f"  SunSpec models: {models}")
     if unit.counts_from_one:
-        click.echo("  its first entries are at 1: its manual probably counts from 1 (base: 1)")
+        echo("  its first entries are at 1: its manual probably counts from 1 (base: 1)")
 
 
 def skeleton(unit: Unit) -> tuple[str, int]:

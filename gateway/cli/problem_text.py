@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-import click
-
 from gateway.cli.excerpt import Excerpts
+from gateway.cli.output import echo
 from gateway.settings.problems import LONGEST_MESSAGE
 
 if TYPE_CHECKING:
@@ -31,15 +30,15 @@ def print_problems(problems: Sequence[Problem]) -> None:
         if same[problem.message] > SAME_MESSAGES or shown == MOST_PROBLEMS:
             continue
         shown += 1
-        click.echo(str(problem), err=True)
+        echo(str(problem), err=True)
         for line in excerpts.of(problem):
-            click.echo(line, err=True)
+            echo(line, err=True)
     repeated = 0
     for message, count in same.items():
         if count > SAME_MESSAGES and repeated < MOST_PROBLEMS:
             repeated += 1
-            click.echo(f"{count - SAME_MESSAGES:,} more: {message[:LONGEST_MESSAGE]}", err=True)
+            echo(f"{count - SAME_MESSAGES:,} more: {message[:LONGEST_MESSAGE]}", err=True)
     if shown == MOST_PROBLEMS < len(problems):
-        click.echo(
+        echo(
             f"the first {shown} of {len(problems):,} problems are shown; --format json of validate has all", err=True
         )

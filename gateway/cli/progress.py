@@ -9,6 +9,8 @@ import threading
 import time
 from typing import TYPE_CHECKING, Self
 
+from gateway.common.text import printable
+
 if TYPE_CHECKING:
     from types import TracebackType
 
@@ -66,7 +68,7 @@ class Progress:
         """Print a line to standard error, above the line of the progress."""
         with self._lock:
             self._erase()
-            print(line, file=sys.stderr, flush=True)  # noqa: T201 - its purpose
+            print(printable(line), file=sys.stderr, flush=True)  # noqa: T201 - its purpose
 
     def _draw(self) -> None:
         pause = DELAY
@@ -75,7 +77,7 @@ class Progress:
             with self._lock:
                 self._erase()
                 if self._text:
-                    line = f"{self._text}  {time.monotonic() - self._began:.0f} s"
+                    line = f"{printable(self._text)}  {time.monotonic() - self._began:.0f} s"
                     self._write(line[: shutil.get_terminal_size().columns - 1])
                     self._drawn = True
 

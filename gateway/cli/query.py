@@ -21,6 +21,7 @@ from gateway.cli.arguments import (
     time_text,
 )
 from gateway.cli.common import DURATION, OUTPUT_FILE, load
+from gateway.cli.output import echo, echo_data
 from gateway.cli.rows import FUNCTIONS, STYLES, bucket_lines, reading_lines
 from gateway.cli.selection import opened_store, select
 from gateway.common.text import counted
@@ -99,7 +100,7 @@ def query(
     with opened_store(factory, name) as (_, store):
         chosen, warnings = select(factory, store, patterns, everywhere=everywhere)
         for warning in warnings:
-            click.echo(f"lineside: {warning}", err=True)
+            echo(f"lineside: {warning}", err=True)
         if not chosen:
             sys.exit(1)
         if every is not None:
@@ -181,7 +182,7 @@ def _print(lines: Iterator[str], output: _Output, *, headed: bool) -> int:
     file = None if output.out is None else output.out.open("w", encoding="utf-8")
     try:
         for line in (one for part in ((first, second), lines) for one in part if one is not None):
-            click.echo(line, file=file)
+            echo_data(line, file=file)
             count += 1
     finally:
         if file is not None:
@@ -190,7 +191,7 @@ def _print(lines: Iterator[str], output: _Output, *, headed: bool) -> int:
 
 
 def _say_cut(shown: str) -> None:
-    click.echo(f"lineside: cut: {shown}; --limit N or --all prints more", err=True)
+    echo(f"lineside: cut: {shown}; --limit N or --all prints more", err=True)
 
 
 def _explain_nothing(store: Store, series: list[Series], span: Span, *, newest: bool) -> None:
@@ -200,4 +201,4 @@ def _explain_nothing(store: Store, series: list[Series], span: Span, *, newest: 
     before = [one.time for one in readings if one.time < span.since]
     if before:
         text += f"; the last reading before it is of {time_text(max(before), local=True)}"
-    click.echo(f"lineside: {text}", err=True)
+    echo(f"lineside: {text}", err=True)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from gateway.cli.common import CONFIG, FORMAT, SECONDS, UNREACHABLE, load, print_json
+from gateway.cli.output import echo
 from gateway.cli.progress import Progress
 from gateway.settings.reload import outcome_file, read_outcome
 from gateway.workers.locks import gateway_runs
@@ -69,15 +70,15 @@ def reload(config: Path, seconds: float, style: str) -> None:
 def _print(config: Path, outcome: dict[str, Any]) -> None:
     if outcome["outcome"] == "refused":
         for problem in outcome["problems"]:
-            click.echo(problem, err=True)
+            echo(problem, err=True)
         _fail(f"{config} is refused, and the gateway goes on with configuration {outcome['config']}")
     if outcome["outcome"] == "unchanged":
-        click.echo(f"{config}: nothing has changed; configuration {outcome['config']}")
+        echo(f"{config}: nothing has changed; configuration {outcome['config']}")
         return
     counts = ", ".join(f"{len(outcome[what])} machines {what}" for what in ("added", "changed", "removed"))
-    click.echo(f"{config}: applied in {outcome['seconds']:.2f} s: {counts}; configuration {outcome['config']}")
+    echo(f"{config}: applied in {outcome['seconds']:.2f} s: {counts}; configuration {outcome['config']}")
 
 
 def _fail(message: str, code: int = 1) -> NoReturn:
-    click.echo(f"lineside: {message}", err=True)
+    echo(f"lineside: {message}", err=True)
     sys.exit(code)

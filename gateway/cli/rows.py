@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from gateway.cli.arguments import time_text
+from gateway.common.text import printable, printable_json
 from gateway.model.path import MachinePath
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ def reading_line(reading: Reading, style: str, *, local: bool = False) -> str:
     """Return a reading as a line."""
     row = reading_row(reading, local=local)
     if style == "json":
-        return orjson.dumps(row).decode()
+        return printable_json(orjson.dumps(row).decode())
     if style == "csv":
         return _csv(row.values())
     words = (reading.quality.value, reading.reason, reading.code, "late" if reading.late else "")
@@ -93,7 +94,7 @@ def bucket_lines(
     for bucket in buckets:
         row = bucket_row(bucket, functions, local=local)
         if style == "json":
-            yield orjson.dumps(row).decode()
+            yield printable_json(orjson.dumps(row).decode())
         elif style == "csv":
             yield _csv(row.values())
         else:
@@ -123,10 +124,3 @@ def _cell(value: Value | None) -> str:
     if isinstance(value, float):
         return f"{value:.6g}"
     return printable(value) if isinstance(value, str) else str(value)
-
-
-def printable(text: str) -> str:
-    """Return a text with escapes in place of characters that would steer a terminal."""
-    if text.isprintable():
-        return text
-    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)

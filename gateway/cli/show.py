@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from gateway.cli.common import CONFIG, MACHINE, load, machines_of, print_json
+from gateway.cli.output import echo, echo_data
 from gateway.settings.serialize import (
     dump,
     short_text,
@@ -39,14 +40,14 @@ def show(config: Path, pattern: str, style: str) -> None:
     if style == "json":
         print_json(content)
     else:
-        click.echo(dump(content), nl=False)
+        echo_data(dump(content), nl=False)
 
 
 def _print(machines: Sequence[Machine]) -> None:
     for machine in machines:
         connection = short_text(machine.written["connection"])
-        click.echo(f"{machine.path}   {machine.template}, {len(machine.all_points)} points over {connection}")
+        echo(f"{machine.path}   {machine.template}, {len(machine.all_points)} points over {connection}")
         for point in (*machine.all_points, *machine.searches):
             keys = written_point(point)
             start = f"  {point.name:<28} {keys['type']:<6} {point.unit:<8} {keys['every']:>6}"
-            click.echo(f"{start}   {source_text(keys)}")
+            echo(f"{start}   {source_text(keys)}")

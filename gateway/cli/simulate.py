@@ -9,6 +9,7 @@ import click
 
 from drivers.extras import require
 from gateway.cli.common import CONFIG, DURATION, OUTPUT_FILE, WITH_STDIN, complete_machine, load, print_json, serve
+from gateway.cli.output import echo
 
 if TYPE_CHECKING:
     import asyncio
@@ -38,8 +39,8 @@ def _print_faults(style: str) -> None:
     for name, kind in known.items():
         number = f"={kind.value:g}" if kind.value else ""
         unit = f" ({kind.unit})" if kind.unit else ""
-        click.echo(f"{name + number:<32}{kind.effect}{unit}")
-    click.echo("Models of machines have more: an unknown fault lists those of its machine.")
+        echo(f"{name + number:<32}{kind.effect}{unit}")
+    echo("Models of machines have more: an unknown fault lists those of its machine.")
 
 
 @click.command()

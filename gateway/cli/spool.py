@@ -10,7 +10,9 @@ import click
 
 from gateway.cli.common import CONFIG, FORMAT, OUTPUT_FILE, load, print_json
 from gateway.cli.group import CommandGroup
+from gateway.cli.output import echo, echo_json
 from gateway.cli.progress import Progress
+from gateway.common.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -72,7 +74,7 @@ def export(config: Path, out: Path | None) -> None:
                 progress.show(f"{count:,} records written" if out is not None else "")
     except NotReadable as error:
         _fail(str(error))
-    click.echo(f"{count} records" + (f", {damaged} of them damaged" if damaged else ""), err=True)
+    echo(f"{count} records" + (f", {damaged} of them damaged" if damaged else ""), err=True)
 
 
 @spool.command()
@@ -112,11 +114,11 @@ def adopt(config: Path, other: str, style: str) -> None:
     if style == "json":
         print_json({"gateway": own.id, "from": other} | moved._asdict())
     else:
-        click.echo(f"{moved.records:,} records, {moved.readings:,} readings of {other} are now records of {own.id}")
+        echo(f"{moved.records:,} records, {moved.readings:,} readings of {other} are now records of {own.id}")
     if moved.undecodable:
-        click.echo(f"{moved.undecodable:,} records can't be decoded, and stay with {other}", err=True)
+        echo(f"{moved.undecodable:,} records can't be decoded, and stay with {other}", err=True)
     if moved.no_room:
-        click.echo(f"{moved.no_room:,} records stay with {other}: gateway.spool.max_size is reached", err=True)
+        echo(f"{moved.no_room:,} records stay with {other}: gateway.spool.max_size is reached", err=True)
     if moved.undecodable or moved.no_room:
         sys.exit(1)
 
@@ -133,15 +135,14 @@ def dead_letters(config: Path, style: str) -> None:
         import orjson  # noqa: PLC0415 - see gateway.cli
 
         for entry in letters:
-            click.echo(orjson.dumps(entry))
+            echo_json(orjson.dumps(entry))
         return
     for entry in letters:
         size = entry.get("cut_from") or _length(entry)
         time = str(entry.get("time", ""))[:19]
-        click.echo(
-            f"{time:<19}  {entry['by']:<8} {size:>9,} bytes  {entry.get('topic', '')}: {entry.get('reason', '')}"
-        )
-    click.echo(f"{len(letters)} set aside", err=True)
+        why = printable(f"{entry.get('topic', '')}: {entry.get('reason', '')}")
+        echo(f"{time:<19}  {entry['by']:<8} {size:>9,} bytes  {why}")
+    echo(f"{len(letters)} set aside", err=True)
 
 
 def _all_files(factory: Factory) -> list[SpoolFiles]:
@@ -152,7 +153,7 @@ def _all_files(factory: Factory) -> list[SpoolFiles]:
 
 
 def _fail(text: str) -> NoReturn:
-    click.echo(f"lineside: {text}", err=True)
+    echo(f"lineside: {text}", err=True)
     sys.exit(1)
 
 
@@ -172,7 +173,7 @@ def _print_status(report: dict[str, Any], own: GatewaySection) -> None:
         *(("elsewhere", _waiting_elsewhere(other)) for other in report["other_gateways"]),
     ]
     for name, text in lines:
-        click.echo(f"{name:<11}{text}")
+        echo(f"{name:<11}{text}")
 
 
 def _waiting_elsewhere(other: dict[str, Any]) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from gateway.cli.common import CONFIG, FORMAT, load, print_json
+from gateway.cli.output import echo
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,5 +31,5 @@ def status(config: Path, style: str) -> None:
     else:
         from gateway.status.box_text import box_text  # noqa: PLC0415 - see gateway.cli
 
-        click.echo(box_text(found))
+        echo(box_text(found))
     sys.exit(found.code)

@@ -13,6 +13,7 @@ import click
 from gateway.cli.arguments import ARGUMENTS, CONFIG_OPTION, split_config
 from gateway.cli.common import load, serve
 from gateway.cli.group import drop_output
+from gateway.cli.output import echo, echo_data
 from gateway.cli.rows import STYLES, reading_line, reading_lines
 
 if TYPE_CHECKING:
@@ -42,21 +43,21 @@ def tail(
     factory = load(file)
 
     def show(reading: Reading) -> None:
-        click.echo(reading_line(reading, style, local=local))
+        echo_data(reading_line(reading, style, local=local))
 
     async def main(stop: asyncio.Event) -> None:
         from gateway.ingest.tail import follow  # noqa: PLC0415 - see gateway.cli
 
         watching = asyncio.create_task(_watch_output(stop), name="output")
         try:
-            await follow(factory, patterns, stop, show, count, lambda text: click.echo(f"lineside: {text}", err=True))
+            await follow(factory, patterns, stop, show, count, lambda text: echo(f"lineside: {text}", err=True))
         except BrokenPipeError:
             drop_output()
         finally:
             watching.cancel()
 
     for line in reading_lines((), style):
-        click.echo(line)
+        echo_data(line)
     serve(main)
 
 

@@ -12,6 +12,7 @@ import click
 
 from gateway.cli.common import CONFIG, FORMAT, load, print_json
 from gateway.cli.group import CommandGroup
+from gateway.cli.output import echo
 from gateway.users.roles import Role
 
 if TYPE_CHECKING:
@@ -54,8 +55,8 @@ def list_(config: Path, style: str) -> None:
         print_json({"file": str(file), "users": [_as_dict(name, found[name]) for name in sorted(found)]})
         return
     for name in sorted(found):
-        click.echo(_line(name, found[name]))
-    click.echo(f"{len(found)} in {file}", err=True)
+        echo(_line(name, found[name]))
+    echo(f"{len(found)} in {file}", err=True)
 
 
 @users.command()
@@ -97,7 +98,7 @@ def remove(config: Path, name: str, style: str) -> None:
     if style == "json":
         print_json({"name": name, "removed": True})
     else:
-        click.echo(f"{name} is removed")
+        echo(f"{name} is removed")
 
 
 @users.command()
@@ -176,7 +177,7 @@ def _record(audit: AuditLog, said: Sequence[tuple[str, str, Any, Any]]) -> None:
         try:
             entry.result(CLOSE_SECONDS)
         except (NotRecorded, TimeoutError) as error:
-            click.echo(f"lineside: the change is not in the audit log: {error or 'it can not be written'}", err=True)
+            echo(f"lineside: the change is not in the audit log: {error or 'it can not be written'}", err=True)
 
 
 def _operator() -> str:
@@ -223,4 +224,4 @@ def _print(name: str, user: User, style: str) -> None:
     if style == "json":
         print_json(_as_dict(name, user))
     else:
-        click.echo(_line(name, user))
+        echo(_line(name, user))

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import quote
 
-import click
 import orjson
 
 from gateway import __version__
+from gateway.cli.output import echo, echo_json
 from gateway.cli.problem_text import print_problems
 from gateway.common.text import counted
 from gateway.settings.problems import Severity, in_order
@@ -66,20 +66,20 @@ def _text(results: Sequence[Validated], *, strict: bool) -> None:
     for one in results:
         kind = "" if one.kind is Kind.FACTORY else f"{one.kind}: "
         if not one.valid:
-            click.echo(f"{one.file}: {kind}{counted(len(one.problems), 'problem')}", err=True)
+            echo(f"{one.file}: {kind}{counted(len(one.problems), 'problem')}", err=True)
             continue
         warnings = f", {counted(len(one.problems), 'warning')}" if one.problems else ""
         digest = f"; configuration {one.digest}" if one.digest else ""
-        click.echo(f"{one.file}: {kind}valid: {one.text}{warnings}{digest}")
+        echo(f"{one.file}: {kind}valid: {one.text}{warnings}{digest}")
         if not one.passes(strict=strict):
-            click.echo(f"{one.file}: {kind}refused: --strict allows no warnings", err=True)
+            echo(f"{one.file}: {kind}refused: --strict allows no warnings", err=True)
 
 
 def _json(results: Sequence[Validated], *, strict: bool) -> None:
     """Print an object for one file, a list of them for several; docs/configuration.md explains each key."""
     del strict
     found = [_as_data(one) for one in results]
-    click.echo(orjson.dumps(found[0] if len(found) == 1 else found, option=orjson.OPT_INDENT_2))
+    echo_json(orjson.dumps(found[0] if len(found) == 1 else found, option=orjson.OPT_INDENT_2))
 
 
 def _as_data(one: Validated) -> dict[str, Any]:
@@ -103,7 +103,7 @@ _RULES = {
 def _sarif(results: Sequence[Validated], *, strict: bool) -> None:
     """Print the problems in the Static Analysis Results Interchange Format (OASIS SARIF 2.1.0)."""
     del strict
-    click.echo(orjson.dumps(as_sarif(_all_problems(results)), option=orjson.OPT_INDENT_2))
+    echo_json(orjson.dumps(as_sarif(_all_problems(results)), option=orjson.OPT_INDENT_2))
 
 
 def as_sarif(problems: Sequence[Problem]) -> dict[str, Any]:
@@ -152,10 +152,10 @@ def _github(results: Sequence[Validated], *, strict: bool) -> None:
     for problem in _all_problems(results):
         level = "error" if strict else problem.severity.value
         place = f"file={_property(str(problem.file))},line={problem.line},col={problem.column}"
-        click.echo(f"::{level} {place},title=lineside validate::{_data(problem.text)}")
+        echo(f"::{level} {place},title=lineside validate::{_data(problem.text)}")
     for one in results:
         if not one.problems:
-            click.echo(f"{one.file}: {one.kind}: valid: {one.text}")
+            echo(f"{one.file}: {one.kind}: valid: {one.text}")
 
 
 def _data(text: str) -> str:

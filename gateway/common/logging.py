@@ -22,6 +22,7 @@ from structlog.stdlib import ProcessorFormatter
 
 from drivers.redaction import redact
 from gateway.common.log_writer import LogWriter, writer_of
+from gateway.common.text import printable, printable_json, printable_lines
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -85,7 +86,7 @@ def configure_logging(style: str = "auto", level: str = "info", **fields: Any) -
             structlog.processors.format_exc_info,
             ProcessorFormatter.remove_processors_meta,
             partial(_plain_event, fields),
-            _console(colors=terminal) if console else structlog.processors.JSONRenderer(allow_nan=False),
+            *([_printable_event, _console(colors=terminal)] if console else [_json_line]),
         ],
     )
     handler = LogWriter(writer_of(sys.stderr), _key, _own_record)
@@ -147,6 +148,29 @@ def _logger(*names: str) -> logging.Logger:
 
 def _console(*, colors: bool) -> Processor:
     return structlog.dev.ConsoleRenderer(colors=colors and "NO_COLOR" not in os.environ, timestamp_key="time")
+
+
+def _printable_event(logger: object, method: str, event: EventDict) -> EventDict:
+    """Return an event whose texts steer no terminal and make no further line; a traceback keeps its lines.
+
+    The renderer shows lists and mappings as Python writes them, in which such characters are escapes already.
+    """
+    del logger, method
+    return {
+        printable(key): value if not isinstance(value, str) else _SHOWN.get(key, printable)(value)
+        for key, value in event.items()
+    }
+
+
+_SHOWN: dict[str, Callable[[str], str]] = {"exception": printable_lines, "stack": printable_lines}
+"""Fields of several lines."""
+
+_to_json = structlog.processors.JSONRenderer(allow_nan=False)
+
+
+def _json_line(logger: object, method: str, event: EventDict) -> str:
+    """Return an event as a line of JSON; `json` leaves U+007F as it is."""
+    return printable_json(str(_to_json(logger, method, event)))
 
 
 # -- the shape --

@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from gateway.codecs import Undecodable, decode
+from gateway.common.text import printable
 from gateway.ingest.placement import placed_scans, source_of
 from gateway.mqtt.messages import BadMessage, parse_ledger, parse_machine_state
 from gateway.mqtt.session import Session
@@ -163,7 +164,7 @@ class Screen:
         for row in rows:
             path = row.machine.path
             cells = [f"{path.line}/{path.machine}", *([row.machine.template] if wide else [])]
-            state = Text(row.state, style=_COLOURS.get(row.state, ""))
+            state = Text(printable(row.state), style=_COLOURS.get(row.state, ""))
             table.add_row(*cells, state, f"{self._rate(row):.1f}", self._values(row))
         return table
 
@@ -198,10 +199,10 @@ class Screen:
         points = {point.name: point for point in row.machine.all_points}
         for name in row.chosen:
             value, reason = row.values.get(name, (None, "..."))
-            number = f"{value:.5g}" if isinstance(value, float) else "-" if value is None else str(value)
+            number = f"{value:.5g}" if isinstance(value, float) else "-" if value is None else printable(str(value))
             values.append(f"{name} ", "dim")
             values.append(f"{number} {points[name].unit}", "red" if value is None else "yellow" if reason else "")
-            values.append(f" {reason}  " if reason else "  ", "red")
+            values.append(f" {printable(reason)}  " if reason else "  ", "red")
         return values
 
     @staticmethod
