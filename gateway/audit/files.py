@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import orjson
 
+from drivers.own_files import open_own
 from gateway.audit.entry import FIRST
 from gateway.common.atomic_file import replace_file
 
@@ -58,7 +59,7 @@ def file_after(files: list[Path], folder: Path) -> Path:
 def read_head(folder: Path) -> Head | None:
     """Return the head, None if there is none. Raises `UnreadableHead` or `OSError`."""
     try:
-        with (folder / HEAD).open("rb") as opened:
+        with os.fdopen(open_own(folder / HEAD), "rb") as opened:
             data = orjson.loads(opened.read(10_000))
         head = Head(**data)
     except FileNotFoundError:

@@ -19,6 +19,8 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_public_key,
 )
 
+from drivers.own_files import read_own
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -97,7 +99,7 @@ def public_keys(folder: Path) -> dict[str, Ed25519PublicKey]:
     found: dict[str, Ed25519PublicKey] = {}
     for file in sorted(folder.glob("audit-*.pub")):
         try:
-            key = load_pem_public_key(file.read_bytes())
+            key = load_pem_public_key(read_own(file, 10_000))
         except ValueError:
             key = None
         if not isinstance(key, Ed25519PublicKey):

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import structlog
 
+from drivers.own_files import open_own
 from gateway.audit.entry import FIRST, Action, Malformed, clean_action, line_of, parse_line
 from gateway.audit.files import (
     MODE,
@@ -146,7 +147,7 @@ class ChainWriter:
         """
         said: list[Action] = []
         while files:
-            tail = _tail_of(files[-1].read_bytes())
+            tail = _tail_of(_content(files[-1]))
             if tail.n:
                 return tail, said
             file = files.pop()
@@ -184,7 +185,7 @@ class ChainWriter:
             if not self._remove_oldest:
                 break
             size = file.stat().st_size
-            tail = _tail_of(file.read_bytes())
+            tail = _tail_of(_content(file))
             found.append((file, {"last": tail.n, "hash": tail.hash}))
             self.size -= size
         if self.size + room > self.max_size:
@@ -230,6 +231,11 @@ class ChainWriter:
             sync_folder(self._folder)
         self._file_bytes = before + len(content)
         self.size += len(content)
+
+
+def _content(file: Path) -> bytes:
+    with os.fdopen(open_own(file), "rb") as opened:
+        return opened.read()
 
 
 def _removed(torn: bytes) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import click
 
 from gateway.common.event_loop import new_event_loop
 from gateway.common.logging import configure_logging
+from gateway.common.own_files import keep_files_private
 from gateway.workers.worker import end_with, work
 
 
@@ -21,6 +22,7 @@ from gateway.workers.worker import end_with, work
 @click.pass_context
 def worker(ctx: click.Context, number: int, channel: int, supervisor: int, *, trace: bool) -> None:
     """Read a part of the machines of a gateway."""
+    keep_files_private()
     end_with(supervisor)
     said = ctx.find_root().params
     configure_logging(said["log"], said["log_level"], worker=number)

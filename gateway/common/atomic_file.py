@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 import structlog
 
+from drivers.own_files import open_own, read_own
 from gateway.common.tasks import BestEffort
 
 if TYPE_CHECKING:
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 log = structlog.get_logger(__name__)
+
+MOST_BYTES = 2**30
+"""Bytes of a file that is read back."""
 
 
 def save_json(file: Path, data: dict[str, Any], *, durable: bool = True) -> None:
@@ -26,11 +30,13 @@ def save_json(file: Path, data: dict[str, Any], *, durable: bool = True) -> None
 def replace_file(file: Path, pieces: Iterable[bytes], *, durable: bool = True) -> None:
     """Replace a file by pieces of its new content. Blocks until they are on disk. Raises `OSError`.
 
-    Without `durable` it does not wait for the disk, and a power cut may leave an empty file.
+    Without `durable` it does not wait for the disk, and a power cut may leave an empty file. A link, or a file of
+    another user, is replaced and not written through.
     """
     file.parent.mkdir(parents=True, exist_ok=True)
     new = file.with_name(file.name + ".new")
-    with new.open("wb") as opened:
+    new.unlink(missing_ok=True)
+    with os.fdopen(open_own(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL), "wb") as opened:
         opened.writelines(pieces)
         opened.flush()
         if durable:
@@ -39,8 +45,8 @@ def replace_file(file: Path, pieces: Iterable[bytes], *, durable: bool = True) -
 
 
 def load_json(file: Path) -> Any:  # noqa: ANN401 - what stands in a file
-    """Return the parsed content of a JSON file. Raises `OSError` or `ValueError`."""
-    return orjson.loads(file.read_bytes())
+    """Return the parsed content of a JSON file of ours. Raises `OSError`, also `ForeignFile`, or `ValueError`."""
+    return orjson.loads(read_own(file, MOST_BYTES))
 
 
 class JsonEntries:

@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 
+from drivers.own_files import open_own
+from gateway.common.own_files import open_or_make
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from io import FileIO
@@ -70,12 +73,12 @@ class DeadLetters:
 
     def _size(self) -> int:
         try:
-            return self.file.stat().st_size
+            return self.file.lstat().st_size
         except FileNotFoundError:
             return 0
 
     def _append(self, lines: list[bytes]) -> None:
-        with self.file.open("a+b", buffering=0) as file:
+        with os.fdopen(open_or_make(self.file, os.O_RDWR | os.O_APPEND), "a+b", buffering=0) as file:
             size = file.seek(0, os.SEEK_END)
             content = b"".join(lines if _ends_whole(file) else [b"\n", *lines])
             try:
@@ -111,7 +114,7 @@ def read_letters(file: Path) -> Iterator[dict[str, Any]]:
     """
     for part in (_older(file), file):
         if part.exists():
-            with part.open("rb") as opened:
+            with os.fdopen(open_own(part), "rb") as opened:
                 while line := opened.readline(MAX_LINE):
                     yield _entry(line)
 

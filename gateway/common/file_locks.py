@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import fcntl
+import os
 from typing import TYPE_CHECKING
+
+from drivers.own_files import open_own
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
 def is_locked(file: Path) -> bool:
-    """Return whether a process has locked a file."""
+    """Return whether a process has locked a file of ours. Raises `OSError`."""
     try:
-        with file.open() as lock:
+        with os.fdopen(open_own(file)) as lock:
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except FileNotFoundError:
         return False

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from drivers.timer_grid import wait_for_slot
+from gateway.common.own_files import open_or_make
 from gateway.common.tasks import BestEffort
 
 if TYPE_CHECKING:
@@ -35,7 +37,11 @@ async def beat(file: Path) -> None:
 
 def _touch(file: Path) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.touch()
+    descriptor = open_or_make(file, os.O_WRONLY)
+    try:
+        os.utime(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 class Heartbeat(NamedTuple):

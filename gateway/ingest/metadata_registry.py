@@ -15,6 +15,7 @@ import orjson
 import structlog
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from drivers.own_files import read_own
 from gateway.common.atomic_file import replace_file
 from gateway.common.state_log import StateLog
 from gateway.model.metadata import write_meta
@@ -96,9 +97,7 @@ class MetadataRegistry:
         if self._file is None:
             return
         try:
-            with self._file.open("rb") as opened:
-                content = opened.read(MAX_FILE_BYTES)  # a longer file is truncated, so it is not JSON
-            found = _File.model_validate_json(content)
+            found = _File.model_validate_json(read_own(self._file, MAX_FILE_BYTES))
         except FileNotFoundError:
             return
         except (OSError, ValueError) as error:

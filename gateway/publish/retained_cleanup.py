@@ -15,6 +15,7 @@ import orjson
 import structlog
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from drivers.own_files import read_own
 from gateway.common.atomic_file import save_json
 from gateway.common.state_log import RepeatLog
 from gateway.mqtt.client import Message
@@ -143,9 +144,8 @@ class RetainedCleanup:
 
 def _read(file: Path) -> _File:
     """Return the content of the file. Raises `OSError`, or `ValueError` with a short text."""
-    if file.stat().st_size > MAX_FILE_BYTES:
-        raise ValueError(f"is larger than {MAX_FILE_BYTES:,} bytes")
+    content = read_own(file, MAX_FILE_BYTES)
     try:
-        return _File.model_validate_json(file.read_bytes())
+        return _File.model_validate_json(content)
     except ValidationError as error:
         raise ValueError(f"is not a list of topics: {error.error_count()} errors") from None

@@ -18,6 +18,9 @@ from zlib import crc32
 import orjson
 import structlog
 
+from drivers.own_files import open_own
+from gateway.common.own_files import open_or_make
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
@@ -204,7 +207,7 @@ class CheckpointFile:
         """Open the file and allocate its space, so that later writes need no more. Raises `OSError`."""
         if self._descriptor >= 0:
             return
-        descriptor = os.open(self._file, os.O_RDWR | os.O_CREAT, 0o644)
+        descriptor = open_or_make(self._file)
         try:
             if os.fstat(descriptor).st_size != 2 * SLOT_SIZE:
                 os.ftruncate(descriptor, 2 * SLOT_SIZE)
@@ -268,7 +271,7 @@ class Slots:
 def read_slots(file: Path) -> Slots:
     """Return the content of the slots; a file that can't be read has none. Raises `NewerSpool`."""
     try:
-        with file.open("rb") as opened:
+        with os.fdopen(open_own(file), "rb") as opened:
             data = opened.read(2 * SLOT_SIZE)
     except OSError:
         data = b""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import os
 import secrets
 import sqlite3
 import time
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING, TextIO, TypeVar
 import orjson
 import structlog
 
+from gateway.common.own_files import open_or_make, set_aside_foreign
 from gateway.common.seq_ranges import SeqRanges
 from gateway.settings.sections import Sync
 from gateway.spool.calculations import read_states, states_on_disk
@@ -114,6 +116,7 @@ class SpoolDatabase:
         return self.new_name, 1
 
     def _open(self) -> None:
+        set_aside_foreign(self.files.database)
         slots = read_slots(self.files.slots)
         self._slots.open()
         self.states = {name: saved.state for name, saved in states_on_disk(self.files).items()}
@@ -151,7 +154,7 @@ class SpoolDatabase:
 
     def _take_lock(self) -> None:
         """Lock out other gateways: two would send each record twice. Readers are not locked out."""
-        self._lock = self.files.lock.open("w")
+        self._lock = os.fdopen(open_or_make(self.files.lock), "r+")
         for attempt in range(LOCK_ATTEMPTS):  # a command that looks for a running gateway locks it briefly
             try:
                 fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

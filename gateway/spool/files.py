@@ -130,6 +130,11 @@ class SpoolFiles:
         self.letters = folder / f"{gateway}.set-aside.jsonl"
         self._damaged = f"{gateway}.spool.damaged-"
 
+    @property
+    def database(self) -> tuple[Path, ...]:
+        """The files that SQLite opens, and those that a rebuild makes."""
+        return self.db, self.wal, self.shm, self.journal, self.new
+
     def damaged(self, stamp: str) -> Path:
         """Return the name under which a damaged database is kept."""
         return self.folder / f"{self._damaged}{stamp}"

@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from gateway.common.own_files import open_or_make
 from gateway.spool.files import PAGE
 
 if TYPE_CHECKING:
@@ -92,7 +93,7 @@ class Reserve:
 
     def _allocate(self, size: int) -> bool:
         try:
-            descriptor = os.open(self._file, os.O_WRONLY | os.O_CREAT, 0o644)
+            descriptor = open_or_make(self._file, os.O_WRONLY)
             try:
                 os.posix_fallocate(descriptor, 0, size)
             finally:

@@ -11,8 +11,9 @@ import time
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
+from drivers.own_files import read_own
 from gateway.common.heartbeat import STALE, heartbeat_age
 from gateway.common.status_file import process_start, status_file
 from gateway.model.part import MAX_WORKERS, part_name
@@ -252,10 +253,8 @@ def _ingest_state(
 def _read(model: TypeAdapter[_S], file: Path) -> _S | None:
     """Return the content of a status file; None if it is missing, of another service, too large or damaged."""
     try:
-        with file.open("rb") as opened:
-            content = opened.read(MAX_FILE + 1)
-        return model.validate_json(content) if len(content) <= MAX_FILE else None
-    except (OSError, ValidationError):
+        return model.validate_json(read_own(file, MAX_FILE))
+    except (OSError, ValueError):
         return None
 
 

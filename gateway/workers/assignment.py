@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 import structlog
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from drivers.own_files import read_own
 from gateway.acquisition.groups import groups_of
 from gateway.acquisition.scheduler import SCAN_SECONDS, VALUE_SECONDS
 from gateway.common.atomic_file import save_json
@@ -192,9 +193,7 @@ def read_assignment(file: Path) -> Assignment | None:
     Then totals of counters and discovered points of some machines begin again.
     """
     try:
-        if file.stat().st_size > MAX_FILE_BYTES:
-            raise ValueError(f"is larger than {MAX_FILE_BYTES:,} bytes")  # noqa: TRY301 - handled alike
-        return _File.model_validate_json(file.read_bytes()).machines
+        return _File.model_validate_json(read_own(file, MAX_FILE_BYTES)).machines
     except FileNotFoundError:
         return None
     except ValidationError as error:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import os
 import time
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from gateway.common.file_locks import is_locked
+from gateway.common.own_files import open_or_make
 from gateway.model.part import part_name
 from gateway.spool.files import SpoolFiles
 
@@ -45,7 +47,7 @@ def locked(folder: Path, gateway: str, workers: Sequence[int]) -> Iterator[None]
     file = lock_file(folder, gateway)
     spools = [SpoolFiles(folder, part_name(gateway, number)) for number in workers]
     deadline = time.monotonic() + PATIENCE
-    with file.open("w") as lock:
+    with os.fdopen(open_or_make(file), "r+") as lock:
         while True:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -31,6 +31,7 @@ from drivers.opcua.security.certificates import (
     thumbprint,
 )
 from drivers.opcua.security.settings import default_folder
+from drivers.own_files import ForeignFile, read_own
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -44,6 +45,9 @@ T = TypeVar("T")
 
 MAX_REJECTED = 100
 """Maximum number of rejected certificates: a server that changes its certificate must not fill the disk."""
+
+MOST_BYTES = 32 * 2**20
+"""Bytes of a file; a revocation list of an authority is the longest."""
 
 _CERTIFICATES = {".der", ".cer", ".crt", ".pem"}
 _LISTS = {".crl", ".der", ".pem"}
@@ -163,11 +167,11 @@ def pki_of(settings: SecureConnection) -> Pki:
 
 
 def certificates(folder: Path, unreadable: list[Path]) -> Iterator[tuple[Path, x509.Certificate]]:
-    """Yield the certificates in a folder with their files; add files without a certificate to `unreadable`."""
+    """Yield the certificates in a folder with their files; add others to `unreadable`."""
     for file in _files(folder, _CERTIFICATES):
         try:
-            yield file, read_file(file.read_bytes())
-        except ValueError:
+            yield file, read_file(read_own(file, MOST_BYTES))
+        except (ValueError, ForeignFile):
             unreadable.append(file)
 
 
@@ -184,7 +188,7 @@ def _age(file: Path) -> float:
 
 def _readable(file: Path, read: Callable[[bytes], T]) -> T:
     try:
-        return read(file.read_bytes())
+        return read(read_own(file, MOST_BYTES))
     except ValueError as error:
         raise ValueError(f"{file} can't be used: {error}") from None
 

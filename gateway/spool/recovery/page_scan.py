@@ -14,6 +14,7 @@ from collections import defaultdict
 from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple, Self
 
+from drivers.own_files import open_own
 from gateway.spool.checkpoint import Checkpoint, decode_checkpoint
 from gateway.spool.files import PAGE, Row, decode_text
 
@@ -138,7 +139,7 @@ def _in_database(_: list[Place], __: Cell, in_database: Place) -> Place:
 
 def _open(file: Path) -> int:
     try:
-        return os.open(file, os.O_RDONLY)
+        return open_own(file)
     except FileNotFoundError:
         return _NO_FILE
 

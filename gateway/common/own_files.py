@@ -1,0 +1,59 @@
+"""Files of the services' own: opened without following links, and set aside if they are somebody else's.
+
+`drivers.own_files` has the checks. A service needs its file more than a foreign file needs its name: the foreign file
+is renamed, which is logged, and the service goes on with a file of its own.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import structlog
+
+from drivers.own_files import ForeignFile, check_own, open_own
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+log = structlog.get_logger(__name__)
+
+SET_ASIDE = ".refused"
+"""The ending of a file that was set aside; an earlier one of the same name is replaced."""
+
+UMASK = 0o077
+"""What others than the owner may do with the files of a service: nothing."""
+
+
+def keep_files_private() -> None:
+    """Let all files that this process makes from now on be readable by their owner alone."""
+    os.umask(UMASK)
+
+
+def open_or_make(file: Path, flags: int = os.O_RDWR) -> int:
+    """Return a descriptor of a file of ours, which is made if it is missing. Sets a foreign file aside.
+
+    Raises `OSError`.
+    """
+    try:
+        return open_own(file, flags | os.O_CREAT)
+    except ForeignFile as error:
+        set_aside(error)
+        return open_own(file, flags | os.O_CREAT)
+
+
+def set_aside_foreign(files: Iterable[Path]) -> None:
+    """Set aside the files that are not ours, before a library opens them. Raises `OSError`."""
+    for file in files:
+        try:
+            check_own(file)
+        except ForeignFile as error:
+            set_aside(error)
+
+
+def set_aside(refused: ForeignFile) -> None:
+    """Rename a foreign file, or the link itself, and log it. Raises `OSError`."""
+    name = os.fspath(refused.filename)
+    log.error("file.refused", file=name, error=refused.strerror, set_aside=name + SET_ASIDE)
+    os.rename(name, name + SET_ASIDE)  # noqa: PTH104 - a name
