@@ -71,12 +71,18 @@ class Secret(Settings):
         remember(value)
         return value
 
-    def _read(self) -> str:
+    def origin(self) -> str:
+        """Return the file or the environment variable of the value: two names with one origin are one secret."""
         if self.file:
-            try:
-                return _content(Path(self.file))
-            except OSError as error:
-                raise MissingSecret(f"the secret in {self.file} can't be read: {error.strerror}") from None
+            return os.path.realpath(self.file)
+        file = self._named_file()
+        return self._variable() if file is None else os.path.realpath(file)
+
+    def _variable(self) -> str:
+        return "LINESIDE_SECRET_" + re.sub(r"[^A-Za-z0-9]", "_", self.secret).upper()
+
+    def _named_file(self) -> Path | None:
+        """Return the file with the name of the secret, None if there is none."""
         credentials = os.environ.get("CREDENTIALS_DIRECTORY")
         places = [
             (credentials, self.secret),
@@ -86,8 +92,18 @@ class Secret(Settings):
         ]
         for folder, name in places:
             if folder and (file := Path(folder, name)).is_file():
-                return _content(file)
-        variable = "LINESIDE_SECRET_" + re.sub(r"[^A-Za-z0-9]", "_", self.secret).upper()
+                return file
+        return None
+
+    def _read(self) -> str:
+        if self.file:
+            try:
+                return _content(Path(self.file))
+            except OSError as error:
+                raise MissingSecret(f"the secret in {self.file} can't be read: {error.strerror}") from None
+        if (file := self._named_file()) is not None:
+            return _content(file)
+        variable = self._variable()
         if variable in os.environ:
             return os.environ[variable]
         raise MissingSecret(

@@ -10,6 +10,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict
 from typing_extensions import TypeVar
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from drivers.quality import ValueType
 
 _SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
@@ -187,6 +189,15 @@ class Connection(Settings):
     def tcp_port(self) -> int | None:
         """The TCP port on which the device listens; None if it has none, or dials in."""
         return None
+
+    def hosts(self) -> Sequence[str]:
+        """Return the addresses that the gateway connects to, as URLs; none of a serial line.
+
+        A device that dials in is `peer://ADDRESS`, or `peer://*` if any may. What a policy allows is checked with
+        these; the driver connects nowhere else.
+        """
+        url = str(self)
+        return (url,) if "://" in url else ()
 
     @property
     def patience(self) -> float:

@@ -21,6 +21,7 @@ from gateway.acquisition.device_metadata import DeviceMetadata
 from gateway.acquisition.device_worker import DeviceWorker
 from gateway.acquisition.discovery import Discovery, read_found
 from gateway.acquisition.scheduler import Alarms, Waves
+from gateway.audit.single import record_reload
 from gateway.codecs import CODECS
 from gateway.common.clock import Clock
 from gateway.common.cost_limited import CostLimited
@@ -171,7 +172,9 @@ class GatewayService:
         self._digest = factory.digest
         # a worker is of no concern to the service manager: its supervisor is the service
         self._manager = ServiceManager.of() if part.has_identity else ServiceManager()
-        self.reload = Reload(factory, self._reconfigure, self._manager)
+        self.reload = Reload(
+            factory, self._reconfigure, self._manager, partial(record_reload, factory.dashboard.audit, factory.file)
+        )
         self._alive = own.spool.folder / f"{own.id}.alive"
         self._started = time.monotonic()
         self._sums = CostLimited(self._sum_devices)

@@ -270,6 +270,14 @@ class ModbusConnection(Connection):
     def tcp_port(self) -> int | None:
         return self.port if self.transport in {Transport.TCP, Transport.RTU_TCP, Transport.TLS} else None
 
+    def hosts(self) -> list[str]:
+        if self.transport.serial:
+            return []
+        if self.transport is Transport.LISTEN:
+            return [f"peer://{self.peer or '*'}"]
+        named = ((f"[{host}]" if ":" in host else host, port) for host, port in self.addresses())
+        return [f"{self.transport}://{host}:{port}" for host, port in named]
+
     def listening(self) -> object | None:
         return ("tcp", self.port) if self.transport is Transport.LISTEN else None
 

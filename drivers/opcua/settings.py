@@ -343,6 +343,9 @@ class OpcUaConnection(SecureConnection):
         """Return the clock of a point without its own setting: polled values have the time of the read."""
         return self.time if pushed or "time" in self.model_fields_set else Time.GATEWAY
 
+    def hosts(self) -> list[str]:
+        return [f"peer://{self.peer or '*'}"] if self.reverse else self.urls()
+
     def urls(self) -> list[str]:
         """Return the URL of the server, then those of its backups."""
         parts = urlsplit(self.url)

@@ -177,11 +177,14 @@ def overrides() -> tuple[Override, ...]:
     return found
 
 
-def load(file: Path) -> Factory:
-    """Return the configuration with the values of `--set`; prints every problem and exits with 1 where it has any."""
+def load(file: Path, *, service: bool = False) -> Factory:
+    """Return the configuration with the values of `--set`; prints every problem and exits with 1 where it has any.
+
+    A `service` accepts no configuration without the signature that the policy of this machine requires.
+    """
     try:
         with Progress(f"reading {file}"):
-            return load_factory(file, overrides())
+            return load_factory(file, overrides(), service=service)
     except ConfigurationError as error:
         from gateway.cli.problem_text import print_problems  # noqa: PLC0415 - only after an error
 

@@ -11,6 +11,7 @@ import click
 from drivers.extras import require
 from gateway.cli.common import SET, WITH_STDIN, load, serve
 from gateway.cli.output import echo
+from gateway.common.own_files import keep_files_private
 from gateway.settings.dashboard_section import check_exposure
 from gateway.settings.sections import parse_endpoint
 
@@ -31,8 +32,9 @@ def dashboard(configs: tuple[Path, ...], listen: str | None, *, everything: bool
 
     It listens to the brokers and reads the stores. Its settings are those of `dashboard` in the first CONFIG.
     """
+    keep_files_private()
     require("dashboard")
-    factories = [load(config) for config in configs]
+    factories = [load(config, service=True) for config in configs]
     section = factories[0].dashboard
     if listen is not None:
         try:

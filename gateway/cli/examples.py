@@ -18,6 +18,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     ),
     "init": ("lineside init --out plant", "lineside init --yes --out plant --machine press-01"),
     "validate": ("lineside validate factory.yaml", "lineside validate factory.yaml --strict --format json"),
+    "sign": ("lineside sign factory.yaml --key anna.pem",),
     "show": ("lineside show factory.yaml --machine press-05", "lineside show factory.yaml --format yaml"),
     "schema": ("lineside schema factory",),
     "import": ("lineside import points.csv --out plant --enterprise acme --site north",),

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from gateway.cli.common import CONFIG, REPORT, WITH_STDIN, load, require_metrics, serve, write_report
 from gateway.cli.output import echo
+from gateway.common.own_files import keep_files_private
 from gateway.common.setting_types import check_name
 from gateway.ingest_service import IngestService
 from gateway.settings.sections import MetricsSection
@@ -32,7 +33,8 @@ def ingest(config: Path, report: Path | None, name: str | None, listen: str | No
 
     To apply a changed CONFIG, restart it; nothing is lost.
     """
-    factory = load(config)
+    keep_files_private()
+    factory = load(config, service=True)
     if name is not None:
         try:
             factory = replace(factory, ingest=factory.ingest.model_copy(update={"id": check_name(name)}))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from gateway.cli.common import CONFIG, REPORT, WITH_STDIN, load, require_metrics, serve, write_report
+from gateway.common.own_files import keep_files_private
 from gateway.gateway_service import GatewayService
 from gateway.workers.choice import needs_supervisor
 
@@ -31,7 +32,8 @@ def run(config: Path, report: Path | None, *, trace: bool, with_stdin: bool) -> 
 
     SIGHUP, or `lineside reload CONFIG`, lets it apply the changes in CONFIG.
     """
-    factory = load(config)
+    keep_files_private()
+    factory = load(config, service=True)
     require_metrics(factory.gateway.metrics)
     make = _service(factory, trace=trace)
 

@@ -65,7 +65,8 @@ Step = str | int
 class Document:
     """A file's data and the place of each part of it.
 
-    `digest` is the SHA-256 of its text, and of the values that were put in for variables. `texts` are the texts of
+    `digest` is the SHA-256 of its text, and of the values that were put in for variables; `text_digest` that of the
+    text alone. `texts` are the texts of
     values that come from variables or the command line and were read as something else: a key that needs text takes
     them. `tags` are the tags that YAML itself does not define, such as `!secret`; each is a problem, too.
     """
@@ -73,6 +74,7 @@ class Document:
     file: Path
     data: Any = None
     digest: str = ""
+    text_digest: str = ""
     problems: list[Problem] = field(default_factory=list)
     texts: dict[tuple[Step, ...], str] = field(default_factory=dict)
     tags: dict[tuple[Step, ...], str] = field(default_factory=dict)
@@ -202,6 +204,7 @@ def read_document(file: Path, variables: Variables | None = None) -> Document:
     text = _read_text(file)
     document = Document(file)
     replaced = _parse(document, text, variables)
+    document.text_digest = sha256(text.encode()).hexdigest()
     document.digest = sha256("\0".join([text, *replaced]).encode()).hexdigest()
     return document
 

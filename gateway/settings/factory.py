@@ -94,7 +94,8 @@ class Factory:
     """All of one factory's YAML.
 
     `warnings` name allowed values that are rarely intended; `document` is its main file. `files` are all its files,
-    templates included, each with the digest of its text and of the variables in it. `overrides` are values of the
+    templates included, each with the digest of its text and of the variables in it; `texts` are the same files with
+    the digests of their texts alone. `overrides` are values of the
     command line. `digest` is that of all of them. `templates` is the folder of its own templates, None without one.
     """
 
@@ -108,6 +109,7 @@ class Factory:
     warnings: tuple[Problem, ...] = ()
     document: Document | None = field(default=None, compare=False, repr=False)
     files: Mapping[Path, str] = field(default_factory=dict, compare=False, repr=False)
+    texts: Mapping[Path, str] = field(default_factory=dict, compare=False, repr=False, kw_only=True)
     overrides: tuple[Override, ...] = field(default=(), compare=False, repr=False)
     templates: Path | None = field(default=None, compare=False, repr=False)
     dashboard: DashboardSection = field(default_factory=DashboardSection)

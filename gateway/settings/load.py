@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 from contextlib import contextmanager
+from dataclasses import replace
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -12,6 +13,7 @@ from drivers.extras import instruction
 from gateway.codecs import CODECS
 from gateway.common.setting_types import Section
 from gateway.settings.dashboard_section import DashboardSection
+from gateway.settings.destinations import destinations, shared_secrets
 from gateway.settings.document import read_document, right_format
 from gateway.settings.factory import Factory, StoreEntry
 from gateway.settings.include import included
@@ -19,7 +21,8 @@ from gateway.settings.interpolation import Variables
 from gateway.settings.machines import Machines
 from gateway.settings.overrides import apply
 from gateway.settings.paths import anchored
-from gateway.settings.problems import CLOSE, ConfigurationError, Severity, in_order, unknown
+from gateway.settings.policy import Untrusted, read_policy
+from gateway.settings.problems import CLOSE, ConfigurationError, Problem, Severity, in_order, unknown
 from gateway.settings.sections import (
     BrokerSection,
     FactorySection,
@@ -27,6 +30,7 @@ from gateway.settings.sections import (
     IngestSection,
     readable_password,
 )
+from gateway.settings.signature import check_signature
 from gateway.settings.templates import Templates
 from gateway.settings.validation import validate
 from gateway.stores import STORES, store_kind
@@ -44,14 +48,23 @@ KEYS = ("format", "factory", "gateway", "broker", "ingest", "dashboard", "stores
 """The keys of a factory's file."""
 
 
-def load_factory(file: Path, overrides: Sequence[Override] = ()) -> Factory:
+def load_factory(file: Path, overrides: Sequence[Override] = (), *, service: bool = False) -> Factory:
     """Read, check and expand a factory's YAML.
 
     Variables are those of the environment; `overrides` are values in place of those of the file. Raises
-    `ConfigurationError` with every problem of the file and of the templates it names.
+    `ConfigurationError` with every problem of the file and of the templates it names, and `Untrusted` if the policy
+    of this machine refuses it. For a `service` the signature is checked, too.
     """
     with no_garbage_collection():
-        return _load(file, tuple(overrides))
+        policy = read_policy()
+        factory = _load(file, tuple(overrides))
+        if policy is not None:
+            problems = policy.check(factory)
+            if service:
+                problems += check_signature(factory, policy)
+            if problems:
+                raise Untrusted(problems)
+        return factory
 
 
 @contextmanager
@@ -97,11 +110,25 @@ def _load(file: Path, overrides: tuple[Override, ...]) -> Factory:
     wrong = any(problem.severity is Severity.ERROR for problem in problems)
     if wrong or factory is None or gateway is None or broker is None or ingest is None or dashboard is None:
         raise ConfigurationError(problems)
-    files = {one.file: one.digest for one in (*documents, *templates.documents)}
-    return Factory(
+    every = (*documents, *templates.documents)
+    found = Factory(
         file, factory, gateway, broker, ingest, tuple(stores), tuple(machines), tuple(in_order(problems)), document,
-        files, overrides, templates.own, dashboard,
+        {one.file: one.digest for one in every}, overrides, templates.own, dashboard,
+        texts={one.file: one.text_digest for one in every},
     )  # fmt: skip
+    warnings = list(_shared_secrets(found))
+    return replace(found, warnings=tuple(in_order((*found.warnings, *warnings)))) if warnings else found
+
+
+def _shared_secrets(factory: Factory) -> Iterator[Problem]:
+    """Yield a warning for each secret that is for more than one thing."""
+    for one, path, secret, before in shared_secrets(destinations(factory)):
+        document, whole = one.place.document, (*one.place.path, *path)
+        message = (
+            f"the secret {secret.secret or secret.file} is used for {before}, too: each would know the other's; "
+            "give each a secret of its own"
+        )
+        yield Problem(document.file, *document.mark(whole), ".".join(map(str, whole)), message, Severity.WARNING)
 
 
 def _dashboard(document: Document, gateway: GatewaySection | None) -> DashboardSection | None:

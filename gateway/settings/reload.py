@@ -2,7 +2,8 @@
 
 Values of the command line (`--set`) and the environment of the process stay as they were at its start.
 
-What became of each attempt is left in a file beside the spool, where `lineside reload` waits for it.
+`lineside reload` asks over a socket beside the spool, and gets the outcome as the answer. The last outcome is also in
+a file there, for `lineside status`.
 """
 
 from __future__ import annotations
@@ -11,21 +12,26 @@ import asyncio
 import os
 import time
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import orjson
 import structlog
 
 from drivers.timer_grid import wait_for_slot
-from gateway.common.atomic_file import save_json
+from gateway.common.atomic_file import load_json, save_json
+from gateway.common.control_socket import ControlSocket, socket_file
 from gateway.common.service_manager import ServiceManager
+from gateway.common.tasks import BestEffort, supervise
 from gateway.settings.load import load_factory
+from gateway.settings.policy import Untrusted
 from gateway.settings.problems import ConfigurationError, Problem
+from gateway.settings.secret_bindings import SecretBindings
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from gateway.common.control_socket import Peer
     from gateway.settings.factory import Factory
     from gateway.settings.sections import GatewaySection
 
@@ -37,8 +43,17 @@ LOOK_EVERY = 1.0
 MOST_PROBLEMS = 100
 """Problems of a refused configuration that are logged."""
 
+MOST_RECORDED = 5
+"""Problems of a refused configuration that are in the audit log."""
+
 LIVE = {"reload_on_change"}
 """Keys of `gateway` that may change while it runs."""
+
+UNTRUSTED = "untrusted"
+"""The cause of a refusal by the policy, the signature or the bindings of secrets."""
+
+RESULTS = ("applied", "unchanged", "refused", UNTRUSTED)
+"""What becomes of a reload."""
 
 RESTART = "can't change while the gateway runs; restart it, which loses nothing"
 
@@ -56,19 +71,28 @@ class Reload:
         factory: Factory,
         change_over: Callable[[Factory], Awaitable[Mapping[str, Sequence[str]]]],
         manager: ServiceManager | None = None,
+        record: Callable[..., object] | None = None,
     ) -> None:
         """Prepare; `change_over` goes on with another configuration, and returns which machines that affects.
 
-        The service manager learns of each reload.
+        The service manager learns of each reload, and `record` keeps each in the audit log, see `record_reload`.
         """
         self.running = _without_machines(factory)
+        self.counts = dict.fromkeys(RESULTS, 0)
+        """The reloads by what became of them."""
+        self._bindings = SecretBindings(factory)
         self._change_over = change_over
         self._manager = manager or ServiceManager()
+        self._record = record
         self._asked = asyncio.Event()
+        self._who: set[str] = set()
+        self._waiting: list[asyncio.Future[dict[str, Any]]] = []
         self._also: set[Path] = set()  # files that the last attempt has found something wrong with
+        self._socket = ControlSocket(socket_file(factory.gateway.spool.folder, factory.gateway.id), self._answer)
 
-    def ask(self) -> None:
-        """Load the configuration again, soon."""
+    def ask(self, who: str = "signal") -> None:
+        """Load the configuration again, soon; `who` is for the audit log."""
+        self._who.add(who)
         self._asked.set()
 
     async def run(self) -> None:
@@ -76,46 +100,94 @@ class Reload:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._watch(), name="watch the configuration")
             await self._save_outcome("started")
+            listening = supervise(self._socket.run, BestEffort("reload socket"))
+            tasks.create_task(listening, name="reload socket")
             while True:
                 await self._asked.wait()
                 self._asked.clear()
-                self._manager.reloading()
                 await self._reload()
-                self._manager.ready()
+
+    async def _answer(self, request: dict[str, Any], peer: Peer) -> dict[str, Any]:
+        """Return the outcome of a reload that begins now, or why there is none."""
+        file = str(self.running.file.resolve())
+        if request.get("command") != "reload":
+            return {"outcome": "unknown_command"}
+        if request.get("file") != file:
+            return {"outcome": "other_file", "file": file}
+        outcome: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
+        self._waiting.append(outcome)
+        self.ask(peer.user)
+        return await outcome
 
     async def _reload(self) -> None:
-        began = time.monotonic()
+        """Load the configuration for all that have asked, and answer them."""
+        waiting, self._waiting = self._waiting, []
+        who, self._who = ", ".join(sorted(self._who)), set()
+        before = self.running.digest
+        self._manager.reloading()
         try:
-            factory = await asyncio.to_thread(load_factory, self.running.file, self.running.overrides)
+            outcome = await self._attempt()
+            self.counts[_result(outcome)] += 1
+            await self._keep(outcome, who, before)
+            for one in waiting:
+                if not one.done():  # its client may be gone
+                    one.set_result(outcome)
+        finally:
+            self._manager.ready()
+            for one in waiting:
+                one.cancel()
+
+    async def _keep(self, outcome: dict[str, Any], who: str, before: str) -> None:
+        """Keep an outcome in the audit log, unless nothing has changed."""
+        result = _result(outcome)
+        if self._record is None or result == "unchanged":
+            return
+        applied, untrusted = result == "applied", result == UNTRUSTED
+        action = "configuration-applied" if applied else "configuration-refused"
+        after = outcome["config"] if applied else outcome["problems"][:MOST_RECORDED]
+        said = "done" if applied else "denied" if untrusted else "failed"
+        keep = partial(self._record, action, who=who, before=before, after=after, outcome=said, must=untrusted)
+        await asyncio.to_thread(keep)
+
+    async def _attempt(self) -> dict[str, Any]:
+        began = time.monotonic()
+        load = partial(load_factory, self.running.file, self.running.overrides, service=True)
+        try:
+            factory = await asyncio.to_thread(load)
             check(self.running, factory)
             if factory.digest == self.running.digest:
                 log.info("configuration.unchanged", config=factory.digest)
-                await self._save_outcome("unchanged")
-                return
+                return await self._save_outcome("unchanged")
+            self._bindings.check(factory)
             affected = await self._change_over(factory)
         except ConfigurationError as error:
-            await self._refuse([str(problem) for problem in error.problems], {one.file for one in error.problems})
+            cause = UNTRUSTED if isinstance(error, Untrusted) else ""
+            files = {one.file for one in error.problems}
+            return await self._refuse([str(problem) for problem in error.problems], files, cause)
         except OSError as error:
-            await self._refuse([str(error)], set())
+            return await self._refuse([str(error)], set())
         except Exception as error:
             # a driver of another package validates its own settings: its defect must not end the gateway
             log.exception("configuration.load_failed", file=str(self.running.file))
-            await self._refuse([f"{type(error).__name__}: {error}"], set())
+            return await self._refuse([f"{type(error).__name__}: {error}"], set())
         else:
             self.running, self._also = _without_machines(factory), set()
+            self._bindings.add(factory)
             seconds = round(time.monotonic() - began, 3)
             counts = {what: len(machines) for what, machines in affected.items()}
             log.info("configuration.applied", config=factory.digest, seconds=seconds, **counts)
-            await self._save_outcome("taken_up", seconds=seconds, **affected)
+            return await self._save_outcome("taken_up", seconds=seconds, **affected)
 
-    async def _refuse(self, problems: Sequence[str], files: set[Path]) -> None:
+    async def _refuse(self, problems: Sequence[str], files: set[Path], cause: str = "") -> dict[str, Any]:
         more = len(problems) - MOST_PROBLEMS
         shown = [*problems[:MOST_PROBLEMS], *([f"and {more} more"] if more > 0 else [])]
-        log.error("configuration.refused", file=str(self.running.file), problems=shown, config=self.running.digest)
+        event = "configuration.untrusted" if cause else "configuration.refused"
+        log.error(event, file=str(self.running.file), problems=shown, config=self.running.digest)
         self._also = files
-        await self._save_outcome("refused", problems=shown)
+        causes: dict[str, Any] = {"cause": cause} if cause else {}
+        return await self._save_outcome("refused", problems=shown, **causes)
 
-    async def _save_outcome(self, outcome: str, **more: Any) -> None:  # noqa: ANN401 - JSON
+    async def _save_outcome(self, outcome: str, **more: Any) -> dict[str, Any]:  # noqa: ANN401 - JSON
         content = {
             "outcome": outcome,
             "time": time.time_ns() // 1000,
@@ -128,6 +200,7 @@ class Reload:
             await asyncio.to_thread(save_json, file, content | more)
         except OSError as error:  # a full disk must not stop the gateway
             log.warning("configuration.outcome_not_saved", file=str(file), error=str(error))
+        return content | more
 
     async def _watch(self) -> None:
         """Ask for a reload when files have changed, and are as they were a look before: nobody writes them."""
@@ -139,12 +212,19 @@ class Reload:
             now = await asyncio.to_thread(looks_of, self._files())
             if now == seen and now != known:
                 known = now
-                self.ask()
+                self.ask("changed file")
             seen = now
 
     def _files(self) -> list[Path]:
         files = {*self.running.files, *self._also}
         return sorted(files | {file.parent for file in files})  # a folder changes with a file that is new in it
+
+
+def _result(outcome: dict[str, Any]) -> str:
+    """Return what became of a reload, as one of `RESULTS`."""
+    if outcome["outcome"] == "refused":
+        return str(outcome.get("cause", "refused"))
+    return "applied" if outcome["outcome"] == "taken_up" else "unchanged"
 
 
 def _without_machines(factory: Factory) -> Factory:
@@ -186,7 +266,7 @@ def _fixed(running: Factory, wanted: Factory) -> Iterator[Problem]:
 
 def read_outcome(file: Path) -> dict[str, Any]:
     """Return the outcome that a gateway wrote. Raises `OSError` or `ValueError`."""
-    outcome = orjson.loads(file.read_bytes())
+    outcome = load_json(file)
     if not isinstance(outcome, dict) or not {"outcome", "time", "pid", "file", "config"} <= outcome.keys():
         raise ValueError(f"{file} is not the outcome of a reload")
     return outcome

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 import structlog
 
+from gateway.audit.single import record_reload
 from gateway.common.heartbeat import beat
 from gateway.common.service_manager import ServiceManager, gateway_status
 from gateway.common.setting_types import MissingSecret
@@ -99,7 +100,9 @@ class Supervisor:
         identity = GatewayIdentity(factory, self._topics, self._retained, self.report, self._birth)
         self._broker = BrokerSide(factory, self._topics, WHOLE_GATEWAY.client(own.id), identity, self._unknown)
         self._manager = ServiceManager.of()
-        self.reload = Reload(factory, self._change_over, self._manager)
+        self.reload = Reload(
+            factory, self._change_over, self._manager, partial(record_reload, factory.dashboard.audit, factory.file)
+        )
         self._alive = self._folder / f"{own.id}.alive"
         self._assignment_file = assignment_file(self._folder, own.id)
         self._started = time.monotonic()

@@ -1,0 +1,74 @@
+"""`lineside sign`: the detached signature of a configuration."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from gateway.cli.common import CONFIG, FORMAT, load, print_json
+from gateway.cli.output import echo
+from gateway.common.atomic_file import replace_file
+from gateway.common.text import counted
+from gateway.settings.signature import public_text, signature_file, signed_files
+from gateway.settings.signature import sign as signature_of
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+MOST_BYTES = 100_000
+"""The size of a key."""
+
+SHARED = 0o077
+"""Rights of others than the owner."""
+
+
+@click.command()
+@CONFIG
+@click.option("--key", "key_file", type=click.Path(dir_okay=False, path_type=Path), required=True, metavar="FILE",
+              help="Your private key: Ed25519, in PEM; openssl genpkey -algorithm ed25519 makes one.")  # fmt: skip
+@FORMAT
+def sign(config: Path, key_file: Path, style: str) -> None:
+    """Sign CONFIG, with all files that it includes, and write the signature beside it, into CONFIG.sig.
+
+    Prints the public key: a machine whose policy names it under signers runs CONFIG as it is now, and no other. A key
+    with a passphrase is asked for it.
+    """
+    factory = load(config)
+    key = _read(key_file)
+    file = signature_file(config)
+    replace_file(file, [signature_of(factory, key)])
+    file.chmod(0o644)  # a service of another user reads it; there is no secret in it
+    files, public = signed_files(factory), public_text(key.public_key())
+    if style == "json":
+        print_json({"file": str(file), "files": files, "key": public})
+        return
+    echo(f"{file}: {counted(len(files), 'file')} signed with the key {public}")
+    for name in files:
+        echo(f"  {name}")
+
+
+def _read(file: Path) -> Ed25519PrivateKey:
+    """Return the private key of a file; asks for its passphrase if it has one."""
+    from cryptography.hazmat.primitives.asymmetric import ed25519  # noqa: PLC0415 - see gateway.cli
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key  # noqa: PLC0415 - see gateway.cli
+
+    with file.open("rb") as opened:
+        if os.fstat(opened.fileno()).st_mode & SHARED:
+            raise click.ClickException(f"{file}: others can use the key; run chmod 600 {file}")
+        content = opened.read(MOST_BYTES)
+    passphrase = None
+    if b"ENCRYPTED" in content:
+        passphrase = click.prompt("passphrase of the key", hide_input=True, err=True).encode()
+    try:
+        key = load_pem_private_key(content, passphrase)
+    except (ValueError, TypeError):
+        key = None
+    if not isinstance(key, ed25519.Ed25519PrivateKey):
+        wrong = "" if passphrase is None else ", or the passphrase is wrong"
+        raise click.ClickException(
+            f"{file}: is not an Ed25519 key in PEM{wrong}; openssl genpkey -algorithm ed25519 -out {file} makes one"
+        )
+    return key

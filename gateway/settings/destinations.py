@@ -1,0 +1,101 @@
+"""Where a configuration lets data and secrets go: every host that it connects to, with the secrets that go there."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import TYPE_CHECKING, NamedTuple
+
+from pydantic import BaseModel
+
+from gateway.common.setting_types import Secret
+from gateway.settings.factory import Place
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from gateway.settings.document import Step
+    from gateway.settings.factory import Factory
+
+
+class Use(StrEnum):
+    """What a host or a secret is for."""
+
+    BROKER = "broker"
+    STORES = "stores"
+    DEVICES = "devices"
+    SYSLOG = "syslog"
+    IDENTITY_PROVIDER = "identity_provider"
+    GATEWAY = "gateway"  # secrets that never leave this machine
+    DASHBOARD = "dashboard"
+
+
+HOST_USES = (Use.BROKER, Use.STORES, Use.DEVICES, Use.SYSLOG, Use.IDENTITY_PROVIDER)
+"""The uses of hosts; the others are of secrets alone."""
+
+
+class Destination(NamedTuple):
+    """A part of the configuration that connects to `urls`, with the secrets that it sends there, by their keys.
+
+    A part without `urls` keeps its secrets on this machine. `place` is where the part is written.
+    """
+
+    use: Use
+    place: Place
+    urls: tuple[str, ...]
+    secrets: tuple[tuple[tuple[Step, ...], Secret], ...]
+
+
+def destinations(factory: Factory) -> Iterator[Destination]:
+    """Yield the destinations of a configuration that was read from a file; each connection of a device once."""
+    document = factory.document
+    if document is None:
+        return
+    broker = factory.broker
+    yield Destination(Use.BROKER, Place(document, ("broker",)), (broker.url, *broker.backup), _secrets(broker))
+    yield Destination(Use.GATEWAY, Place(document, ("gateway",)), (), _secrets(factory.gateway))
+    for index, entry in enumerate(factory.stores):
+        place = Place(document, ("stores", index, entry.kind.name))
+        url = getattr(entry.settings, "url", None)
+        yield Destination(Use.STORES, place, (url,) if isinstance(url, str) else (), _secrets(entry.settings))
+    page = factory.dashboard
+    if page.audit.syslog is not None:
+        place = Place(document, ("dashboard", "audit", "syslog"))
+        yield Destination(Use.SYSLOG, place, (page.audit.syslog,), ())
+    if page.oidc is not None:
+        place = Place(document, ("dashboard", "oidc"))
+        yield Destination(Use.IDENTITY_PROVIDER, place, (page.oidc.issuer,), _secrets(page.oidc))
+    if page.tls is not None:
+        yield Destination(Use.DASHBOARD, Place(document, ("dashboard", "tls")), (), _secrets(page.tls))
+    seen: set[int] = set()
+    for machine in factory.machines:
+        if id(machine.connection) not in seen and machine.place is not None:
+            seen.add(id(machine.connection))
+            place = Place(machine.place.document, (*machine.place.path, "connection"))
+            yield Destination(Use.DEVICES, place, tuple(machine.connection.hosts()), _secrets(machine.connection))
+
+
+def _secrets(section: BaseModel) -> tuple[tuple[tuple[Step, ...], Secret], ...]:
+    return tuple(_found(((), section)))
+
+
+def _found(*those: tuple[tuple[Step, ...], object]) -> Iterator[tuple[tuple[Step, ...], Secret]]:
+    for path, value in those:
+        if isinstance(value, Secret):
+            yield path, value
+        elif isinstance(value, BaseModel):
+            yield from _found(*(((*path, name), getattr(value, name)) for name in type(value).model_fields))
+        elif isinstance(value, list | tuple):
+            yield from _found(*(((*path, index), one) for index, one in enumerate(value)))
+
+
+def shared_secrets(those: Iterable[Destination]) -> Iterator[tuple[Destination, tuple[Step, ...], Secret, Use]]:
+    """Yield each use of a secret that an earlier part of the configuration uses for something else.
+
+    The two services would know each other's secret. The last value is the earlier use.
+    """
+    first: dict[str, Use] = {}
+    for one in those:
+        for path, secret in one.secrets:
+            before = first.setdefault(secret.origin(), one.use)
+            if before is not one.use:
+                yield one, path, secret, before

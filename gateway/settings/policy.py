@@ -1,0 +1,255 @@
+"""The policy of a machine: what a configuration may do there. It belongs to root, the configuration to its engineers.
+
+    format: 1
+    hosts:
+      broker: ["mqtts://broker.example:8883"]
+      stores: ["https://tsdb.example"]
+      devices: [10.20.0.0/16]
+    secrets:
+      broker_password: broker
+      influx_token: {for: stores, hosts: ["https://tsdb.example"]}
+    secret_folders: [/run/secrets]
+    signers:
+      anna: MCowBQYDK2VwAyEA...
+
+Somebody who can change the configuration, and not the policy, can't send a secret to another server (IEC 62443-4-2,
+CR 3.4 and CR 4.1).
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import BeforeValidator, ConfigDict, Field
+
+from drivers.own_files import ForeignFile, open_own
+from gateway.common.setting_types import Name, Section
+from gateway.settings.destinations import HOST_USES, Use, destinations
+from gateway.settings.document import parse_document
+from gateway.settings.host_patterns import Patterns  # noqa: TC001 - pydantic looks it up
+from gateway.settings.problems import ConfigurationError, Problem, unknown
+from gateway.settings.validation import validate
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from drivers.secret import Secret
+    from gateway.settings.destinations import Destination
+    from gateway.settings.factory import Factory
+
+FILE = Path("/etc/lineside/policy.yaml")
+"""The policy of this machine, unless the environment names another."""
+
+VARIABLE = "LINESIDE_POLICY"
+"""The environment variable with the path of the policy; that of a service is set by root."""
+
+MOST_BYTES = 2**20
+"""The size of the file."""
+
+MOST_ENTRIES = 1_000
+"""Secrets, folders or signers."""
+
+
+class Untrusted(ConfigurationError):
+    """The policy or the signature refuses a configuration that has no other error; or the policy can't be used."""
+
+
+class Hosts(Section):
+    """The hosts that a configuration may name, by what they are for; a kind without a pattern may name none."""
+
+    broker: Patterns = ()
+    """The brokers, as in `mqtts://broker.example:8883`."""
+    stores: Patterns = ()
+    """The servers of stores, as in `https://tsdb.example`."""
+    devices: Patterns = ()
+    """The devices, and those that dial in, as in `10.20.0.0/16`."""
+    syslog: Patterns = ()
+    """The syslog servers, as in `siem.example`."""
+    identity_provider: Patterns = ()
+    """The identity providers, as in `id.example`."""
+
+
+def _uses(written: object) -> object:
+    return tuple(written) if isinstance(written, list) else (written,) if isinstance(written, str) else written
+
+
+class SecretUse(Section):
+    """What a secret is for."""
+
+    model_config = ConfigDict(validate_by_name=False, validate_by_alias=True)
+
+    uses: Annotated[tuple[Annotated[Use, Field(strict=False)], ...], BeforeValidator(_uses)] = Field(
+        alias="for", min_length=1
+    )
+    """The parts of a configuration that may use it, as in `broker` or `[broker, stores]`."""
+    hosts: Patterns = ()
+    """The hosts that it may be sent to, if they are fewer than those of its part, as in `https://tsdb.example`."""
+
+
+def _use(written: object) -> object:
+    return {"for": written} if isinstance(written, str | list) else written
+
+
+def _folder(written: object) -> object:
+    if not isinstance(written, str):
+        return written
+    if not written.startswith("/") or os.path.normpath(written) == "/":
+        raise ValueError(f"{written[:100]!r} is not a folder for secrets; write an absolute path, as in /run/secrets")
+    return Path(os.path.normpath(written))
+
+
+class PolicyFile(Section):
+    """The content of the file. A section that is not there allows everything that it is about."""
+
+    format: Literal[1]
+    """The format of the file, as in `1`."""
+    hosts: Hosts | None = None
+    """The hosts that a configuration may name, as in `{broker: broker.example}`."""
+    secrets: (
+        Annotated[dict[str, Annotated[SecretUse, BeforeValidator(_use)]], Field(max_length=MOST_ENTRIES)] | None
+    ) = None
+    """What each secret is for, by its name or the path of its file; others may not be used, as in
+    `{broker_password: broker}`."""
+    secret_folders: (
+        Annotated[tuple[Annotated[Path, BeforeValidator(_folder)], ...], BeforeValidator(_uses)] | None
+    ) = None
+    """The folders that the files of `{file: PATH}` must be in, as in `[/run/secrets]`."""
+    signers: Annotated[dict[Name, str], Field(max_length=MOST_ENTRIES)] | None = None
+    """The public keys of those who may sign a configuration; with it, services refuse other configurations, as in
+    `{anna: MCowBQYDK2VwAyEA...}`."""
+
+
+def policy_path() -> Path:
+    """Return the path of the policy of this machine."""
+    return Path(os.environ.get(VARIABLE) or FILE)
+
+
+def read_policy() -> Policy | None:
+    """Return the policy of this machine, None without one. Raises `Untrusted` for a policy that can't be used."""
+    file = policy_path()
+    if not os.environ.get(VARIABLE) and not os.path.lexists(file):
+        return None
+    content = _read(file)
+    try:
+        document = parse_document(content, file)
+        found = validate(PolicyFile, document, document.data, ())
+    except ConfigurationError as error:
+        raise Untrusted(error.problems) from None
+    if found is None:
+        raise Untrusted(document.problems)
+    return Policy(file, found)
+
+
+def _read(file: Path) -> str:
+    """Return the text of a file that root alone can change, and nobody can exchange."""
+    try:
+        _check_folders(file.absolute().parent)
+        with os.fdopen(open_own(file), "rb") as opened:
+            found = os.fstat(opened.fileno())
+            if found.st_uid:
+                raise _unusable(file, f"belongs to user id {found.st_uid}, and not to root; run chown root {file}")
+            if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+                raise _unusable(file, f"others than root can write it; run chmod go-w {file}")
+            content = opened.read(MOST_BYTES + 1)
+        if len(content) > MOST_BYTES:
+            raise _unusable(file, f"is larger than {MOST_BYTES:,} bytes")
+        return content.decode()
+    except ForeignFile as error:
+        raise _unusable(file, str(error.strerror)) from None
+    except OSError as error:
+        raise _unusable(file, f"can't be read: {error.strerror}; {_HINT}") from None
+    except UnicodeDecodeError:
+        raise _unusable(file, "is not UTF-8") from None
+
+
+_HINT = f"put the policy there, or remove the environment variable {VARIABLE}"
+
+
+def _check_folders(folder: Path) -> None:
+    """Refuse a folder in which others than root could exchange the policy. A sticky folder keeps files of root."""
+    resolved = folder.resolve()
+    for one in (resolved, *resolved.parents):
+        found = one.stat()
+        writable = found.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not found.st_mode & stat.S_ISVTX
+        if found.st_uid or writable:
+            raise _unusable(one, f"others than root can exchange the policy in this folder; chown root {one}; "
+                                 f"chmod go-w {one}")  # fmt: skip
+
+
+def _unusable(file: Path, reason: str) -> Untrusted:
+    return Untrusted([Problem(file, 1, 1, "", reason)])
+
+
+class Policy:
+    """A policy, and the checks of a configuration by it."""
+
+    def __init__(self, file: Path, content: PolicyFile) -> None:
+        self.file = file
+        self._content = content
+
+    @property
+    def signers(self) -> dict[str, str] | None:
+        """The public keys of those who may sign, by their names; None if nothing has to be signed."""
+        return self._content.signers
+
+    @property
+    def binds_secrets(self) -> bool:
+        """Whether the policy says what each secret is for."""
+        return self._content.secrets is not None
+
+    def check(self, factory: Factory) -> list[Problem]:
+        """Return what a configuration may not do."""
+        return [problem for one in destinations(factory) for problem in self._problems(one)]
+
+    def _problems(self, one: Destination) -> Iterator[Problem]:
+        if self._content.hosts is not None and one.use in HOST_USES:
+            allowed = getattr(self._content.hosts, one.use)
+            for url in one.urls:
+                if not any(pattern.matches(url) for pattern in allowed):
+                    right = self._right(allowed, f"hosts.{one.use}")
+                    yield self._problem(one, (), f"{url} is not one of the hosts for {one.use}; {right}")
+        for path, secret in one.secrets:
+            yield from self._problems_of_secret(one, path, secret)
+
+    def _problems_of_secret(self, one: Destination, path: tuple[Any, ...], secret: Secret) -> Iterator[Problem]:
+        if secret.file and (folders := self._content.secret_folders) is not None:
+            written = Path(os.path.normpath(Path(secret.file).absolute()))
+            # both: a link out of an allowed folder is the work of its owner, a link into it may be anybody's
+            if not any(written.is_relative_to(one) and written.resolve().is_relative_to(one.resolve())
+                       for one in folders):  # fmt: skip
+                right = f"the folders for secrets are {', '.join(map(str, folders)) or 'none'}"
+                yield self._problem(one, path, f"{secret.file} is not in a folder for secrets; {right}")
+        if self._content.secrets is None:
+            return
+        use = self._content.secrets.get(secret.secret or secret.file)
+        name = secret.secret or secret.file
+        if use is None and secret.file:
+            use = self._content.secrets.get(Path(secret.file).name)
+        if use is None:
+            yield self._problem(one, path, unknown("secret", name, self._content.secrets))
+        elif one.use not in use.uses:
+            message = f"the secret {name} is for {' and '.join(use.uses)}, and not for {one.use}"
+            yield self._problem(one, path, f"{message}; use one that is, or add it to secrets.{name}")
+        elif use.hosts:
+            for url in one.urls:
+                if not any(pattern.matches(url) for pattern in use.hosts):
+                    right = self._right(use.hosts, f"secrets.{name}.hosts")
+                    yield self._problem(one, path, f"the secret {name} may not be sent to {url}; {right}")
+
+    def _problem(self, one: Destination, path: tuple[Any, ...], message: str) -> Problem:
+        document, whole = one.place.document, (*one.place.path, *path)
+        text = f"{message} (policy {self.file})"
+        return Problem(document.file, *document.mark(whole), ".".join(map(str, whole)), text)
+
+    def _right(self, allowed: Patterns, key: str) -> str:
+        shown = ", ".join(_shown(pattern) for pattern in allowed[:5]) + (", ..." if len(allowed) > 5 else "")  # noqa: PLR2004 - enough
+        return f"{key} allows {shown or 'none'}"
+
+
+def _shown(pattern: Any) -> str:  # noqa: ANN401 - of the list
+    host = str(pattern.network or pattern.host)
+    scheme = f"{pattern.scheme}://" if pattern.scheme else ""
+    return f"{scheme}{host}" + (f":{pattern.port}" if pattern.port else "")

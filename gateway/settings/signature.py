@@ -1,0 +1,174 @@
+"""The detached signature of a configuration: of its main file, and of all files that it includes, templates as well.
+
+    {"format": 1, "main": "factory.yaml", "files": {"factory.yaml": "5f1c...", "machines/press.yaml": "09ab..."},
+     "time": "2026-12-01T06:00:00Z", "key": "MCowBQYDK2VwAyEA...", "signature": "..."}
+
+It is in the file `factory.yaml.sig` beside `factory.yaml`. The signature (Ed25519, RFC 8032) is that of the canonical
+bytes of the rest: sorted keys, no blanks. Files are named relative to the main file; each has the SHA-256 of its text
+with line feeds as line ends. Templates that come with Lineside belong to the program, and not to the configuration.
+Variables and values of the command line belong to whoever starts the service.
+"""
+
+from __future__ import annotations
+
+import os
+from base64 import b64decode, b64encode
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import orjson
+from pydantic import Field, StringConstraints, ValidationError
+
+from gateway.common.setting_types import Section
+from gateway.settings.problems import Problem
+from gateway.settings.templates import bundled_config
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+
+    from gateway.settings.factory import Factory
+    from gateway.settings.policy import Policy
+
+ENDING = ".sig"
+
+MOST_BYTES = 2**20
+"""The size of the file."""
+
+_DOMAIN = b"lineside configuration 1\0"
+"""The beginning of the signed bytes: no other signature of the same key is one of a configuration."""
+
+_Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+
+
+class UnusableKey(ValueError):
+    """A key is not an Ed25519 key in the right form; the text says what would be right."""
+
+
+class Signature(Section):
+    """The content of the file."""
+
+    format: Literal[1]
+    main: Annotated[str, Field(max_length=4096)]
+    files: Annotated[dict[str, _Digest], Field(max_length=10_000)]
+    time: Annotated[str, StringConstraints(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$")]
+    key: Annotated[str, Field(max_length=200)]
+    signature: Annotated[str, Field(max_length=200)]
+
+    @property
+    def signed(self) -> bytes:
+        """The bytes that are signed."""
+        content = self.model_dump(exclude={"signature"})
+        return _DOMAIN + orjson.dumps(content, option=orjson.OPT_SORT_KEYS)
+
+
+def signature_file(main: Path) -> Path:
+    """Return the file with the signature of a configuration."""
+    return main.with_name(main.name + ENDING)
+
+
+def signed_files(factory: Factory) -> dict[str, str]:
+    """Return the files that a signature covers, with the SHA-256 of each."""
+    main, bundled = factory.file.absolute(), bundled_config().absolute() / "machines"
+    own = main.parent
+    return {
+        Path(os.path.relpath(file.absolute(), own)).as_posix(): digest
+        for file, digest in factory.texts.items()
+        if file.absolute().is_relative_to(own) or not file.absolute().is_relative_to(bundled)
+    }
+
+
+def sign(factory: Factory, key: Ed25519PrivateKey) -> bytes:
+    """Return the content of the signature file of a configuration."""
+    content: dict[str, Any] = {
+        "format": 1, "main": factory.file.name, "files": signed_files(factory),
+        "time": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"), "key": public_text(key.public_key()),
+    }  # fmt: skip
+    signed = Signature.model_validate(content | {"signature": ""}).signed
+    content["signature"] = b64encode(key.sign(signed)).decode()
+    return orjson.dumps(content, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+
+
+def public_text(key: Ed25519PublicKey) -> str:
+    """Return a public key in one line: its SubjectPublicKeyInfo (RFC 8410) in Base64, the middle line of its PEM."""
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat  # noqa: PLC0415 - slow to import
+
+    return b64encode(key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).decode()
+
+
+def public_key(written: str) -> Ed25519PublicKey:
+    """Return the key of one line. Raises `UnusableKey`."""
+    from cryptography.exceptions import UnsupportedAlgorithm  # noqa: PLC0415 - slow to import
+    from cryptography.hazmat.primitives.asymmetric import ed25519  # noqa: PLC0415 - as above
+    from cryptography.hazmat.primitives.serialization import load_der_public_key  # noqa: PLC0415 - as above
+
+    try:
+        key = load_der_public_key(b64decode(written, validate=True))
+    except (ValueError, UnsupportedAlgorithm):
+        key = None
+    if not isinstance(key, ed25519.Ed25519PublicKey):
+        raise UnusableKey(
+            "is not an Ed25519 public key in one line; lineside sign prints it, as in MCowBQYDK2VwAyEA..."
+        )
+    return key
+
+
+def check_signature(factory: Factory, policy: Policy) -> list[Problem]:
+    """Return why a configuration is not what a signer of the policy has signed; empty if it is."""
+    signers = policy.signers
+    return [] if signers is None else list(_problems(factory, policy, signers))
+
+
+def _problems(factory: Factory, policy: Policy, signers: Mapping[str, str]) -> Iterator[Problem]:
+    file = signature_file(factory.file)
+    again = f"sign it: lineside sign {factory.file} --key KEY"
+    try:
+        with file.open("rb") as opened:
+            found = Signature.model_validate_json(opened.read(MOST_BYTES))
+    except FileNotFoundError:
+        yield Problem(factory.file, 1, 1, "", f"is not signed, which {policy.file} requires; {again}")
+        return
+    except OSError as error:
+        yield Problem(file, 1, 1, "", f"can't be read: {error.strerror}")
+        return
+    except ValidationError:
+        yield Problem(file, 1, 1, "", f"is not a signature of a configuration; {again}")
+        return
+    name = next((name for name, key in signers.items() if key == found.key), None)
+    if name is None:
+        right = f"{policy.file} has the keys of {', '.join(sorted(signers)) or 'nobody'}"
+        yield Problem(file, 1, 1, "key", f"the key {found.key} may not sign; {right}")
+        return
+    if reason := _wrong(found):
+        yield Problem(file, 1, 1, "", f"{reason}; {again}")
+        return
+    yield from _differences(factory, found, f"after {name} had signed it at {found.time}; review it, and {again}")
+
+
+def _wrong(found: Signature) -> str:
+    from cryptography.exceptions import InvalidSignature  # noqa: PLC0415 - slow to import
+
+    try:
+        public_key(found.key).verify(b64decode(found.signature, validate=True), found.signed)
+    except UnusableKey as error:
+        return f"its key {error}"
+    except (InvalidSignature, ValueError):
+        return "the signature is wrong: the file was changed, or belongs to another key"
+    return ""
+
+
+def _differences(factory: Factory, found: Signature, since: str) -> Iterator[Problem]:
+    folder = factory.file.parent
+    if found.main != factory.file.name:
+        yield Problem(factory.file, 1, 1, "", f"was signed as {found.main}; give it that name, or sign it again")
+        return
+    present = signed_files(factory)
+    for name in sorted(present.keys() | found.files.keys()):
+        if name not in present:
+            yield Problem(folder / name, 1, 1, "", f"is signed, and was removed {since}")
+        elif name not in found.files:
+            yield Problem(folder / name, 1, 1, "", f"was added {since}")
+        elif present[name] != found.files[name]:
+            yield Problem(folder / name, 1, 1, "", f"was changed {since}")
