@@ -18,6 +18,7 @@ from starlette.routing import Route
 from gateway.acquisition.device_metadata import reported_metadata
 from gateway.acquisition.link_load import link_loads
 from gateway.acquisition.link_plan import are_kept, plan_of
+from gateway.common.digests import same_digest
 from gateway.dashboard.answers import json_answer
 from gateway.settings.load import load_factory
 from gateway.settings.problems import ConfigurationError, Problem
@@ -163,7 +164,8 @@ class Configurations:
                 factory.broker.url,
                 factory.broker.root,
             ) and seen is not None:
-                return "" if seen.state is None else seen.state.config
+                config = "" if seen.state is None else seen.state.config
+                return factory.digest if same_digest(config, factory.digest) else config
         return ""
 
     def _others(self) -> Iterator[str]:

@@ -26,10 +26,6 @@ if TYPE_CHECKING:
     from gateway.stores.base import StoreKind
 
 
-DIGEST = 12
-"""Hexadecimal digits of a configuration's digest."""
-
-
 class Place(NamedTuple):
     """Where something is written."""
 
@@ -130,11 +126,11 @@ class Factory:
 
     @property
     def digest(self) -> str:
-        """The identity of this configuration: the same files and values give the same digest in any folder."""
+        """The identity of this configuration, 256 bits: the same files and values give the same in any folder."""
         folder = self.file.parent
         named = sorted(
             f"{file.relative_to(folder) if file.is_relative_to(folder) else file.name} {digest}"
             for file, digest in self.files.items()
         )
         named += [f"{one.origin} {sha256(one.text.encode()).hexdigest()}" for one in self.overrides]
-        return sha256("\n".join(named).encode()).hexdigest()[:DIGEST]
+        return sha256("\n".join(named).encode()).hexdigest()

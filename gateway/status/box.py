@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gateway import __version__
+from gateway.common.digests import same_digest, short_digest
 from gateway.common.text import counted, listed
 from gateway.settings.sections import ClockTrust
 from gateway.spool.inspect import NotReadable, inspect
@@ -218,7 +219,7 @@ def _of_gateway(factory: Factory, gateway: GatewayOnBox) -> Iterator[Finding]:
     if gateway.state not in _THERE:
         return
     reload = gateway.reload
-    if reload is not None and reload.config != factory.digest:
+    if reload is not None and not same_digest(reload.config, factory.digest):
         if reload.file != str(factory.file.resolve()):
             yield Finding("configuration", f"gateway {own} runs another file, {reload.file}")
         elif reload.outcome == "refused":
@@ -227,8 +228,10 @@ def _of_gateway(factory: Factory, gateway: GatewayOnBox) -> Iterator[Finding]:
                 "configuration", f"the gateway has refused the changed file: {first}", _reload_hint(factory)
             )
         else:
-            text = f"the file has changed since the gateway loaded it: {reload.config} runs, the file is"
-            yield Finding("configuration", f"{text} {factory.digest}", _reload_hint(factory))
+            text = (
+                f"the file has changed since the gateway loaded it: {short_digest(reload.config)} runs, the file is"
+            )
+            yield Finding("configuration", f"{text} {short_digest(factory.digest)}", _reload_hint(factory))
     for number in gateway.missing:
         what = (
             "the gateway" if len(gateway.missing) == 1 and number == 1 and not gateway.parts else f"worker {number}"
@@ -311,7 +314,7 @@ def _of_ingest(factory: Factory, ingest: IngestOnBox) -> Iterator[Finding]:
         yield _down("ingest", name, ingest.state, ingest.silent, f"lineside ingest {factory.file}")
     if ingest.state is not ServiceState.RUNNING or status is None:
         return
-    if status.config != factory.digest and status.file == str(factory.file.absolute()):
+    if not same_digest(status.config, factory.digest) and status.file == str(factory.file.absolute()):
         yield Finding("configuration", f"the file has changed since {name} loaded it", "restart it; nothing is lost")
     if status.version != __version__:
         text = f"{name} runs version {status.version}, and {__version__} is installed"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from gateway.common.digests import same_digest, short_digest
 from gateway.common.text import counted, printable
 from gateway.status.box import record_age
 
@@ -62,8 +63,9 @@ def _of_gateway(report: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield "gateway", f"{gateway['id']} {_state(gateway)}"
     running = configuration["running"]
     if running is not None:
-        same = "" if running == configuration["config"] else f", and the file is {configuration['config']}"
-        yield "configuration", f"{running}{same} ({configuration['file']})"
+        same = same_digest(running, configuration["config"])
+        other = "" if same else f", and the file is {short_digest(configuration['config'])}"
+        yield "configuration", f"{short_digest(running)}{other} ({configuration['file']})"
     if not gateway["seen"]:
         return
     counts = dict(gateway["machines"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from gateway.common.digests import short_digest
 from gateway.common.text import printable
 from gateway.status.box_text import since, size_text
 
@@ -48,7 +49,7 @@ def _gateway(one: dict[str, Any]) -> tuple[str, ...]:
         f"{one['site']}/{one['id']}",
         _state(one),
         one["version"] or "-",
-        one["config"] or "-",
+        short_digest(one["config"]) or "-",
         *counts,
         one["host"],
     )
@@ -60,7 +61,17 @@ def _ingest(one: dict[str, Any]) -> tuple[str, ...]:
     letters = "-" if one["dead_letters"] is None else f"{one['dead_letters']:,}"
     stores = ", ".join(f"{store['store']} {store['state']}" for store in one["stores"]) or "-"
     name = f"{one['site']}/{one['id']}"
-    return name, _state(one), one["version"] or "-", one["config"] or "-", readings, lag, letters, stores, one["host"]
+    return (
+        name,
+        _state(one),
+        one["version"] or "-",
+        short_digest(one["config"]) or "-",
+        readings,
+        lag,
+        letters,
+        stores,
+        one["host"],
+    )
 
 
 def _state(one: dict[str, Any]) -> str:

@@ -75,7 +75,7 @@ def test_several_files_are_checked_each_as_what_it_is(folder: Path) -> None:
     assert folder
     ran = validate("factory.yaml", "lines/l2.yaml", "machines/press.yaml")
     first, second, third = ran.stdout.splitlines()
-    assert re.fullmatch(r"factory\.yaml: valid: 2 machines, 4 points; configuration [0-9a-f]{12}", first)
+    assert re.fullmatch(r"factory\.yaml: valid: 2 machines, 4 points; configuration [0-9a-f]{64}", first)
     assert second == "lines/l2.yaml: lines: valid: included by factory.yaml"
     assert third == "machines/press.yaml: template: valid: 2 points, 1 of them with parameters that each machine sets"
     assert (ran.stderr, ran.exit_code) == ("", 0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from gateway.common.digests import same_digest, short_digest
 from gateway.mqtt.messages import MAX_SEQ
 from gateway.status.fleet import MUTE
 
@@ -84,8 +85,9 @@ def gateway_problems(
     if pending and age > OLD:
         # in whole minutes, and without the count: a row that is the same is not sent again
         yield Problem("waiting", WARNING, {"seconds": age // OLD * OLD})
-    if around.digest and (config := state.config or report.config) and config != around.digest:
-        yield Problem("other_file", WARNING, {"config": config, "given": around.digest})
+    config = state.config or report.config
+    if around.digest and config and not same_digest(config, around.digest):
+        yield Problem("other_file", WARNING, _both(config, around.digest))
 
 
 def ingest_problems(
@@ -107,8 +109,12 @@ def ingest_problems(
     if report.lag_ms is not None and report.lag_ms > OLD * 1000:
         yield Problem("lag", WARNING, {"seconds": report.lag_ms // 1000})
     config = state.config or report.config
-    if around.digest and config and config != around.digest:
-        yield Problem("other_gateway", WARNING, {"config": config, "given": around.digest})
+    if around.digest and config and not same_digest(config, around.digest):
+        yield Problem("other_gateway", WARNING, _both(config, around.digest))
+
+
+def _both(config: str, given: str) -> dict[str, str]:
+    return {"config": short_digest(config), "given": short_digest(given)}
 
 
 def _offline(state: ClientState, seen: Seen[Any, Any]) -> Problem:

@@ -209,7 +209,7 @@ class Card {
     const about = [one.site.replace("/", " › ")];
     if (one.host) about.push(t("on {host}", { host: one.host }));
     if (one.version) about.push(t("version {version}", { version: one.version }));
-    if (one.config) about.push(t("configuration {digest}", { digest: one.config }));
+    if (one.config) about.push(t("configuration {digest}", { digest: one.config.slice(0, 16) }));
     if (one.started) about.push(t("running for {span}", { span: span((now - one.started) / 1e6) }));
     setText(this.about, about.join(" · "));
   }

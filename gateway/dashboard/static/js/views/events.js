@@ -190,7 +190,7 @@ function entryOf([one, time, kind, subject, event, level, fields]) {
 }
 
 function eventText({ kind, event }) {
-  if (kind === "configuration") return event; // its digest
+  if (kind === "configuration") return event.slice(0, 16); // its digest
   return EVENTS[event] ? t(EVENTS[event]) : stateText(event);
 }
 
