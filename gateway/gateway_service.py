@@ -34,7 +34,7 @@ from gateway.common.stall import StallWatch
 from gateway.common.status_file import RecentCounts, StatusFile, status_file
 from gateway.common.tasks import RESTART_AFTER, BestEffort, cancel_and_wait, supervise
 from gateway.common.wire_trace import log_trace
-from gateway.metrics.definitions import GATEWAY_LABEL
+from gateway.metrics.definitions import GATEWAY_LABEL, RELOADS
 from gateway.metrics.endpoint import MetricsEndpoint, Sources
 from gateway.metrics.gateway_metrics import Durations, GatewayMetrics
 from gateway.metrics.health import machines_reason
@@ -541,7 +541,10 @@ class GatewayService:
 
     async def _metric_parts(self) -> list[MetricsPart]:
         found = await self.samples()
-        return [] if found is None else [MetricsPart({GATEWAY_LABEL: self.id}, found)]
+        if found is None:
+            return []
+        found.set_each(RELOADS, self.reload.counts)
+        return [MetricsPart({GATEWAY_LABEL: self.id}, found)]
 
     async def _all_checks(self) -> Checks:
         return self.checks() | {"machines": machines_reason(self.machine_states())}

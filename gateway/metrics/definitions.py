@@ -55,6 +55,9 @@ MACHINE = ("area", "line", "machine")
 GATEWAY_LABEL, WORKER_LABEL, INGEST_LABEL = "gateway", "worker", "ingest"
 """The labels of all metrics of a gateway, of a gateway with workers, and of an ingest."""
 
+RELOADS = "lineside_configuration_reloads_total"
+"""The metric of a gateway as a whole, which its service or its supervisor sets."""
+
 TIMES = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 """The upper bounds of the buckets of durations, in seconds."""
 
@@ -80,6 +83,8 @@ _PROCESS = (
 
 GATEWAY = (
     *_BUILD,
+    Definition(RELOADS, COUNTER, "Reloads by what became of them: applied, unchanged, "
+               "refused for an error, or untrusted: refused by the policy or the signature.", ("result",)),
     # -- the ledger --
     Definition("lineside_readings_acquired_total", COUNTER, "Readings that drivers returned, good or not, since the "
                "spool was created."),

@@ -107,7 +107,12 @@ class Supervisor:
         self._assignment_file = assignment_file(self._folder, own.id)
         self._started = time.monotonic()
         metrics = WorkersMetrics(
-            own.id, self._broker.session, self._workers.values, lambda: self._retired, self._configuration
+            own.id,
+            self._broker.session,
+            self._workers.values,
+            lambda: self._retired,
+            self._configuration,
+            self.reload.counts,
         )
         self._endpoint: MetricsEndpoint | None = None
         if own.metrics.endpoint is not None:
