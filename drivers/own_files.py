@@ -1,7 +1,7 @@
 """Open files that Lineside has written itself, so that nobody else can put another file in their place.
 
-Whoever may create names in a state folder could leave a symbolic link there, and let the service read or overwrite
-what the link names; or a file of their own, which the service would trust as its own.
+A user who may create names in a state folder could leave a symbolic link there, and let the service read or overwrite
+another file; or leave a file there that the service would trust as its own.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ COMMANDS: dict[str, _Command] = {
     "simulate": _Command("gateway.cli.simulate:simulate", "Serve simulated machines for a configuration."),
     "init": _Command("gateway.cli.init:init", "Write a first factory from a few answers."),
     "validate": _Command("gateway.cli.validate:validate", "Check a configuration; list each problem with its place."),
-    "sign": _Command("gateway.cli.sign:sign", "Sign a configuration, for machines that run signed ones only."),
+    "sign": _Command("gateway.cli.sign:sign", "Sign a configuration, for machines whose policy requires it."),
     "show": _Command("gateway.cli.show:show", "Show the machines and points that a configuration amounts to."),
     "schema": _Command("gateway.cli.schema:schema", "Print the JSON Schema of the configuration, for editors."),
     "import": _Command("gateway.cli.import_points:import_", "Write a factory from tables or other programs' files."),

@@ -139,7 +139,7 @@ def ask(file: Path, request: dict[str, Any], seconds: float) -> dict[str, Any]:
         try:
             connection.connect(path)
         except (ConnectionRefusedError, FileNotFoundError):
-            raise NotListening(f"nobody listens at {file}") from None
+            raise NotListening(f"no process listens at {file}") from None
         peer = _peer_of(connection)
         if peer.uid not in trusted:
             raise NotTheService(f"process {peer.pid} of user {peer.user} listens at {file}")
@@ -162,7 +162,7 @@ def _peer_of(connection: socket.socket) -> Peer:
 
 
 def _remove_stale(file: Path) -> None:
-    """Remove what is at the name of the socket, but never a folder. Raises `OSError`."""
+    """Remove a file or socket with the name of the socket, but never a folder. Raises `OSError`."""
     if os.path.lexists(file):
         file.unlink()
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Use(StrEnum):
-    """What a host or a secret is for."""
+    """The use of a host or a secret."""
 
     BROKER = "broker"
     STORES = "stores"

@@ -1,4 +1,4 @@
-"""The policy of a machine: what a configuration may do there. It belongs to root, the configuration to its engineers.
+"""The policy of a machine: the limits of configurations there. It belongs to root, they belong to engineers.
 
     format: 1
     hosts:
@@ -58,7 +58,7 @@ class Untrusted(ConfigurationError):
 
 
 class Hosts(Section):
-    """The hosts that a configuration may name, by what they are for; a kind without a pattern may name none."""
+    """The hosts that a configuration may name, by their use; a kind without a pattern may name none."""
 
     broker: Patterns = ()
     """The brokers, as in `mqtts://broker.example:8883`."""
@@ -77,7 +77,7 @@ def _uses(written: object) -> object:
 
 
 class SecretUse(Section):
-    """What a secret is for."""
+    """The use of a secret."""
 
     model_config = ConfigDict(validate_by_name=False, validate_by_alias=True)
 
@@ -201,7 +201,7 @@ class Policy:
         return self._content.secrets is not None
 
     def check(self, factory: Factory) -> list[Problem]:
-        """Return what a configuration may not do."""
+        """Return the parts of a configuration that the policy does not allow."""
         return [problem for one in destinations(factory) for problem in self._problems(one)]
 
     def _problems(self, one: Destination) -> Iterator[Problem]:

@@ -6,7 +6,7 @@
 It is in the file `factory.yaml.sig` beside `factory.yaml`. The signature (Ed25519, RFC 8032) is that of the canonical
 bytes of the rest: sorted keys, no blanks. Files are named relative to the main file; each has the SHA-256 of its text
 with line feeds as line ends. Templates that come with Lineside belong to the program, and not to the configuration.
-Variables and values of the command line belong to whoever starts the service.
+Variables and values of the command line belong to the person who starts the service.
 """
 
 from __future__ import annotations
@@ -116,7 +116,7 @@ def public_key(written: str) -> Ed25519PublicKey:
 
 
 def check_signature(factory: Factory, policy: Policy) -> list[Problem]:
-    """Return why a configuration is not what a signer of the policy has signed; empty if it is."""
+    """Return why a configuration is not as a signer of the policy has signed it; empty if it is."""
     signers = policy.signers
     return [] if signers is None else list(_problems(factory, policy, signers))
 

@@ -115,7 +115,7 @@ async def test_what_is_not_the_service_is_said(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can make a socket of another user")
 async def test_a_socket_of_another_user_is_refused(tmp_path: Path) -> None:
-    """Whoever can make names in the folder could answer in place of the gateway."""
+    """A user who can make names in the folder could answer in place of the gateway."""
     file = socket_file(tmp_path, "edge-01")
     async with listening(file):
         os.chown(file, 65534, 65534)

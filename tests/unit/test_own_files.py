@@ -62,7 +62,7 @@ def fifo(file: Path, victim: Path) -> None:
 
 
 PLANTED = [link, fifo, *([foreign] if IS_ROOT else [])]
-"""What an intruder leaves in place of a file; only root can make a file of another user."""
+"""Things that an intruder leaves in place of a file; only root can make a file of another user."""
 
 
 @pytest.mark.parametrize("plant", PLANTED)

@@ -1,4 +1,4 @@
-"""The policy of a machine: what a configuration may do there, whoever wrote it."""
+"""The policy of a machine: the limits of a configuration there, no matter who wrote it."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def plant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Plant:
 
 
 def test_what_the_policy_allows_is_loaded(plant: Plant) -> None:
-    """A policy is about what others could change; what it names goes on."""
+    """Without this the other tests would show nothing."""
     assert len(load_factory(plant.file).machines) == 2
 
 
@@ -225,7 +225,7 @@ def test_a_section_that_is_not_written_allows_everything(plant: Plant) -> None:
 def test_a_policy_that_is_not_one_of_root_is_refused_with_the_reason(
     plant: Plant, spoil: object, message: str
 ) -> None:
-    """Nothing is loaded then: whoever could write it would decide what it allows."""
+    """Nothing is loaded then: a user who could write it would decide."""
     assert callable(spoil)
     spoil(plant.policy)
     with pytest.raises(Untrusted) as caught:
@@ -277,7 +277,7 @@ def test_a_reload_sends_a_secret_to_no_other_server(
 
 
 def test_a_reload_adds_machines_with_their_passwords(plant: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
-    """That is what a reload is for; but not with the secret of the broker, or any file."""
+    """This is the most frequent reload; but it gives no machine the secret of the broker, or any file."""
     monkeypatch.delenv(VARIABLE)
     bindings = SecretBindings(load_factory(plant.file))
     added = "      m-03: {template: server, connection: {url: 'opc.tcp://10.20.2.22', username: u, password: %s}}\n"
@@ -368,7 +368,7 @@ def test_a_signature_that_is_not_right_is_refused(
 
 
 def test_the_signature_of_another_configuration_is_refused(plant: Plant, key: Ed25519PrivateKey) -> None:
-    """All that one person has signed does not run everywhere under any name."""
+    """A file that a person has signed does not run everywhere under any name."""
     other = plant.file.with_name("other.yaml")
     other.write_text(FACTORY)
     signature_file(plant.file).write_bytes(sign(load_factory(other), key))

@@ -1,4 +1,4 @@
-"""What a command prints steers no terminal, whatever names, readings, devices and files contain."""
+"""The output of a command steers no terminal, no matter what names, readings, devices and files contain."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def steers(character: str) -> bool:
 
 
 def test_no_character_of_unicode_gets_through() -> None:
-    """All 1,114,112 code points: a list of the bad ones would always lack one."""
+    """All 1,114,112 code points: a list of the bad characters would always lack some."""
     shown = printable("".join(EVERY))
     assert shown.isprintable()
     assert not any(map(steers, set(shown)))
@@ -79,7 +79,7 @@ def test_json_of_every_character_means_the_same() -> None:
 
 @pytest.mark.parametrize("style", ["text", "json"])
 def test_a_reading_is_one_line_that_steers_nothing(style: str) -> None:
-    """Whoever may write a text of a device would write on the screens of those who look at it."""
+    """A user who may write a text of a device would write on the screens of those who look at it."""
     value = HOSTILE.replace("\ud800", "")
     line = reading_line(Reading(PATH, "x" + value, 0, value, value, Quality.BAD, value, value, late=False), style)
     assert line.isprintable()
