@@ -43,7 +43,7 @@ _CREDENTIALS = struct.Struct("3i")
 
 
 class NotListening(Exception):
-    """No service listens at the socket: it is stopped, is starting, or its version has no socket."""
+    """No service listens at the socket: it is stopped, stops or starts, or its version has no socket."""
 
 
 class NotTheService(Exception):
@@ -79,7 +79,7 @@ class ControlSocket:
         """Prepare; `answer` gets a request and who asks."""
         self._file = file
         self._answer = answer
-        self._clients = 0
+        self._serving: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
         """Listen and answer. Raises `OSError` if the folder can't have a socket."""
@@ -92,19 +92,30 @@ class ControlSocket:
                 os.umask(before)
             listening.listen(MOST_CLIENTS)
             listening.setblocking(False)  # noqa: FBT003 - of the library
-            server = await asyncio.start_unix_server(self._serve, sock=listening, limit=LONGEST_REQUEST)
+            server = await asyncio.start_unix_server(self._accept, sock=listening, limit=LONGEST_REQUEST)
             try:
-                async with server:
-                    await server.serve_forever()
+                await asyncio.get_running_loop().create_future()  # until cancelled
             finally:
+                server.close()
+                for task in self._serving:  # a service that stops waits for no client
+                    task.cancel()
                 with suppress(OSError):
                     self._file.unlink()
 
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None, "the server makes a task for each connection"  # noqa: S101 - for the type checker
+        self._serving.add(task)
+        try:
+            await self._serve(reader, writer)
+        finally:
+            self._serving.discard(task)
+            writer.close()
+
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         peer = _peer_of(writer.get_extra_info("socket"))
-        self._clients += 1
         try:
-            if peer.uid not in {0, os.geteuid()} or self._clients > MOST_CLIENTS:
+            if peer.uid not in {0, os.geteuid()} or len(self._serving) > MOST_CLIENTS:
                 log.warning("control.refused", user=peer.user, pid=peer.pid)
                 return
             async with asyncio.timeout(REQUEST_SECONDS):
@@ -114,9 +125,6 @@ class ControlSocket:
                 await writer.drain()
         except (OSError, ValueError) as error:  # also `TimeoutError`, and a line that is too long
             log.warning("control.failed", user=peer.user, pid=peer.pid, error=repr(error))
-        finally:
-            self._clients -= 1
-            writer.close()
 
 
 def ask(file: Path, request: dict[str, Any], seconds: float) -> dict[str, Any]:
@@ -143,9 +151,14 @@ def ask(file: Path, request: dict[str, Any], seconds: float) -> dict[str, Any]:
         peer = _peer_of(connection)
         if peer.uid not in trusted:
             raise NotTheService(f"process {peer.pid} of user {peer.user} listens at {file}")
-        connection.sendall(orjson.dumps(request, option=orjson.OPT_APPEND_NEWLINE))
-        with connection.makefile("rb") as lines:
-            line = lines.readline(LONGEST_ANSWER)
+        try:
+            connection.sendall(orjson.dumps(request, option=orjson.OPT_APPEND_NEWLINE))
+            with connection.makefile("rb") as lines:
+                line = lines.readline(LONGEST_ANSWER)
+        except (BrokenPipeError, ConnectionResetError):
+            line = b""
+    if not line:
+        raise NotListening(f"process {peer.pid} has ended the connection")
     try:
         answer = orjson.loads(line)
     except ValueError:

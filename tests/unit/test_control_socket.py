@@ -123,6 +123,25 @@ async def test_a_socket_of_another_user_is_refused(tmp_path: Path) -> None:
             await asked(file, {})
 
 
+async def test_a_service_that_stops_waits_for_no_client(tmp_path: Path) -> None:
+    """A reload can take long, and a stop has some seconds; the client is told that there is no answer."""
+    asked_for = asyncio.Event()
+
+    async def never(request: dict[str, Any], peer: Peer) -> dict[str, Any]:
+        del request, peer
+        asked_for.set()
+        return await asyncio.get_running_loop().create_future()  # type: ignore[no-any-return]
+
+    file = socket_file(tmp_path, "edge-01")
+    task = asyncio.create_task(ControlSocket(file, never).run())
+    await until(lambda: _answers(file), "the socket listens", SECONDS)
+    client = asyncio.create_task(asked(file, {}))
+    await asked_for.wait()
+    await asyncio.wait_for(cancel_and_wait(task), SECONDS)
+    with pytest.raises(NotListening, match="has ended the connection"):
+        await client
+
+
 async def test_a_client_that_sends_nonsense_disturbs_nobody(tmp_path: Path) -> None:
     """It is answered with the end of its connection."""
     file = socket_file(tmp_path, "edge-01")
