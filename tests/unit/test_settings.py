@@ -581,4 +581,4 @@ def test_a_digest_distinguishes_configurations_in_any_folder(tmp_path: Path) -> 
         digests.append(load_factory(folder / "factory.yaml").digest)
     one, two, three = digests
     assert one == two != three
-    assert len(one) == 12
+    assert len(one) == 64
