@@ -103,6 +103,33 @@ def stop() -> None:
     forkserver._forkserver._stop()  # type: ignore[attr-defined] # noqa: SLF001 - and waits: its processor time is ours
 
 
+_OF_SERVER = "ensure_running", "get_inherited_fds", "connect_to_new_process", "set_forkserver_preload"
+"""The functions of the module `forkserver`, which are methods of its one server."""
+
+
+@contextmanager
+def apart() -> Iterator[None]:
+    """Fork from another process meanwhile, which is started with the present environment; end it at the end.
+
+    The commands that were started before go on: those of a session live as long as the process that forked them.
+    """
+    before = forkserver._forkserver  # type: ignore[attr-defined] # noqa: SLF001 - there is no other way
+    own = forkserver.ForkServer()
+    own.set_forkserver_preload(IMPORTED)
+    _use(own)
+    try:
+        yield
+    finally:
+        _use(before)
+        own._stop()  # noqa: SLF001 - as in `stop`
+
+
+def _use(server: forkserver.ForkServer) -> None:
+    forkserver._forkserver = server  # noqa: SLF001 - there is no other way
+    for name in _OF_SERVER:
+        setattr(forkserver, name, getattr(server, name))
+
+
 def _run(arguments: list[str], folder: Path, environment: dict[str, str], files: list[Path]) -> None:
     # a forked process must not keep its parent alive, and is killed when the parent ends
     os.close(forkserver._forkserver._forkserver_alive_fd)  # type: ignore[attr-defined] # noqa: SLF001

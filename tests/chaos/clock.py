@@ -1,6 +1,6 @@
 """The wall clocks that the gateway and ingest see, which faults step; their monotonic clocks are true.
 
-libfaketime is preloaded into the process that all commands are forked from, so that each still starts at once. Each
+libfaketime is preloaded into the process that these commands are forked from, so that each still starts at once. Each
 process has a file with the offset of its clock.
 """
 
@@ -28,15 +28,14 @@ def preloaded() -> Iterator[bool]:
     if library is None:
         yield False
         return
-    forked.stop()
     changed = PRELOADED | {"LD_PRELOAD": library}
-    os.environ.update(changed)
-    try:
-        yield True
-    finally:
-        for name in changed:
-            os.environ.pop(name, None)
-        forked.stop()
+    with forked.apart():
+        os.environ.update(changed)
+        try:
+            yield True
+        finally:
+            for name in changed:
+                os.environ.pop(name, None)
 
 
 class SteppedClock:
