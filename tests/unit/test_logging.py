@@ -248,7 +248,7 @@ def test_a_storm_of_one_event_is_summarised(logged: Log):
 
 def test_a_summary_comes_when_the_storm_is_over(pipe: Log, monkeypatch: pytest.MonkeyPatch):
     """Nothing else may be logged for a long time."""
-    monkeypatch.setattr(log_writer, "EVENT_SECONDS", 0.1)
+    monkeypatch.setattr(log_writer, "EVENT_SECONDS", 1.0)
     pipe.configure("json", "info")
     for _ in range(EVENT_LINES + 5):
         log.info("a.b")
