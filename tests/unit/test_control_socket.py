@@ -124,7 +124,7 @@ async def test_a_socket_of_another_user_is_refused(tmp_path: Path) -> None:
 
 
 async def test_a_service_that_stops_waits_for_no_client(tmp_path: Path) -> None:
-    """A reload can take long, and a stop has some seconds; the client is told that there is no answer."""
+    """A reload can take long, and a stop has some seconds; the client sees the end of the connection."""
     asked_for = asyncio.Event()
 
     async def never(request: dict[str, Any], peer: Peer) -> dict[str, Any]:
