@@ -60,6 +60,18 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "lineside diagnose factory.yaml",
         "lineside diagnose factory.yaml --log-file gateway.log --out ticket.tar.gz",
     ),
+    "backup": (
+        "lineside backup factory.yaml /mnt/backup/edge-01.tar.gz",
+        "lineside backup factory.yaml /mnt/backup/edge-01.tar.gz --secrets",
+    ),
+    "restore": (
+        "lineside restore edge-01.tar.gz --check",
+        "lineside restore edge-01.tar.gz --with-keys --secrets /etc/lineside/secrets --replace",
+    ),
+    "decommission": (
+        "lineside decommission factory.yaml --list",
+        "lineside decommission factory.yaml --retained --yes",
+    ),
     "users list": ("lineside users list factory.yaml",),
     "users add": ("lineside users add factory.yaml anna --role operator",),
     "users remove": ("lineside users remove factory.yaml anna",),

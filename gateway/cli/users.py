@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import getpass
-import os
 import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from gateway.cli.audited import Said, record
 from gateway.cli.common import CONFIG, FORMAT, load, print_json
 from gateway.cli.group import CommandGroup
 from gateway.cli.output import echo
 from gateway.users.roles import Role
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
     from pathlib import Path
 
-    from gateway.audit.log import AuditLog
     from gateway.settings.dashboard_section import DashboardSection
     from gateway.users.users_file import User
 
@@ -155,7 +153,6 @@ def _change(
 @contextmanager
 def _changing(section: DashboardSection) -> Iterator[tuple[dict[str, User], list[tuple[str, str, Any, Any]]]]:
     """Give the users for a change, and a list for its entries in the audit log."""
-    from gateway.audit.log import AuditLog  # noqa: PLC0415 - see gateway.cli
     from gateway.users.users_file import UnknownUser, UnusableUsers, changing  # noqa: PLC0415 - see gateway.cli
 
     said: list[tuple[str, str, Any, Any]] = []
@@ -164,30 +161,7 @@ def _changing(section: DashboardSection) -> Iterator[tuple[dict[str, User], list
             yield found, said
     except (UnknownUser, UnusableUsers) as error:
         raise click.ClickException(str(error)) from None
-    with AuditLog(section.audit) as audit:
-        _record(audit, said)
-
-
-def _record(audit: AuditLog, said: Sequence[tuple[str, str, Any, Any]]) -> None:
-    """Record changes, and warn where that fails: the change itself is made."""
-    from gateway.audit.log import CLOSE_SECONDS, NotRecorded  # noqa: PLC0415 - see gateway.cli
-
-    for action, name, before, after in said:
-        entry = audit.record(action, who=_operator(), address="command", object=name, before=before, after=after)
-        try:
-            entry.result(CLOSE_SECONDS)
-        except (NotRecorded, TimeoutError) as error:
-            echo(f"lineside: the change is not in the audit log: {error or 'it can not be written'}", err=True)
-
-
-def _operator() -> str:
-    """Return who runs this command: the user of the system, and who has become that user by sudo."""
-    try:
-        user = getpass.getuser()
-    except (KeyError, OSError):
-        user = str(os.getuid())
-    sudo = os.environ.get("SUDO_USER", "")
-    return f"{user} ({sudo})" if sudo and sudo != user else user
+    record(section.audit, *(Said(*one) for one in said))
 
 
 def _hashed(name: str, *, stdin: bool) -> str:

@@ -28,6 +28,7 @@ from gateway.dashboard.security import CLIENT, identity_of, records_itself, requ
 from gateway.dashboard.security.tls import tls_options
 from gateway.dashboard.stored import Stored
 from gateway.dashboard.trends.routes import Trends
+from gateway.settings.dashboard_section import ALARM_NOTES
 from gateway.users.roles import Role
 from gateway.users.users_file import Users
 
@@ -54,9 +55,6 @@ MAX_MESSAGE = 2**20
 
 MAX_OPEN = 1_000
 """Connections at the same time; others get the status 503."""
-
-ALARM_NOTES = "alarm-notes.json"
-"""The file of what operators noted of alarms, in the folder of the spool."""
 
 
 class _Server(uvicorn.Server):

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 USERS, AUDIT = "users.yaml", "audit"
 """The users' file and the folder of the audit log, in the folder of the spool."""
 
+ALARM_NOTES = "alarm-notes.json"
+"""The file of what operators noted of alarms, in the folder of the spool."""
+
 SMALLEST_AUDIT = 2**20
 """Bytes that the audit log must at least have."""
 

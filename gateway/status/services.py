@@ -234,6 +234,15 @@ def read_ingests(factory: Factory) -> list[IngestOnBox]:
     return found
 
 
+def ingest_runs(folder: Path, name: str) -> bool:
+    """Return whether an ingest of this id works, or hangs, in a folder."""
+    status = _read(_INGEST, status_file(folder, name))
+    if status is not None:
+        return not status.stopped and status.has_process
+    silent = heartbeat_age(folder / f"{name}.alive")
+    return silent is not None and silent <= STALE
+
+
 MAX_INGESTS = 100
 """Status files that are looked at in one folder."""
 

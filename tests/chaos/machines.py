@@ -56,14 +56,19 @@ class Machines:
         self._connections: set[asyncio.Transport] = set()
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.get_running_loop().create_server(lambda: _Connection(self), LOOPBACK, 0)
-        self.port = self._server.sockets[0].getsockname()[1]
+        await self.switch_on()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.switch_off()
+
+    async def switch_on(self) -> None:
+        """Answer requests, on the same port as before, and go on counting."""
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(lambda: _Connection(self), LOOPBACK, self.port)
+        self.port = self._server.sockets[0].getsockname()[1]
 
     def switch_off(self) -> None:
         """Answer no more requests; answers that were sent still arrive."""
