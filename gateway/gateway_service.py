@@ -51,6 +51,7 @@ from gateway.pipeline.pipeline import Pipeline
 from gateway.pipeline.totals import CounterTotals, read_totals
 from gateway.publish.publisher import Publisher
 from gateway.publish.retained_cleanup import RetainedCleanup
+from gateway.self_test.runner import SelfTest
 from gateway.settings.reload import Reload
 from gateway.settings.sections import ClockTrust, Publish
 from gateway.spool.calculations import saved_states
@@ -175,7 +176,6 @@ class GatewayService:
         self.reload = Reload(
             factory, self._reconfigure, self._manager, partial(record_reload, factory.dashboard.audit, factory.file)
         )
-        self._alive = own.spool.folder / f"{own.id}.alive"
         self._started = time.monotonic()
         self._sums = CostLimited(self._sum_devices)
         self._file = factory.file
@@ -186,6 +186,7 @@ class GatewayService:
         self._place = factory.factory.enterprise, factory.factory.site
         self._metrics = None if self._durations is None else self._make_metrics(own, self._durations)
         self._endpoint = self._make_endpoint(own)
+        self._self_test = SelfTest(factory)
 
     def _make_shared_builder(self, factory: Factory) -> RecordBuilder[PlacedScan] | None:
         """Make the builder of the records of all machines, if they have one."""
@@ -371,7 +372,7 @@ class GatewayService:
             whole = self._part.has_identity
             if whole:
                 await self._retained.begin(self._state_topics(), self.spool.next_seq)
-            living = [tasks.create_task(beat(self._alive), name="heartbeat")] if whole else []
+            living = [tasks.create_task(beat(self._folder / f"{self.id}.alive"), name="heartbeat")] if whole else []
             if self._endpoint is not None:
                 living.append(_supervised(tasks, self._endpoint.run, "metrics"))
             if self._durations is not None:
@@ -393,10 +394,11 @@ class GatewayService:
             self.started.set()
             self._manager.ready()
             informing = _supervised(tasks, self._inform_manager, "service manager")
+            testing = [_supervised(tasks, self._self_test.run, "self-test")] if whole else []
             await stop.wait()
             log.info(stopping)
             self._manager.stopping()
-            await cancel_and_wait(*reloading, informing, following, describing, counting)
+            await cancel_and_wait(*testing, *reloading, informing, following, describing, counting)
             await self._devices.stop(FINISH_SCANS)
             await cancel_and_wait(ticking)
             await self._totals.save()
@@ -544,6 +546,7 @@ class GatewayService:
         if found is None:
             return []
         found.set_each(RELOADS, self.reload.counts)
+        self._self_test.add_to(found)
         return [MetricsPart({GATEWAY_LABEL: self.id}, found)]
 
     async def _all_checks(self) -> Checks:

@@ -66,6 +66,7 @@ WITH_PROCESSES = (
     "unit/test_audit_kills.py",
     "security/*.py",
     "unit/test_imports.py",
+    "unit/test_self_test.py",
     "unit/test_prose.py",
     "unit/test_settings.py",
     "unit/test_sim_command.py",

@@ -28,8 +28,9 @@ _SETTINGS = settings(
 
 JUNK = (
     b"", b"\0", b"\xff", b"\xff\xff\xff\xff", b"\x80", b"\n", b"{", b"}", b"[" * 200, b'"', b"'", b",", b":", b"null",
-    b"true", b"-1", b"1e400", b"9" * 400, b"18446744073709551616", b"NaN", b'"\\ud800"', b"\xed\xa0\x80", b"\xe2\x80\xae",
-    b"../", b"${X}", b"%00", b"&a [*a]", b"<!ENTITY a 'b'>", b"A" * 3000,
+    b"true", b"-1", b"1e400", b"9" * 400, b"18446744073709551616", b"NaN",
+    b'"\\ud800"', b"\xed\xa0\x80", b"\xe2\x80\xae", b"../", b"${X}", b"%00", b"&a [*a]", b"<!ENTITY a 'b'>",
+    b"A" * 3000,
 )  # fmt: skip
 """Bytes that parsers have stumbled over."""
 

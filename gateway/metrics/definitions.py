@@ -170,6 +170,11 @@ GATEWAY = (
                "clock, after a small step back."),
     Definition("lineside_process_stalls_total", COUNTER, "Times that the process did not run for a while: it was "
                "stopped, suspended or blocked."),
+    # -- self-test --
+    Definition("lineside_self_test_failed", GAUGE, "1 if a check of the last self-test found something to act on, or "
+               "could not be made, else 0.", ("check",)),
+    Definition("lineside_self_test_timestamp_seconds", GAUGE, "Time of the self-test after the start, since the "
+               "epoch."),
     # -- workers --
     Definition("lineside_worker_up", GAUGE, "1 while a worker process reports, else 0; only with workers."),
     Definition("lineside_worker_restarts_total", COUNTER, "Starts of a worker process after its first; only with "

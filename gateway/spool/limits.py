@@ -21,6 +21,9 @@ _LEAST_LOG, _MOST_LOG = 64, 1000
 _IN_PAGE = PAGE - 35
 """Bytes of the largest entry that needs no overflow page."""
 
+LEAST_FREE = 200 * 2**20
+"""Bytes that should be free on the disk of a spool."""
+
 _ROW = 64
 """Most bytes that a record needs beside its topic and payload."""
 

@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from gateway import __version__
 from gateway.common.digests import same_digest, short_digest
 from gateway.common.text import counted, listed
+from gateway.self_test.outcome import Report, read_report, self_test_file
 from gateway.settings.sections import ClockTrust
 from gateway.spool.inspect import NotReadable, inspect
+from gateway.spool.limits import LEAST_FREE
 from gateway.spool.siblings import ledger_of_all, spools_of
 from gateway.status.host import clock_report, disk_report
 from gateway.status.services import ServiceState, read_gateway, read_ingests
@@ -41,9 +43,6 @@ LONG_START = 30.0
 NEARLY_FULL = 0.8
 """The part of `max_size` from which on a spool is nearly full."""
 
-LEAST_FREE = 200 * 2**20
-"""Bytes of free disk that the folder of a service should have."""
-
 DOWN = {ServiceState.HANGS, ServiceState.DEAD, ServiceState.STOPPED}
 
 
@@ -67,6 +66,7 @@ def read_box(factory: Factory) -> BoxStatus:
     """Return the status of the services of a configuration on this box."""
     gateway, ingests = read_gateway(factory), read_ingests(factory)
     spools, ledger, unreadable = _spools(factory)
+    tested = read_report(self_test_file(factory.gateway.spool.folder, factory.gateway.id))
     clock = clock_report()
     disk = disk_report(factory.gateway.spool.folder)
     report: dict[str, Any] = {
@@ -77,6 +77,7 @@ def read_box(factory: Factory) -> BoxStatus:
         "ledger": ledger,
         "spools": spools,
         "ingest": [_ingest(one) for one in ingests],
+        "self_test": None if tested is None else _self_test(tested),
         "clock": clock,
         "disk": disk,
     }
@@ -86,6 +87,7 @@ def read_box(factory: Factory) -> BoxStatus:
         *_of_ledger(ledger),
         *(finding for one in spools for finding in _of_spool(one)),
         *(finding for one in ingests for finding in _of_ingest(factory, one)),
+        *_of_self_test(factory, tested),
         *_of_box(factory, clock, disk),
     ]
     states = {gateway.state, *(one.state for one in ingests if one.id == factory.ingest.id or one.state in _UNCLEAN)}
@@ -199,6 +201,11 @@ def _ingest(ingest: IngestOnBox) -> dict[str, Any]:
         "dead_letters": report.dead_letters,
         "stores": [one.model_dump() | {"since": _time(one.since)} for one in report.stores],
     }
+
+
+def _self_test(tested: Report) -> dict[str, Any]:
+    results = {one.check: one.result.value for one in tested.outcomes}
+    return {"time": _time(tested.time), "results": results, "problems": tested.problems}
 
 
 def _link(link: Link) -> dict[str, Any]:
@@ -333,6 +340,13 @@ def _of_ingest(factory: Factory, ingest: IngestOnBox) -> Iterator[Finding]:
     if status.report.dead_letters:
         text = f"{counted(status.report.dead_letters, 'dead letter')} since the start of {name}"
         yield Finding("ingest", text, "lineside spool dead-letters CONFIG shows the reasons")
+
+
+def _of_self_test(factory: Factory, tested: Report | None) -> Iterator[Finding]:
+    if tested is not None:
+        for problem in tested.problems:
+            text = f"{problem} (as of {_time(tested.time)})"
+            yield Finding("self-test", text, f"when it is mended: lineside self-test {factory.file} --record")
 
 
 def _of_box(factory: Factory, clock: dict[str, Any], disk: dict[str, Any] | None) -> Iterator[Finding]:

@@ -52,6 +52,11 @@ def _lines(report: dict[str, Any]) -> Iterator[tuple[str, str]]:
         yield "spool", f"{waiting}; at most {size_text(spool['max_size'])}"
     for ingest in report["ingest"]:
         yield from _of_ingest(ingest)
+    if report["self_test"] is not None:
+        tested = report["self_test"]
+        results = [result for result in tested["results"].values() if result != "passed"]
+        outcome = f"{len(results)} of {counted(len(tested['results']), 'check')} NOT passed" if results else "passed"
+        yield "self-test", f"{outcome}{since(tested['time']).replace(' since ', ' at ')}"
     clock, disk = report["clock"], report["disk"]
     yield "clock", "synchronised" if clock["synchronised"] else "the kernel does not call it synchronised"
     if disk is not None:

@@ -11,7 +11,7 @@ import time
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from gateway.metrics.definitions import GATEWAY_LABEL, RELOADS, WORKER_LABEL
+from gateway.metrics.definitions import GATEWAY_LABEL, WORKER_LABEL
 from gateway.metrics.gateway_metrics import add_ledger
 from gateway.metrics.health import machines_reason
 from gateway.metrics.process_metrics import add_build, add_process
@@ -45,25 +45,25 @@ class WorkersMetrics:
         workers: Callable[[], Iterable[WorkerProcess]],
         retired: Callable[[], Ledger],
         configuration: Callable[[], tuple[str, str, str, str]],
-        reloads: Mapping[str, int],
+        add_more: Callable[[Samples], None],
     ) -> None:
         """Prepare; the functions return the present workers, the ledger of retired spools, and see `add_build`.
 
-        `reloads` are the present counts of a reload.
+        `add_more` adds other samples of the supervisor.
         """
+        self._add_more = add_more
         self._gateway = gateway
         self._session = session
         self._workers = workers
         self._retired = retired
         self._configuration = configuration
-        self._reloads = reloads
 
     async def parts(self) -> list[MetricsPart]:
         """Return the samples of the supervisor and of all workers."""
         own, retired, began = Samples(), Samples(), time.thread_time()
         add_build(own, self._configuration())
-        own.set_each(RELOADS, self._reloads)
         add_process(own)
+        self._add_more(own)
         own.set("lineside_scrape_collect_seconds", time.thread_time() - began)
         add_ledger(retired, self._retired())
         found = [self._part(SUPERVISOR, own), self._part(RETIRED, retired)]

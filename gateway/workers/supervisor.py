@@ -24,6 +24,7 @@ from gateway.common.heartbeat import beat
 from gateway.common.service_manager import ServiceManager, gateway_status
 from gateway.common.setting_types import MissingSecret
 from gateway.common.tasks import BestEffort, cancel_and_wait, supervise
+from gateway.metrics.definitions import RELOADS
 from gateway.metrics.endpoint import MetricsEndpoint, Sources
 from gateway.model.ledger import Ledger
 from gateway.model.part import WHOLE_GATEWAY, part_name
@@ -32,6 +33,7 @@ from gateway.mqtt.client import Message
 from gateway.mqtt.topics import Topics
 from gateway.publish.identity import GatewayIdentity
 from gateway.publish.retained_cleanup import RetainedCleanup
+from gateway.self_test.runner import SelfTest
 from gateway.settings.reload import Reload
 from gateway.settings.sections import SMALLEST_SPOOL
 from gateway.spool.files import SpoolFiles
@@ -106,14 +108,11 @@ class Supervisor:
         self._alive = self._folder / f"{own.id}.alive"
         self._assignment_file = assignment_file(self._folder, own.id)
         self._started = time.monotonic()
+        self._self_test = SelfTest(factory)
         metrics = WorkersMetrics(
-            own.id,
-            self._broker.session,
-            self._workers.values,
-            lambda: self._retired,
-            self._configuration,
-            self.reload.counts,
-        )
+            own.id, self._broker.session, self._workers.values, lambda: self._retired, self._configuration,
+            self._add_samples,
+        )  # fmt: skip
         self._endpoint: MetricsEndpoint | None = None
         if own.metrics.endpoint is not None:
             sources = Sources(metrics.parts, metrics.checks, silence=metrics.silence)
@@ -226,6 +225,7 @@ class Supervisor:
         await self._retained.begin(self._state_topics, self._marks.mark())
         return [
             _supervised(tasks, self.reload.run, "reload"),
+            _supervised(tasks, self._self_test.run, "self-test"),
             _supervised(tasks, self._follow_workers, "workers"),
             _supervised(tasks, self._inform_manager, "service manager"),
             *(_supervised(tasks, partial(self._drain, number), f"drain worker {number}") for number in draining),
@@ -322,6 +322,11 @@ class Supervisor:
     def _configuration(self) -> tuple[str, str, str, str]:
         own = self._factory.factory
         return own.enterprise, own.site, self.id, self._factory.digest
+
+    def _add_samples(self, samples: Samples) -> None:
+        """Add the samples of the supervisor's own."""
+        samples.set_each(RELOADS, self.reload.counts)
+        self._self_test.add_to(samples)
 
     def _spools(self) -> list[str]:
         return [worker.status.spool for worker in self._workers.values() if worker.status is not None]

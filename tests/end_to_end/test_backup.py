@@ -107,6 +107,9 @@ async def test_a_decommissioned_gateway_leaves_nothing_behind(tmp_path: Path) ->
         config = write(tmp_path, machines, mosquitto.url)
         gateway = await Lineside.start("run", config)
         await gateway.logged("machine.online")
+        await until(lambda: gateway.events("self_test.passed") or gateway.events("self_test.failed"), "a self-test")
+        shown = json.loads((await lineside("status", str(config), "--format", "json")).text)
+        assert shown["self_test"]["results"]["spool"] == "passed"
         refused = await lineside("decommission", str(config), "--yes")
         assert refused.code == 1
         assert "gateway edge-01 runs" in refused.error

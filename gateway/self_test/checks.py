@@ -1,0 +1,255 @@
+"""The checks of the self-test. Each yields problems, and changes nothing but a file of its own that it removes."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import sqlite3
+import stat
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from drivers.secret import Secret
+from gateway.audit.entry import Malformed, parse_line
+from gateway.audit.files import UnreadableHead, log_files, read_head
+from gateway.audit.keys import HEAD, UnusableKey, is_signed, public_keys
+from gateway.common.clock import synchronised
+from gateway.self_test.certificates import Pair, problems_of
+from gateway.self_test.outcome import MOST_PROBLEMS, Outcome, Report, Result
+from gateway.settings.sections import ClockTrust
+from gateway.spool.errors import is_damage
+from gateway.spool.inspect import NotReadable, inspect
+from gateway.spool.integrity import open_read_only
+from gateway.spool.limits import LEAST_FREE
+from gateway.spool.siblings import spools_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from gateway.settings.factory import Factory
+
+    Check = Callable[[Factory], Iterator[str]]
+
+SLOW_SYNC = 1.0
+"""Seconds for a small file to be on the disk from which on the disk is too slow for a commit each 40 ms."""
+
+RELEASED = 1_764_547_200
+"""2025-12-01 in seconds since the epoch: a clock before it was never set."""
+
+AHEAD = 86_400.0
+"""Seconds by which a file may be newer than the clock: from there on the clock was set back, or not set."""
+
+TAIL = 2**20
+"""Bytes of the audit log, at its end, that are checked; lineside audit verify checks all of it."""
+
+LARGEST_CHECKED = 64 * 2**20
+"""Bytes of the largest spool whose pages are all read. A gateway checks the heads of all records at its start."""
+
+
+def check_permissions(factory: Factory) -> Iterator[str]:
+    """Find files of the services that other users of the box can change, and secrets that they can read."""
+    folders = dict.fromkeys((factory.gateway.spool.folder, factory.ingest.folder, factory.dashboard.audit.folder))
+    for folder in folders:
+        yield from _writable_by_others(folder)
+        if folder.is_dir() and not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
+            yield f"{folder} can't be used by this user; run chown on it"
+    for file in factory.files:
+        yield from _writable_by_others(file)
+    for file in _secret_files(factory):
+        with suppress(OSError):
+            mode = file.stat().st_mode
+            if mode & (stat.S_IRWXO | stat.S_IWGRP | stat.S_IXGRP):
+                yield f"{file} has a secret, and others can read or change it; run chmod 600 {file}"
+
+
+def _writable_by_others(path: Path) -> Iterator[str]:
+    with suppress(OSError):
+        mode = path.stat().st_mode
+        if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
+            yield f"every user of this box can change {path}; run chmod o-w {path}"
+
+
+def _secret_files(factory: Factory) -> Iterator[Path]:
+    dashboard = factory.dashboard
+    yield dashboard.users
+    yield dashboard.audit.folder / "audit-key.pem"
+    if factory.broker.key is not None:
+        yield factory.broker.key
+    if dashboard.tls is not None:
+        yield dashboard.tls.key
+    yield from (pair.key for pair in _opcua_pairs(factory) if pair.key is not None)
+    for one in (factory.broker.password, *(getattr(m.connection, "password", None) for m in factory.machines)):
+        if isinstance(one, Secret) and one.file:
+            yield Path(one.file)
+
+
+def check_certificates(factory: Factory) -> Iterator[str]:
+    """Find certificates and keys that can't be used, have expired, or soon will."""
+    broker, tls = factory.broker, factory.dashboard.tls
+    pairs = [*_opcua_pairs(factory)]
+    if broker.ca is not None:
+        pairs.append(Pair("broker.ca", Path(broker.ca)))
+    if broker.certificate is not None:
+        pairs.append(Pair("broker.certificate", Path(broker.certificate), broker.key))
+    if tls is not None:
+        pairs.append(Pair("dashboard.tls", tls.certificate, tls.key, tls.key_password))
+    for pair in pairs:
+        yield from problems_of(pair)
+
+
+def _opcua_pairs(factory: Factory) -> Iterator[Pair]:
+    """Yield the certificates of the gateway toward OPC UA servers that are there; the first connection makes them."""
+    folders = {getattr(machine.connection, "pki", None) for machine in factory.machines}
+    for folder in sorted(folder for folder in folders if folder is not None):
+        certificate, key = folder / "own" / "certs" / "lineside.der", folder / "own" / "private" / "lineside.pem"
+        if certificate.exists():
+            yield Pair("OPC UA", certificate, key)
+
+
+def check_disk(factory: Factory) -> Iterator[str]:
+    """Find a disk that is nearly full, refuses, returns other bytes, or is slow."""
+    folder = factory.gateway.spool.folder
+    if not folder.is_dir():
+        yield f"{folder} is not there; the gateway makes it at its start, if it may"
+        return
+    if (free := shutil.disk_usage(folder).free) < LEAST_FREE:
+        yield f"only {free / 1e6:,.0f} MB are free in {folder}; free some, or lower gateway.spool.max_size"
+    content = secrets.token_bytes(4096)
+    file = folder / f"{factory.gateway.id}.self-test.{os.getpid()}"
+    try:
+        began = time.monotonic()
+        with file.open("xb") as opened:
+            opened.write(content)
+            opened.flush()
+            os.fsync(opened.fileno())
+        seconds = time.monotonic() - began
+        if file.read_bytes() != content:
+            yield f"{folder}: the disk returns other bytes than were written; replace it"
+    except OSError as error:
+        yield f"{folder}: the disk refuses a small file: {error.strerror}"
+    else:
+        if seconds > SLOW_SYNC:
+            yield f"{folder}: a small file took {seconds:.1f} s to be on the disk; look at the disk (dmesg)"
+    finally:
+        with suppress(OSError):
+            file.unlink(missing_ok=True)
+
+
+def check_clock(factory: Factory) -> Iterator[str]:
+    """Find a clock that was never set, was set back, or is not synchronised where it has to be."""
+    now = time.time()
+    if now < RELEASED:
+        yield f"the clock says {time.strftime('%Y-%m-%d', time.gmtime(now))}; synchronise it"
+    newest = 0.0
+    for folder in dict.fromkeys((factory.gateway.spool.folder, factory.ingest.folder)):
+        with suppress(OSError):
+            newest = max([newest, *(file.stat().st_mtime for file in folder.iterdir())])
+    if newest > now + AHEAD:
+        yield f"files of the services are {(newest - now) / 86_400:,.0f} days newer than the clock; check the clock"
+    if factory.gateway.clock is ClockTrust.REQUIRE_SYNC and not synchronised():
+        yield "nothing synchronises the clock, and gateway.clock is require_sync; start chrony or systemd-timesyncd"
+
+
+def check_audit(factory: Factory) -> Iterator[str]:
+    """Find an audit log whose end was changed or cut off. `lineside audit verify` checks all of it."""
+    folder = factory.dashboard.audit.folder
+    hint = f"look at it: lineside audit verify {factory.file}"
+    try:
+        files = log_files(folder)
+        if not files:
+            return
+        head, keys = read_head(folder), public_keys(folder)
+        last = _last_entry(files[-1])
+    except (UnreadableHead, UnusableKey, Malformed) as error:
+        yield f"{error}; {hint}"
+        return
+    if head is None:
+        yield f"{folder}: the head is missing, so entries may be missing; {hint}"
+    elif last is not None and (head.n, head.hash) != last and head.n >= last[0]:
+        yield f"{folder}: entries at the end are missing or were changed: the head names entry {head.n}; {hint}"
+    elif (key := keys.get(head.key)) is None or not is_signed(key, HEAD, head.hash, head.signature):
+        yield f"{folder}: the signature of the head is wrong; {hint}"
+
+
+def _last_entry(file: Path) -> tuple[int, str] | None:
+    """Return number and hash of the last entry; the chain of the last entries is checked. Raises `Malformed`."""
+    with file.open("rb") as opened:
+        size = opened.seek(0, os.SEEK_END)
+        opened.seek(max(0, size - TAIL))
+        content = opened.read(TAIL)
+    lines = content.splitlines(keepends=True)
+    if size > TAIL:
+        del lines[:1]  # its begin is missing
+    n, previous = 0, ""
+    for line in lines:
+        try:
+            entry = parse_line(line)
+        except Malformed as error:
+            raise Malformed(f"{file}: behind entry {n}: {error}") from None
+        if n and (entry["n"] != n + 1 or entry["previous"] != previous):
+            raise Malformed(f"{file}: entry {entry['n']} does not continue the chain")
+        n, previous = entry["n"], entry["hash"]
+    return (n, previous) if n else None
+
+
+def check_spool(factory: Factory) -> Iterator[str]:
+    """Find a spool that is damaged or can't be read."""
+    own = factory.gateway
+    for files in spools_of(own.spool.folder, own.id):
+        if not files.db.exists():
+            continue
+        try:
+            found = inspect(files)
+            if found.damage:
+                yield f"{files.db} is damaged: {found.damage}; the gateway repairs it"
+            elif files.db.stat().st_size <= LARGEST_CHECKED:
+                yield from _damaged_pages(files.db)
+        except NotReadable as error:
+            yield str(error)
+
+
+def _damaged_pages(file: Path) -> Iterator[str]:
+    try:
+        with open_read_only(file) as db:
+            said = [str(row[0]) for row in db.execute("pragma quick_check(1)")]
+    except sqlite3.Error as error:
+        if not is_damage(error):
+            return  # it is locked for a moment, or replaced
+        said = [str(error)]
+    if said != ["ok"]:
+        yield f"{file} is damaged: {said[0] if said else 'it can not be checked'}; the gateway repairs it"
+
+
+CHECKS: dict[str, Check] = {
+    "permissions": check_permissions,
+    "certificates": check_certificates,
+    "disk": check_disk,
+    "clock": check_clock,
+    "audit": check_audit,
+    "spool": check_spool,
+}
+"""All checks by name. Another check, such as that of a signature of the configuration, is one line here."""
+
+
+def run_checks(factory: Factory, checks: dict[str, Check] | None = None) -> Report:
+    """Run all checks; whatever one raises, the others run, and it counts as not checked."""
+    began, now = time.monotonic(), time.time_ns() // 1000
+    outcomes = [_outcome(name, check, factory) for name, check in (CHECKS if checks is None else checks).items()]
+    return Report(time=now, seconds=round(time.monotonic() - began, 3), outcomes=tuple(outcomes))
+
+
+def _outcome(name: str, check: Check, factory: Factory) -> Outcome:
+    try:
+        problems = list(check(factory))
+    except Exception as error:  # noqa: BLE001 - the other checks are wanted
+        text = f"could not be checked: {type(error).__name__}: {error}"[:2_000]
+        return Outcome(check=name, result=Result.NOT_CHECKED, problems=(text,))
+    if not problems:
+        return Outcome(check=name, result=Result.PASSED)
+    shown = [problem[:2_000] for problem in problems[:MOST_PROBLEMS]]
+    if len(problems) > MOST_PROBLEMS:
+        shown.append(f"and {len(problems) - MOST_PROBLEMS:,} more")
+    return Outcome(check=name, result=Result.FAILED, problems=tuple(shown))
