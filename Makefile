@@ -7,7 +7,7 @@ PROCESSORS := $(shell getconf _NPROCESSORS_ONLN)
 PARALLEL ?= -n $(shell expr 5 \* $(PROCESSORS) / 2) --dist worksteal
 SEED ?= $(shell od -An -N4 -tu4 /dev/urandom | tr -d ' ')
 
-.PHONY: help setup demo test compiled test-fast test-random coverage check lint types prose services lock bench bench-compare bench-curves bench-parts soak chaos screenshots package clean
+.PHONY: help setup demo test compiled test-fast test-random coverage check lint types prose services lock bench bench-compare bench-curves bench-parts soak chaos screenshots package sbom licences vulnerabilities fuzz clean
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -99,9 +99,19 @@ screenshots: $(VENV)/.dev services ## run the demo for some minutes, and take th
 package: $(VENV)/.dev ## build the wheel, Debian packages, the bundle for boxes without a network, and the bill of materials: dist/
 	@$(BIN)/python tools/release
 
-lock: ## pin and hash the dependencies anew
-	$(PYTHON) -m venv $(VENV)/lock && $(VENV)/lock/bin/pip install --quiet uv
-	tools/lock $(VENV)/lock/bin/uv
+sbom licences: $(VENV)/.dev ## write the bill of materials (CycloneDX) and the licences of all dependencies: dist/
+	@$(BIN)/python tools/release documents
+
+# the folder is a mirror of https://osv-vulnerabilities.storage.googleapis.com/PyPI/all.zip, unpacked or not
+vulnerabilities: $(VENV)/.dev ## compare what a plant installs with a mirror of the OSV database: DATABASE=FOLDER
+	@$(BIN)/python tools/vulnerabilities.py --database $(or $(DATABASE),$(error name a mirror: DATABASE=FOLDER)) $(if $(ACCEPT),--accept $(ACCEPT))
+
+FUZZ ?= 20000
+fuzz: $(VENV)/.dev ## run FUZZ damaged inputs through each parser (docs/fuzzing.md)
+	LINESIDE_FUZZ=$(FUZZ) $(BIN)/pytest -n $(PROCESSORS) --dist worksteal -m fuzz tests/unit
+
+lock: $(VENV)/.dev ## pin and hash the dependencies anew
+	tools/lock $(BIN)/uv
 
 clean: ## remove the virtual environment, packages and caches
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis tests/peers/opcua/node_modules

@@ -67,6 +67,7 @@ WITH_PROCESSES = (
     "security/*.py",
     "unit/test_imports.py",
     "unit/test_self_test.py",
+    "unit/test_supply_chain.py",
     "unit/test_prose.py",
     "unit/test_settings.py",
     "unit/test_sim_command.py",
