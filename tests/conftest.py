@@ -11,6 +11,7 @@ import uuid
 from typing import TYPE_CHECKING
 
 import forked
+import fuzzing
 import packages
 import processes
 import pytest
@@ -91,6 +92,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if not any(item.get_closest_marker(name) for name in MARKERS):
             item.add_marker(_marker(item.path))
+        if any(item.path.match(file) and item.name.partition("[")[0] == name for file, name in fuzzing.FUZZERS):
+            item.add_marker("fuzz")
+            if fuzzing.LONG:
+                item.add_marker(pytest.mark.timeout(0))
     seed = config.getoption("--shuffle")
     if seed is None:
         _long_first(items)
