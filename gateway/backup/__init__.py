@@ -3,7 +3,7 @@
 | file | contains |
 |---|---|
 | `places.py` | the files that belong to a gateway and the ingest of its configuration |
-| `manifest.py` | the list of what an archive contains: a bounded model |
+| `manifest.py` | the list of the members of an archive: a bounded model |
 | `container.py` | the form of an archive: a compressed tar of regular files, read in bounded pieces |
 | `sealed.py` | keys and secrets, encrypted with a passphrase |
 | `save.py` | `lineside backup` |

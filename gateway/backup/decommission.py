@@ -32,13 +32,13 @@ LIMITS = (
     "each file is overwritten once; flash media, file systems with snapshots or copy on write, and backups may keep "
     "the old content: encrypt the disk, or use its own erase command, before it leaves your hands"
 )
-"""What overwriting can't do, in words of one line."""
+"""The limits of overwriting, in one line."""
 
 
 class Plan(NamedTuple):
-    """What is removed: files by what they are, and folders that are removed if they are empty then.
+    """Files to remove by their kind, and folders that are removed if they are empty then.
 
-    `kept` says what stays, each with its reason.
+    `kept` names the things that stay, each with its reason.
     """
 
     files: dict[str, list[Path]]
@@ -53,7 +53,7 @@ class Plan(NamedTuple):
 
 
 def plan(factory: Factory, *, keep_audit: bool = False) -> Plan:
-    """Return what belongs to the gateway and the ingest of a configuration on this box. Raises `OSError`."""
+    """Return all that belongs to the gateway and the ingest of a configuration on this box. Raises `OSError`."""
     places = places_of(factory)
     own, dashboard = factory.gateway, factory.dashboard
     state, ingest = own.spool.folder.absolute(), factory.ingest.folder.absolute()
@@ -81,7 +81,7 @@ def plan(factory: Factory, *, keep_audit: bool = False) -> Plan:
 
 
 def remove(files: Iterable[Path], report: Callable[[Path], None] = lambda _file: None) -> list[str]:
-    """Overwrite and remove files; return what could not be removed, with the reasons."""
+    """Overwrite and remove files; return those that could not be removed, with the reasons."""
     failed = []
     for file in files:
         report(file)

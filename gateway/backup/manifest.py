@@ -1,4 +1,4 @@
-"""The manifest of an archive: what is in it, with the size and the hash of each member. A bounded model."""
+"""The manifest of an archive: its members, each with its size and hash. A bounded model."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ class Manifest(_Model):
         return sum(member.size for member in self.members)
 
     def bound(self) -> bytes:
-        """Return what the encryption of the keys is bound to: all but the sealed member, which is made last."""
+        """Return the text that the keys are encrypted with: all but the sealed member, which is made last."""
         rest = tuple(member for member in self.members if member.name != SEALED)
         return encoded(self.model_copy(update={"members": rest}))
 

@@ -45,7 +45,7 @@ _AUDIT_FILE = re.compile(r"audit-\d{6,9}\.jsonl|audit-head\.json|audit-[0-9a-f]{
 
 _PKI_FILE = re.compile(
     r"own/(?:certs|private)/[^/]+|(?:trusted|issuers)/(?:certs|crl)/[^/]+"
-)  # those of rejected servers are no loss
+)  # those of rejected servers come again
 
 PRIVATE_KEY = b"PRIVATE KEY-----"
 """In every file in PEM that has a private key (RFC 7468)."""

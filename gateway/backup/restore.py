@@ -224,7 +224,7 @@ class Restore:
         return unseal(file.read_bytes(), self._options.passphrase, self.manifest.bound())
 
     def _plan(self, contents: dict[str, Path], sealed: Contents) -> None:
-        """Note what goes where; the audit log of this box stays if it has one."""
+        """Note the place of each file; the audit log of this box stays if it has one."""
         assert self._staging is not None  # noqa: S101 - of `check`
         has_audit = bool(log_files(self.folder(AUDIT)))
         if has_audit:
@@ -304,7 +304,7 @@ def _write_beside(one: Planned) -> Path:
 
 
 def _remove_rest_of_spool(files: SpoolFiles) -> None:
-    """Remove the log and the copy of the ledger of a spool that is replaced: they would be applied to the new one."""
+    """Remove the log and the copy of the ledger of a spool that is replaced: they would change the new database."""
     for file in (files.wal, files.shm, files.journal, files.slots, files.new):
         with suppress(FileNotFoundError):
             file.unlink()

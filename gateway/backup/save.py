@@ -124,7 +124,7 @@ class _Save:
         return Saved(file, size, manifest)
 
     def _copy_spools(self) -> list[SpoolInArchive]:
-        """Copy the spools first: what their records name, such as descriptions, is in the files copied after them."""
+        """Copy the spools first: the descriptions that their records name are in the files copied after them."""
         found = []
         for files in self._places.spools:
             self._report(f"copying {files.db}")
@@ -153,7 +153,7 @@ class _Save:
                     continue
                 mode = one.file.stat().st_mode & 0o777
                 shutil.copyfile(one.file, self._new(one.member, mode), follow_symlinks=True)
-            except FileNotFoundError:  # replaced or removed meanwhile: it is no part of the gateway any more
+            except FileNotFoundError:  # removed meanwhile: it does not belong to the gateway any more
                 self._members.pop(one.member, None)
 
     def _secrets(self, *, reveal: bool) -> dict[str, str]:

@@ -1,14 +1,18 @@
-"""Record what a command has done in the audit log, with the person who ran it."""
+"""Record the actions of a command in the audit log, with the person who ran it."""
 
 from __future__ import annotations
 
 import getpass
 import os
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
     from gateway.settings.dashboard_section import AuditSection
 
 
@@ -26,7 +30,7 @@ def record(section: AuditSection, *said: Said) -> bool:
     from gateway.audit.log import CLOSE_SECONDS, AuditLog, NotRecorded  # noqa: PLC0415 - see gateway.cli
 
     recorded = True
-    with AuditLog(section) as audit:
+    with _as_owner(section.folder), AuditLog(section) as audit:
         for one in said:
             entry = audit.record(one.action, who=operator(), address="command", object=one.object,
                                  before=one.before, after=one.after)  # fmt: skip
@@ -37,6 +41,23 @@ def record(section: AuditSection, *said: Said) -> bool:
                 reason = error or "it can not be written"
                 click.echo(f"lineside: the change is not in the audit log: {reason}", err=True)
     return recorded
+
+
+@contextmanager
+def _as_owner(folder: Path) -> Iterator[None]:
+    """Write as the user of the services if root runs the command: files of root would lock the services out."""
+    owner = next(one for one in (folder.absolute(), *folder.absolute().parents) if one.is_dir()).stat()
+    user, group = os.geteuid(), os.getegid()
+    if user != 0 or owner.st_uid == 0:
+        yield
+        return
+    os.setegid(owner.st_gid)
+    os.seteuid(owner.st_uid)
+    try:
+        yield
+    finally:
+        os.seteuid(user)
+        os.setegid(group)
 
 
 def operator() -> str:

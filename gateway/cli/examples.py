@@ -67,7 +67,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     ),
     "restore": (
         "lineside restore edge-01.tar.gz --check",
-        "lineside restore edge-01.tar.gz --with-keys --secrets /etc/lineside/secrets --replace",
+        "lineside restore edge-01.tar.gz --secrets /etc/lineside/secrets",
     ),
     "decommission": (
         "lineside decommission factory.yaml --list",

@@ -7,6 +7,6 @@
 | `certificates.py` | the check of certificates and keys |
 | `runner.py` | the helper of a service: runs the command in a process of its own once after the start |
 
-A service runs it in a process of its own: a check that hangs or fails, and the libraries that checks need, are no
-concern of the service. IEC 62443-4-2: CR 3.3.
+A service runs it in a process of its own: a check that hangs or fails, and the libraries that checks need, do not
+affect the service. IEC 62443-4-2: CR 3.3.
 """

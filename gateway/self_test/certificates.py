@@ -24,7 +24,7 @@ LARGEST = 2**20
 
 
 class Pair(NamedTuple):
-    """A certificate with its key, or a certificate alone. `name` is the key of the configuration, or what it is."""
+    """A certificate with its key, or a certificate alone. `name` is its purpose."""
 
     name: str
     certificate: Path

@@ -91,11 +91,11 @@ def check_certificates(factory: Factory) -> Iterator[str]:
     broker, tls = factory.broker, factory.dashboard.tls
     pairs = [*_opcua_pairs(factory)]
     if broker.ca is not None:
-        pairs.append(Pair("broker.ca", Path(broker.ca)))
+        pairs.append(Pair("authority of the broker", Path(broker.ca)))
     if broker.certificate is not None:
-        pairs.append(Pair("broker.certificate", Path(broker.certificate), broker.key))
+        pairs.append(Pair("certificate for the broker", Path(broker.certificate), broker.key))
     if tls is not None:
-        pairs.append(Pair("dashboard.tls", tls.certificate, tls.key, tls.key_password))
+        pairs.append(Pair("certificate of the page", tls.certificate, tls.key, tls.key_password))
     for pair in pairs:
         yield from problems_of(pair)
 

@@ -59,6 +59,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
     from collections.abc import Set as AbstractSet
 
+    from gateway.metrics.samples import Samples
     from gateway.settings.factory import Factory, Machine
     from gateway.workers.assignment import Assignment
     from gateway.workers.process import Launch

@@ -62,7 +62,7 @@ async def test_a_gateway_that_is_saved_while_it_runs_and_restored_loses_and_doub
         ingest = await Lineside.start("ingest", config)
         saved = len(machines.served[1])
         await until(lambda: len(counts(tmp_path)) > saved + 10, "more is stored than the archive has", SECONDS)
-        machines.switch_off()  # what waits in the spool when a disk dies is lost with it: let nothing wait
+        machines.switch_off()  # records in the spool are lost with its disk: let nothing wait
         await until(lambda: len(counts(tmp_path)) >= len(machines.served[1]), "all is stored", SECONDS)
         await until(lambda: inspect(SpoolFiles(tmp_path / "state", "edge-01")).state.records == 0, "all is confirmed")
         assert inspect(SpoolFiles(tmp_path / "state", "edge-01")).state.next > spool["next"]

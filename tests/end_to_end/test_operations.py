@@ -62,21 +62,26 @@ def test_every_command_of_the_page_does_what_it_says(dist: Path, system: SystemC
         (system.root / "usr/local/bin" / name).write_text(STAND_IN, encoding="utf-8")
         (system.root / "usr/local/bin" / name).chmod(0o755)
     said = {}
-    identity = system.root / "var/lib/lineside/pki/own.pem"
+    (here / "passphrase").write_text("kettle-river-41-piano\n", encoding="utf-8")
+    identity = system.root / "var/lib/lineside/users.yaml"
+    secret = system.root / "etc/lineside/secrets/broker_password"
     for line in commands():
-        if line.startswith("tar -C / -cz"):
-            identity.parent.mkdir()
-            identity.write_text("the key of the gateway", encoding="utf-8")
+        if " lineside backup " in line:
+            identity.write_text("format: 1\nusers: {}\n", encoding="utf-8")
         shell = f"cd /work-of-a-person && set -e\n{line}"
         said[line] = system.run("bash", "-c", shell, HOME="/root", **DEBCONF)
-        if line.startswith("tar -C / -cz"):
+        if " lineside backup " in line:
             identity.unlink()  # the disk of the box fails
-        if line.startswith("chown -R lineside"):
-            assert identity.stat().st_uid != 0
-            assert identity.read_text(encoding="utf-8") == "the key of the gateway"
+        if line.startswith("lineside restore") and "--yes" in line:
+            assert identity.stat().st_uid == identity.parent.stat().st_uid != 0
+            assert identity.stat().st_mode & 0o777 == 0o600
+            assert identity.read_text(encoding="utf-8") == "format: 1\nusers: {}\n"
+            audit = system.root / "var/lib/lineside/audit"
+            assert {file.stat().st_uid for file in (audit, *audit.iterdir())} == {identity.stat().st_uid}
         if line.startswith("install -m 0600"):
-            secret = system.root / "etc/lineside/secrets/broker_password"
             assert secret.read_text(encoding="utf-8") == "s3cret\n"
+        if "lineside decommission" in line and "--yes" in line:
+            assert not identity.exists()
     calls = (system.root / "tmp/calls").read_text(encoding="utf-8").splitlines()
     assert len(calls) > 8
     assert [call for call in calls if not (UNIT.match(call) or COMPOSE.match(call))] == []

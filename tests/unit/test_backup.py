@@ -1,4 +1,4 @@
-"""Archives of gateways: what is in them, what is refused, and what restoring does to numbers and files."""
+"""Archives of gateways: their members, damaged archives, and the effect of a restore on numbers and files."""
 
 from __future__ import annotations
 
@@ -142,7 +142,7 @@ def packed(folder: Path, changed: Callable[[dict[str, Any]], None], content: dic
 
 
 def test_an_archive_has_everything_of_the_gateway_and_no_secret(config: Path) -> None:
-    """It goes to a file server that others can read, and nobody may sign in with what it has."""
+    """It goes to a file server that others can read, and nobody may sign in with its content."""
     found = members(backup(config))
     assert set(found) == {
         NAME, "state/edge-01.spool.db", "configuration/factory.yaml", "configuration/machines/own.yaml",
@@ -261,7 +261,7 @@ def test_a_copy_of_a_spool_is_of_one_moment_while_records_are_committed(tmp_path
 
 @pytest.mark.parametrize("codec", ["json", "binary"])
 def test_a_renamed_spool_has_its_records_under_another_name(tmp_path: Path, codec: str) -> None:
-    """A number means one record: what the lost gateway has sent under it since was sent under another name."""
+    """A number means one record: those that the lost gateway has sent since have another name."""
     fill(tmp_path / "a", range(1, 251), codec)
     copied = copy_spool(SpoolFiles(tmp_path / "a", "edge-01"), tmp_path / "copy")
     before = [decode(row.payload) for row in records(SpoolFiles(tmp_path / "a", "edge-01"))]
@@ -408,7 +408,7 @@ def test_an_archive_that_was_changed_or_cut_off_changes_nothing(config: Path, tm
     ],
 )  # fmt: skip
 def test_a_name_that_is_not_of_a_gateway_is_refused(tmp_path: Path, name: str) -> None:
-    """Whoever writes an archive must not be able to write any other file of the box."""
+    """A person who makes an archive must not be able to write any other file of the box."""
     section, _, rest = name.partition("/")
     assert not fits(section, rest, "edge-01", "ingest")
     manifest: dict[str, Any] = {}
@@ -485,7 +485,7 @@ def test_a_link_in_a_place_is_replaced_and_not_followed(tmp_path: Path) -> None:
 
 
 def test_a_changed_member_with_a_changed_hash_is_found_with_the_passphrase() -> None:
-    """The hashes protect against a bad disk; against a person only what the passphrase protects."""
+    """The hashes protect against a bad disk; against a person only the passphrase does."""
     data = seal({"a": "b"}, {"x": b"y"}, PASSPHRASE, b"the manifest")
     assert unseal(data, PASSPHRASE, b"the manifest").contents == {"x": b"y"}
     with pytest.raises(WrongPassphrase, match="was changed"):
@@ -496,7 +496,7 @@ def test_a_changed_member_with_a_changed_hash_is_found_with_the_passphrase() -> 
 
 
 def test_decommissioning_overwrites_before_it_removes(config: Path, tmp_path: Path) -> None:
-    """A hard link sees what is on the disk: the file that had the readings has none of them any more."""
+    """An open descriptor sees the content on the disk: the file that had the readings has none of them any more."""
     secret = tmp_path / "secrets" / "broker_password"
     descriptors = {
         file: os.open(tmp_path / file, os.O_RDONLY)

@@ -1,4 +1,4 @@
-"""What a plant installs: licences, known vulnerabilities, pinned build tools, the same wheel twice, no simulators."""
+"""Packages of a plant: licences, vulnerabilities, pinned build tools, the same wheel twice, no simulators."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def release(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
 
 def test_every_licence_is_known_and_the_notice_names_those_with_duties(release: dict[str, Any]) -> None:
-    """Who passes a box on passes these packages on: the notice must say what that asks of them."""
+    """A supplier who passes a box on passes these packages on: the notice must name their duties."""
     notice = (ROOT / "NOTICE").read_text(encoding="utf-8")
     explained = notice[: notice.index("Packages of an environment")]
     with_duties, unknown = [], []
@@ -85,7 +85,7 @@ def test_build_tools_are_pinned_and_hashed_and_used_without_isolation() -> None:
 
 
 def copied(folder: Path) -> Path:
-    """Copy what a wheel is made of, with other times and rights."""
+    """Copy the files of a wheel, with other times and rights."""
     for name in ("gateway", "drivers", "simulators", "config"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("pyproject.toml", "README.md", "LICENSE", "NOTICE", ".gitignore"):
@@ -172,7 +172,7 @@ def test_production_imports_nothing_of_the_simulators() -> None:
 
 
 def test_the_image_of_the_gateway_has_no_simulators() -> None:
-    """The same list for all packages: what is removed from the image is removed from the Debian package."""
+    """The same list for all packages: the image and the Debian package leave out the same folders."""
     dockerfile = (ROOT / "Dockerfile").read_text(encoding="utf-8")
     project = (TOOLS / "release" / "project.py").read_text(encoding="utf-8")
     (removed,) = re.findall(r"&& rm -r (.+?) \\\n", dockerfile)
