@@ -7,7 +7,7 @@ import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import click
+from gateway.cli.output import echo
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,7 +39,7 @@ def record(section: AuditSection, *said: Said) -> bool:
             except (NotRecorded, TimeoutError) as error:
                 recorded = False
                 reason = error or "it can not be written"
-                click.echo(f"lineside: the change is not in the audit log: {reason}", err=True)
+                echo(f"lineside: the change is not in the audit log: {reason}", err=True)
     return recorded
 
 

@@ -9,6 +9,7 @@ import click
 
 from gateway.cli.audited import Said, record
 from gateway.cli.common import CONFIG, FORMAT, OUTPUT_FILE, load, print_json
+from gateway.cli.output import echo
 from gateway.cli.passphrase import PASSPHRASE_STDIN, new_passphrase
 from gateway.cli.progress import Progress
 from gateway.common.text import counted, printable
@@ -57,6 +58,6 @@ def _print(saved: Saved) -> None:
     manifest = saved.manifest
     records = sum(spool.records for spool in manifest.spools)
     members = counted(len(manifest.members), "file")
-    click.echo(f"{saved.file}: {members}, {saved.bytes / 1e6:,.1f} MB, {counted(records, 'pending record')}")
+    echo(f"{saved.file}: {members}, {saved.bytes / 1e6:,.1f} MB, {counted(records, 'pending record')}")
     for one in manifest.left_out:
-        click.echo(f"  without {printable(one.name)}: {printable(one.reason)}", err=True)
+        echo(f"  without {printable(one.name)}: {printable(one.reason)}", err=True)

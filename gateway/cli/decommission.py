@@ -10,6 +10,7 @@ import click
 
 from gateway.cli.audited import Said, record
 from gateway.cli.common import CONFIG, FORMAT, Unreachable, load, print_json
+from gateway.cli.output import echo
 from gateway.cli.progress import Progress
 from gateway.common.text import counted, printable
 
@@ -48,7 +49,7 @@ def decommission(config: Path, style: str, *, retained: bool, keep_audit: bool, 
     check_stopped(own.spool.folder, own.id, ingest.folder, ingest.id)
     if not yes:
         _list(found, "text", err=True)
-        click.echo(LIMITS, err=True)
+        echo(LIMITS, err=True)
         _warn_of_pending(factory)
         click.confirm(f"Remove {counted(len(found.all_files) + len(found.audit), 'file')}?", abort=True, err=True)
     cleared = _clear(factory) if retained else []
@@ -64,14 +65,14 @@ def decommission(config: Path, style: str, *, retained: bool, keep_audit: bool, 
     if style == "json":
         print_json({"gateway": own.id, "removed": files, "retained": cleared, "failed": failed, "kept": found.kept})
     else:
-        click.echo(
+        echo(
             f"{counted(len(found.all_files) + len(found.audit), 'file')} of gateway {own.id} overwritten and removed"
         )
         for kept in found.kept:
-            click.echo(f"  kept: {printable(kept)}", err=True)
-        click.echo(LIMITS, err=True)
+            echo(f"  kept: {printable(kept)}", err=True)
+        echo(LIMITS, err=True)
     for one in failed:
-        click.echo(f"lineside: not removed: {printable(one)}", err=True)
+        echo(f"lineside: not removed: {printable(one)}", err=True)
     sys.exit(1 if failed else 0)
 
 
@@ -83,13 +84,13 @@ def _list(found: Plan, style: str, *, err: bool = False) -> None:
     for what, files in [*found.files.items(), ("audit log", found.audit)]:
         if not files:
             continue
-        click.echo(f"{what}: {counted(len(files), 'file')}", err=err)
+        echo(f"{what}: {counted(len(files), 'file')}", err=err)
         for file in files[:MOST_SHOWN]:
-            click.echo(f"  {printable(str(file))}", err=err)
+            echo(f"  {printable(str(file))}", err=err)
         if len(files) > MOST_SHOWN:
-            click.echo(f"  and {len(files) - MOST_SHOWN:,} more; --format json lists them", err=err)
+            echo(f"  and {len(files) - MOST_SHOWN:,} more; --format json lists them", err=err)
     for kept in found.kept:
-        click.echo(f"kept: {printable(kept)}", err=err)
+        echo(f"kept: {printable(kept)}", err=err)
 
 
 def _warn_of_pending(factory: Factory) -> None:
@@ -103,9 +104,7 @@ def _warn_of_pending(factory: Factory) -> None:
         except NotReadable:
             continue
     if readings:
-        click.echo(
-            f"{readings:,} readings wait in the spool and will be lost: start the gateway to send them", err=True
-        )
+        echo(f"{readings:,} readings wait in the spool and will be lost: start the gateway to send them", err=True)
 
 
 def _clear(factory: Factory) -> list[str]:
@@ -116,5 +115,5 @@ def _clear(factory: Factory) -> list[str]:
     except NotCleared as error:
         raise Unreachable(f"{error}; nothing was removed") from None
     for topic in cleared.of_others:
-        click.echo(f"lineside: {printable(topic)} stays: another gateway has the machine", err=True)
+        echo(f"lineside: {printable(topic)} stays: another gateway has the machine", err=True)
     return cleared.topics

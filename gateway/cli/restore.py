@@ -9,6 +9,7 @@ import click
 
 from gateway.cli.audited import Said, record
 from gateway.cli.common import FORMAT, OUTPUT_FOLDER, print_json
+from gateway.cli.output import echo
 from gateway.cli.passphrase import PASSPHRASE_STDIN, passphrase
 from gateway.cli.progress import Progress
 from gateway.common.text import counted, printable
@@ -72,9 +73,9 @@ def restore(
 
 
 def _ask(one: Restore) -> None:
-    click.echo(_head(one), err=True)
+    echo(_head(one), err=True)
     for section in one.manifest.folders:
-        click.echo(f"  {section:<14} {printable(str(one.folder(section)))}", err=True)
+        echo(f"  {section:<14} {printable(str(one.folder(section)))}", err=True)
     click.confirm(f"Write {counted(len(one.planned), 'file')}?", abort=True, err=True)
 
 
@@ -95,7 +96,7 @@ def _record(one: Restore, done: Restored, into: Path) -> None:
         try:
             section = load_factory(one.config).dashboard.audit
         except ConfigurationError as error:
-            click.echo(f"lineside: the configuration does not load here: {error.problems[0]}", err=True)
+            echo(f"lineside: the configuration does not load here: {error.problems[0]}", err=True)
     spools = {part: copied.spool for part, copied in done.spools.items()}
     record(section, Said("backup-restored", one.manifest.gateway, after=_summary(one) | {"spools": spools}))
 
@@ -109,8 +110,8 @@ def _print_checked(one: Restore, style: str) -> None:
     if style == "json":
         print_json({"gateway": one.manifest.gateway} | _summary(one) | {"targets": list(map(str, one.planned))})
         return
-    click.echo(_head(one))
-    click.echo(f"the archive is whole; it would write {counted(len(one.planned), 'file')}")
+    echo(_head(one))
+    echo(f"the archive is whole; it would write {counted(len(one.planned), 'file')}")
 
 
 def _print(one: Restore, done: Restored, style: str) -> None:
@@ -119,13 +120,13 @@ def _print(one: Restore, done: Restored, style: str) -> None:
         files = list(map(str, done.files))
         print_json({"gateway": one.manifest.gateway, "files": files, "spools": spools, "kept": done.kept})
         return
-    click.echo(_head(one))
-    click.echo(f"{counted(len(done.files), 'file')} written")
+    echo(_head(one))
+    echo(f"{counted(len(done.files), 'file')} written")
     for part, copied in done.spools.items():
-        click.echo(
+        echo(
             f"spool of {part}: now {copied.spool}; {counted(copied.records, 'record')} of before the backup will be "
             "sent again, and a store keeps each reading once; readings after the backup are those that a store has"
         )
     for kept in done.kept:
-        click.echo(f"  not restored: {printable(kept)}", err=True)
-    click.echo(f"next: lineside validate {printable(str(one.config))}")
+        echo(f"  not restored: {printable(kept)}", err=True)
+    echo(f"next: lineside validate {printable(str(one.config))}")

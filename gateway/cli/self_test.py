@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from gateway.cli.common import CONFIG, FORMAT, load, print_json
+from gateway.cli.output import echo
 from gateway.common.text import printable
 
 if TYPE_CHECKING:
@@ -40,9 +41,9 @@ def self_test(config: Path, style: str, *, recorded: bool) -> None:
         print_json(report.model_dump(mode="json"))
     else:
         for one in report.outcomes:
-            click.echo(f"{one.check:<{WIDTH}}{one.result.value.replace('_', ' ')}")
+            echo(f"{one.check:<{WIDTH}}{one.result.value.replace('_', ' ')}")
             for problem in one.problems:
-                click.echo(f"  {printable(problem)}")
+                echo(f"  {printable(problem)}")
     sys.exit(1 if report.problems else 0)
 
 
@@ -56,4 +57,4 @@ def _record(factory: Factory, report: Report) -> None:
     try:
         save_report(self_test_file(own.spool.folder, own.id), report)
     except OSError as error:
-        click.echo(f"lineside: the result can't be written: {error.strerror}", err=True)
+        echo(f"lineside: the result can't be written: {error.strerror}", err=True)
