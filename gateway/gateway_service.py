@@ -9,7 +9,7 @@ import asyncio
 import gc
 import time
 from collections import Counter, defaultdict
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -21,6 +21,7 @@ from gateway.acquisition.device_metadata import DeviceMetadata
 from gateway.acquisition.device_worker import DeviceWorker
 from gateway.acquisition.discovery import Discovery, read_found
 from gateway.acquisition.scheduler import Alarms, Waves
+from gateway.audit.log import AuditLog
 from gateway.audit.single import record_reload
 from gateway.codecs import CODECS
 from gateway.common.clock import Clock
@@ -49,8 +50,10 @@ from gateway.pipeline.calculations import Calculations, calculations_of, follow
 from gateway.pipeline.machine_status import MachineStatuses, State
 from gateway.pipeline.pipeline import Pipeline
 from gateway.pipeline.totals import CounterTotals, read_totals
+from gateway.publish.commands import Commands
 from gateway.publish.publisher import Publisher
 from gateway.publish.retained_cleanup import RetainedCleanup
+from gateway.publish.retained_messages import RetainedMessages
 from gateway.self_test.runner import SelfTest
 from gateway.settings.reload import Reload
 from gateway.settings.sections import ClockTrust, Publish
@@ -72,10 +75,12 @@ if TYPE_CHECKING:
     from gateway.acquisition.discovery import DiscoveredSources
     from gateway.metrics.health import Checks
     from gateway.metrics.samples import Samples
+    from gateway.model.command import Command
     from gateway.model.part import Part
     from gateway.model.path import MachinePath
     from gateway.model.reading import NamedScan
     from gateway.pipeline.totals import CounterState
+    from gateway.publish.commands import Result
     from gateway.settings.factory import Factory, Machine
     from gateway.settings.point import Point
     from gateway.settings.sections import GatewaySection
@@ -128,6 +133,7 @@ class GatewayService:
         self.clock = Clock(require_sync=own.clock is ClockTrust.REQUIRE_SYNC)
         self.topics = Topics(factory.broker.root)
         self._calculations = Calculations()
+        self._messages = RetainedMessages(own.spool.folder / f"{name}.retained.json")
         self.spool = Spool(
             own.spool, name, partial(renumber, CODECS[own.codec], own.id), self._calculations.take_changed
         )
@@ -149,26 +155,14 @@ class GatewayService:
         # whole seconds of the wall clock are slots: gateways of one plant read at the same times
         self._alarms = Alarms()
         self._durations = None if own.metrics.listen is None else Durations()
-        times = None if self._durations is None else self._durations.scans
-        self._devices = DeviceManager(self._make_pipeline, self._make_worker, self.spool.room, times)
+        self._devices = self._make_devices()
         self._changing = asyncio.Lock()
         self._apply(self._devices.compare(machines))
         self._retained = RetainedCleanup(
             own.spool.folder / f"{own.id}.states.json", own.id, lambda: self.spool.oldest_seq
         )
-        cutter = Splitter(self.spool, self._codec, DeadLetters(files.letters, SET_ASIDE_SIZE))
-        self._publisher = Publisher(
-            factory,
-            self.topics,
-            self.spool,
-            self.states,
-            self._metadata,
-            self._retained,
-            self.report,
-            cutter,
-            self._metadata.describe,
-            part,
-        )
+        self._audit = AuditLog(factory.dashboard.audit) if own.commands.enabled else None
+        self._publisher = self._make_publisher(factory, files, part)
         self._retired = Ledger()
         self._digest = factory.digest
         # a worker is of no concern to the service manager: its supervisor is the service
@@ -188,6 +182,10 @@ class GatewayService:
         self._endpoint = self._make_endpoint(own)
         self._self_test = SelfTest(factory)
 
+    def _make_devices(self) -> DeviceManager:
+        times = None if self._durations is None else self._durations.scans
+        return DeviceManager(self._make_pipeline, self._make_worker, self.spool.room, times)
+
     def _make_shared_builder(self, factory: Factory) -> RecordBuilder[PlacedScan] | None:
         """Make the builder of the records of all machines, if they have one."""
         own, place = factory.gateway, factory.factory
@@ -195,6 +193,39 @@ class GatewayService:
             return None
         topic = self.topics.gateway(place.enterprise, place.site, own.id, "data")
         return RecordBuilder(topic, self._encode_together, halve, self._max_record)
+
+    def _make_commands(self, own: GatewaySection) -> Commands | None:
+        """Make the receiver of commands, None if the gateway takes none."""
+        if self._audit is None:
+            return None
+        audit = self._audit
+
+        def execute(command: Command) -> str | None:
+            return self._calculations.command(command)
+
+        def record(command: Command, result: Result) -> None:
+            content = command.model_dump(exclude={"signature", "approvals"})
+            audit.record(f"command.{command.action}", who=command.user, object=command.target.machine, after=content,
+                         outcome=f"{result.outcome} {result.text}".strip())  # fmt: skip
+
+        return Commands(own.commands, own.id, execute, record, answers_for_all=self._part.has_identity)
+
+    def _make_publisher(self, factory: Factory, files: SpoolFiles, part: Part) -> Publisher:
+        cutter = Splitter(self.spool, self._codec, DeadLetters(files.letters, SET_ASIDE_SIZE))
+        return Publisher(
+            factory,
+            self.topics,
+            self.spool,
+            self.states,
+            self._metadata,
+            self._retained,
+            self.report,
+            cutter,
+            self._metadata.describe,
+            part,
+            self._messages,
+            self._make_commands(factory.gateway),
+        )
 
     def _make_status_file(self, name: str) -> StatusFile:
         head = {"service": "gateway", "id": self.id, "worker": self._part.worker}
@@ -225,7 +256,10 @@ class GatewayService:
             results[group] = Pipeline(points, self.clock, self.states, lambda: self.spool.ledger, put)
             return results[group].take
 
-        surroundings = Surroundings(sink, self.clock, time.monotonic, self.spool.save_soon)
+        def retain(leaf: str, payload: bytes) -> None:
+            self._messages.set(self.topics.below(machine.path, leaf), payload)
+
+        surroundings = Surroundings(sink, self.clock, time.monotonic, self.spool.save_soon, retain)
         calculations = calculations_of(machine, surroundings)
         self._calculations.configure(str(machine.path), calculations)
         for group, pipeline in [*((one, self._pipelines[one]) for one in groups), *results.items()]:
@@ -346,6 +380,7 @@ class GatewayService:
         for path in change.removed:
             self.states.remove(path)
             self._calculations.configure(str(path), ())
+            self._messages.drop(self.topics.below(path, "alarm/"))
             for builder in self._builders.pop(path):
                 self.spool.close_record(builder)
         for machine in change.touched:
@@ -363,8 +398,9 @@ class GatewayService:
     async def run(self, stop: asyncio.Event) -> None:
         """Run until `stop` is set, then stop in the order of the flow: no reading that was acquired is lost."""
         started, stopping, stopped = EVENTS if self._part.has_identity else WORKER_EVENTS
-        async with self.spool, asyncio.TaskGroup() as tasks:
+        async with self.spool, self._audit or nullcontext(), asyncio.TaskGroup() as tasks:
             await self._metadata.begin(self._part.sources())
+            await self._messages.begin()
             self._calculations.restore(self.spool.states)
             if self._part.inherited:
                 await self._save_inherited()
@@ -512,7 +548,7 @@ class GatewayService:
 
     def _make_metrics(self, own: GatewaySection, durations: Durations) -> GatewayMetrics:
         counting = self.spool, self._publisher, self.states, self._devices, self.clock, self._stall
-        return GatewayMetrics(GatewayMetrics.Parts(own, *counting), durations)
+        return GatewayMetrics(GatewayMetrics.Parts(own, *counting, self._calculations.count_alarms), durations)
 
     async def samples(self) -> Samples | None:
         """Return the present values of all metrics; None without an endpoint."""

@@ -108,6 +108,10 @@ GATEWAY = (
                "offline.", ("state",)),
     Definition("lineside_points", GAUGE, "Points whose last reading has a quality: good, uncertain, bad, or unread "
                "for points without a reading.", ("quality",)),
+    Definition("lineside_alarms", GAUGE, "Alarms that are standing, shelved, suppressed or out of service, by "
+               "priority.", ("priority", "state")),
+    Definition("lineside_alarm_annunciations_total", COUNTER, "Annunciations of alarms, by priority, since the "
+               "start.", ("priority",)),
     Definition("lineside_machines_without_series", GAUGE, "Machines above the limit `gateway.metrics.machines`, "
                "which have no series of their own."),
     Definition("lineside_machine_state", GAUGE, "1 for the state that a machine has, 0 for the "

@@ -17,7 +17,7 @@ from gateway.metrics.samples import Samples
 from gateway.model.ledger import ScheduleCounts
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from gateway.acquisition.device_manager import DeviceManager
     from gateway.common.clock import Clock
@@ -34,6 +34,12 @@ AT_ONCE = 50
 
 STATES = ("starting", "online", "degraded", "offline")
 """The states of a machine, as in `gateway.pipeline.machine_status`."""
+
+PRIORITIES = ("critical", "high", "medium", "low")
+"""The priorities of alarms, as in `gateway.settings.alarm_set`."""
+
+ALARM_STATES = ("standing", "shelved", "suppressed", "out_of_service")
+"""The states of alarms that are counted."""
 
 STATE_NUMBERS = {state: tuple(int(state == other) for other in STATES) for state in STATES}
 """The numbers of the series of a machine in a state."""
@@ -158,6 +164,8 @@ class GatewayMetrics:
         devices: DeviceManager
         clock: Clock
         stall: StallWatch
+        alarms: Callable[[], tuple[Mapping[tuple[str, str], int], Mapping[str, int]]]
+        """Returns the alarms that are not normal, by priority and state, and annunciations by priority."""
 
     def __init__(self, parts: Parts, durations: Durations) -> None:
         self._parts = parts
@@ -183,6 +191,7 @@ class GatewayMetrics:
         self._add_spool(found, age)
         self._add_publishing(found)
         self._add_clock(found)
+        self._add_alarms(found)
         for name, histogram in self._durations.count().items():
             found.set_histogram(name, histogram)
         self._add_devices(found, drivers)
@@ -269,6 +278,13 @@ class GatewayMetrics:
         found.set("lineside_scans_acquired_total", schedule.taken)
         found.set("lineside_scans_missed_total", schedule.missed)
         return spent + time.thread_time() - began
+
+    def _add_alarms(self, found: Samples) -> None:
+        standing, annunciations = self._parts.alarms()
+        for priority in PRIORITIES:
+            found.set("lineside_alarm_annunciations_total", annunciations.get(priority, 0), priority)
+            for state in ALARM_STATES:
+                found.set("lineside_alarms", standing.get((priority, state), 0), priority, state)
 
     def _labels_of(self, machines: Sequence[MachineStatus]) -> _MachineLabels:
         """Return the labels of all series of machines: the same object while the machines are the same."""

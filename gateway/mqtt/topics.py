@@ -56,6 +56,10 @@ class Topics:
         """Return the topic of a machine's description."""
         return f"{self.root}/{path}/meta"
 
+    def below(self, path: MachinePath, leaf: str) -> str:
+        """Return a topic below that of a machine, such as that of an alarm: `alarm/oil_low`."""
+        return f"{self.root}/{path}/{leaf}"
+
     def state(self, path: MachinePath) -> str:
         """Return the topic of a machine's state."""
         return f"{self.root}/{path}/state"
@@ -117,6 +121,12 @@ class Topics:
         if len(levels) != _BELOW_ROOT or levels[2] == GATEWAYS:
             return None
         return MachinePath(*levels[:-1]), levels[-1]
+
+    def alarm_of(self, topic: str) -> tuple[MachinePath, str] | None:
+        """Return the machine and the name of an alarm, or None where the topic is not of an alarm."""
+        levels = topic[len(self.root) + 1 :].split("/")
+        known = topic.startswith(self.root + "/") and len(levels) == _BELOW_ROOT + 1
+        return (MachinePath(*levels[:-2]), levels[-1]) if known and levels[-2] == "alarm" else None
 
     def gateway_of(self, topic: str) -> tuple[GatewayPath, str] | None:
         """Return the gateway and the leaf of a topic, or None where it is not of a gateway."""

@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     """Takes a normalized scan of one group. It changes nothing of the scan."""
 
 
+def _nothing(leaf: str, payload: bytes) -> None:
+    del leaf, payload
+
+
 class Surroundings(NamedTuple):
     """The parts of the gateway that a calculation uses.
 
@@ -32,12 +36,15 @@ class Surroundings(NamedTuple):
     `clock`      returns unique microseconds since the epoch, UTC
     `monotonic`  returns seconds that no step of a clock changes
     `save_soon`  is called when a state differs from the saved state
+    `retain`     publishes a message below the topic of the machine, which the broker retains: the end of the topic,
+                 and the payload, empty to clear the message
     """
 
     sink: Callable[[Group, Sequence[Point]], Callable[[Scan], None]]
     clock: Callable[[], int]
     monotonic: Callable[[], float]
     save_soon: Callable[[], None]
+    retain: Callable[[str, bytes], None] = _nothing
 
 
 class Calculation(ABC):
@@ -69,8 +76,8 @@ class Calculation(ABC):
     def step(self, group: Group) -> Step | None:
         """Return the step that takes the scans of a group, None if they do not matter here.
 
-        Called once for each group of the machine that is read, and of the results of earlier calculations. Groups of
-        events and of searches are among them. A step gets late scans, too.
+        Called once for each group of the machine that is read, and of the results of all calculations, its own
+        included. Groups of events and of searches are among them. A step gets late scans, too.
         """
 
     def tick(self, now: float) -> None:

@@ -7,18 +7,23 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from functools import partial
 from typing import TYPE_CHECKING
 
 import structlog
 
 from gateway.common.state_log import RepeatLog
+from gateway.model.alarm_state import ANNUNCIATED
+from gateway.pipeline.alarms import MachineAlarms
 from gateway.pipeline.derive import MachineDerivation
+from gateway.settings.alarm_set import Priority
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
     from drivers.base import Group, Scan
+    from gateway.model.command import Command
     from gateway.pipeline.calculation import Calculation, Step, Surroundings
     from gateway.settings.factory import Machine
 
@@ -27,7 +32,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-KINDS: tuple[Make, ...] = (MachineDerivation.of,)
+KINDS: tuple[Make, ...] = (MachineDerivation.of, MachineAlarms.of)
 """The kinds of calculations, in the order in which they take a scan."""
 
 TICK = 0.1
@@ -73,11 +78,35 @@ class Calculations:
         self._saved: dict[str, bytes] = {}
         self._inherited: set[str] = set()
         self._left: dict[str, bytes] = {}
+        self._past: Counter[int] = Counter()  # annunciations of calculations that were replaced
         self._log = RepeatLog(log)
 
     def of(self, machine: str) -> Sequence[Calculation]:
         """Return the calculations of a machine."""
         return self._machines.get(machine, ())
+
+    def command(self, command: Command) -> str | None:
+        """Carry out a command for an alarm; return why that failed, empty if it is done, None without its machine."""
+        for calculation in self._machines.get(command.target.machine, ()):
+            if isinstance(calculation, MachineAlarms):
+                seconds = float(command.arguments.get("seconds", 0.0))
+                return calculation.command(
+                    command.action, command.target.alarm, command.user, command.reason, seconds
+                )
+        return None
+
+    def count_alarms(self) -> tuple[Counter[tuple[str, str]], Counter[str]]:
+        """Return the alarms that are not normal, by priority and state, and the annunciations by priority."""
+        standing: Counter[tuple[str, str]] = Counter()
+        annunciations = self._past.copy()
+        for calculation in self._timed.values():
+            if isinstance(calculation, MachineAlarms):
+                annunciations.update(calculation.annunciations)
+                for live in calculation.standing():
+                    state = live.states.state
+                    shown = "standing" if state in ANNUNCIATED else state.value
+                    standing[live.text.priority.shown, shown] += 1
+        return standing, Counter({Priority(one).shown: number for one, number in annunciations.items()})
 
     def restore(self, saved: Mapping[str, bytes]) -> None:
         """Continue with the saved states of an earlier run, by their names."""
@@ -97,6 +126,8 @@ class Calculations:
             name = saved_name(before.kind, machine)
             del self._named[name]
             self._timed.pop(name, None)
+            if isinstance(before, MachineAlarms):
+                self._past.update(before.annunciations)
             if before.has_state and (state := self._encoded(before)) is not None:
                 self._saved[name] = self._left[name] = state
         if calculations:

@@ -40,8 +40,10 @@ if TYPE_CHECKING:
     from gateway.mqtt.packets import ReceivedMessage
     from gateway.mqtt.session import LinkStatus, Presence
     from gateway.mqtt.topics import Topics
+    from gateway.publish.commands import Commands
     from gateway.publish.in_flight import InFlight
     from gateway.publish.retained_cleanup import RetainedCleanup
+    from gateway.publish.retained_messages import RetainedMessages
     from gateway.settings.factory import Factory
     from gateway.settings.sections import BrokerSection
     from gateway.spool.files import Spooled
@@ -112,11 +114,14 @@ class Publisher:
         too_large: Callable[[Spooled, int], None],
         describe: Callable[[Sequence[str]], Mapping[str, tuple[MachinePath, MachineMeta]]] | None = None,
         part: Part = WHOLE_GATEWAY,
+        retained: RetainedMessages | None = None,
+        commands: Commands | None = None,
     ) -> None:
         """Prepare; `report` returns the payload of the ledger.
 
         `too_large` is called with a record that the broker does not take, and the bytes that it does. `describe`
-        returns the descriptions that are known, by id, with their machines; without it nobody is answered.
+        returns the descriptions that are known, by id, with their machines; without it nobody is answered. `retained`
+        are messages of calculations. Without `commands` the gateway takes none.
         """
         own, gateway = factory.factory, factory.gateway
         self._gateway = gateway.id
@@ -127,12 +132,14 @@ class Publisher:
         self._states = states
         self._descriptions = descriptions
         self._describe = describe
+        self._retained = retained
+        self._commands = commands
         self._wanted = WantedIds()
         self._ignored = RepeatLog(log)
         self._logged: Counter[str] = Counter()
         self._topic = {
             leaf: topics.gateway(own.enterprise, own.site, gateway.id, leaf)
-            for leaf in ("confirmed", "wanted", "metadata")
+            for leaf in ("confirmed", "wanted", "metadata", "command", "answer")
         }
         dispatch = InOrder if gateway.order is Order.STRICT else FreshFirst
         self.proofs = Proofs(topics.root, accept_unproved=gateway.confirm_proof is ConfirmProof.ACCEPT_UNPROVED)
@@ -204,6 +211,11 @@ class Publisher:
                     tasks.create_task(ingests, name="subscribe to ingests")
                 if self._describe is not None:
                     tasks.create_task(self._answer_wanted(link, self._describe), name="wanted descriptions")
+                if self._retained is not None:
+                    tasks.create_task(self._follow_retained(link, self._retained), name="retained messages")
+                if self._commands is not None:
+                    commands = self._session.subscribe(link, self._topic["command"])
+                    tasks.create_task(commands, name="subscribe to commands")
                 tasks.create_task(self._follow_states(link), name="states")
                 tasks.create_task(self._follow_descriptions(link), name="descriptions")
                 tasks.create_task(self._follow_configuration(link), name="configuration")
@@ -261,12 +273,23 @@ class Publisher:
                     await self._clear(link, topic)
                 elif payload:  # else a retained message was cleared
                     self._read(topic, payload)
+            elif topic == self._topic["command"]:
+                await self._take_command(link, message)
             elif self._topics.is_ingest(topic):
                 self._ingests.heard(topic, payload)
             elif self._identity is not None:
                 await self._identity.clean(self._session, link, message)
 
         return take
+
+    async def _take_command(self, link: MqttClient, message: ReceivedMessage) -> None:
+        """Carry out a command, and answer it. A retained command would come again at every connection."""
+        if message.retain:
+            await self._clear(link, message.topic)
+        elif self._commands is not None and message.payload:
+            answer = self._commands.take(message.topic, message.payload)
+            if answer is not None:
+                self._session.publish(link, self._topic["answer"], [answer])
 
     async def _clear(self, link: MqttClient, topic: str) -> None:
         """Ignore a retained message where none belongs, and clear it: it would come again at every connection."""
@@ -353,6 +376,15 @@ class Publisher:
 
     async def _publish_descriptions(self, link: MqttClient, payloads: Mapping[str, bytes]) -> None:
         await self._session.deliver(link, [Message(topic, payload) for topic, payload in payloads.items()])
+
+    async def _follow_retained(self, link: MqttClient, retained: RetainedMessages) -> None:
+        """Publish all retained messages of calculations, then those that change."""
+        messages: Mapping[str, bytes] = retained.all()
+        while True:
+            await retained.remember(messages)
+            await self._session.deliver(link, [Message(topic, payload) for topic, payload in messages.items()])
+            await retained.delivered(messages)
+            messages = await retained.take_changed()
 
     async def _follow_configuration(self, link: MqttClient) -> None:
         while True:

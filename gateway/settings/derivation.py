@@ -91,9 +91,9 @@ class _Building:
     """The derivations of one machine while they are checked, one after another."""
 
     def __init__(self, points: Iterable[Point], off: set[str], tables: Mapping[str, Table]) -> None:
-        self.known = {point.name: _input(point) for point in points if _can_be_input(point)}
+        self.known = {point.name: input_of(point) for point in points if can_be_input(point)}
         self.off = off
-        self._unusable = {point.name: _why(point) for point in points if not _can_be_input(point)}
+        self._unusable = {point.name: why_not(point) for point in points if not can_be_input(point)}
         self._tables = tables
         self._waiting: dict[str, Written] = {}
         self._inputs: dict[str, list[str]] = {}
@@ -147,7 +147,7 @@ class _Building:
             self._failed.add(name)
         else:
             self._found[name] = point
-            self.known[name] = _input(point)
+            self.known[name] = input_of(point)
 
     def _names_are_right(self, name: str) -> bool:
         """Report the names that are not points; those of points that are wrong themselves are reported there."""
@@ -246,11 +246,12 @@ def _quoted(measured: Unit) -> str:
     return f'"{measured.text}"' if measured.text.startswith(("{", "[", "%")) else measured.text
 
 
-def _can_be_input(point: Point) -> bool:
+def can_be_input(point: Point) -> bool:
+    """Return whether an expression can name a point."""
     return point.type is not ValueType.JSON and not point.source.events and not point.source.search
 
 
-def _why(point: Point) -> str:
+def why_not(point: Point) -> str:
     """Return why a point can't be used in an expression."""
     if point.source.search:
         return f"{point.name} is a search; the points that it finds can't be used here"
@@ -268,7 +269,8 @@ def meaning_of(point: Point) -> tuple[object, ...]:
     )  # fmt: skip
 
 
-def _input(point: Point) -> Input:
+def input_of(point: Point) -> Input:
+    """Return a point as an expression sees it."""
     labels = tuple(point.labels.items())
     return Input(point.name, point.type, _unit(point.unit), labels, point.every, point.source.pushed)
 

@@ -7,6 +7,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gateway.model.metadata import MachineMeta
+from gateway.settings.alarm_set import NO_ALARMS, AlarmSet
 from gateway.settings.dashboard_section import DashboardSection
 from gateway.settings.problems import Severity
 from gateway.settings.results import content_of
@@ -58,6 +59,7 @@ class Machine:
     written: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
     place: Place | None = field(default=None, compare=False, repr=False)
     results: tuple[Point, ...] = ()
+    alarms: AlarmSet = NO_ALARMS
 
     @property
     def all_points(self) -> tuple[Point, ...]:

@@ -79,6 +79,8 @@ class MachineSection(Section):
     """Keys of derived points that differ on this machine, or more derived points, as in `{in_spec: {expression:
     "pressure > 12.0"}}`.
     """
+    alarms: dict[Name, Keys] = {}
+    """Keys of alarms that differ on this machine, or more alarms, as in `{oil_low: {low: 40}}`."""
 
 
 class LineSection(Section):
@@ -121,6 +123,8 @@ class TemplateSection(Section):
     """Points that the gateway derives from the points of a machine, by their names, as in `{pressure_rate:
     {expression: rate(pressure), unit: bar/s}}`.
     """
+    alarms: dict[Name, Keys] = {}
+    """Alarms by their names, as in `{oil_low: {point: oil_level, low: 50, deadband: 5, priority: high}}`."""
     tables: dict[Parameter, Table] = {}
     """Tables for the function lookup: each row is a number and its value, as in `{tank: [[0, 0], [10, 250]]}`."""
 

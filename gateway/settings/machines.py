@@ -12,6 +12,7 @@ from drivers.url import split_url
 from gateway.common.setting_types import check_name
 from gateway.model.metadata import MAX_POINTS
 from gateway.model.path import MachinePath
+from gateway.settings.alarms import ALARM_POINTS
 from gateway.settings.factory import Machine, Place
 from gateway.settings.line_sections import LineSection, MachineSection
 from gateway.settings.machine_ranges import machines_of
@@ -147,9 +148,10 @@ class Machines:
         connection = _filled({"": section.connection}, names, place, "connection", at_key=False)
         points = _changes(section.points, names, place, "points")
         derive = _changes(section.derive, names, place, "derive")
-        if connection is None or points is None or derive is None:
+        alarms = _changes(section.alarms, names, place, "alarms")
+        if connection is None or points is None or derive is None or alarms is None:
             return None
-        use = Use(place, parameters, points, derive)
+        use = Use(place, parameters, points, derive, alarms)
         template = self._templates.of(parts, use) if values is not None else None
         at_connection = Place(place.document, (*place.path, "connection"))
         connected = _connection(parts.protocol, connection[""], at_connection, self._documents[0].file.parent)
@@ -175,12 +177,13 @@ class Machines:
             "parameters": parameters,
             "points": points,
             "derive": derive,
+            "alarms": alarms,
         }
         kept = {key: plain(value) for key, value in written.items() if value}
         to_read, searches = _parted(template.points)
         return Machine(
             path, section.template, parts.protocol, settings, to_read, template.derived, searches, written=kept,
-            place=place,
+            place=place, results=ALARM_POINTS if template.alarms else (), alarms=template.alarms,
         )  # fmt: skip
 
     def _check_endpoint(self, settings: Connection, path: MachinePath, place: Place) -> None:

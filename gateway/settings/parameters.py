@@ -24,8 +24,8 @@ Scalar = bool | int | float | str
 NAME = re.compile(r"[a-z][a-z0-9_]*")
 """The name of a parameter."""
 
-LITERAL = frozenset({"unit"})
-"""Keys in which braces are not parameters: UCUM writes counted things in braces."""
+LITERAL = frozenset({"unit", "message"})
+"""Keys in which braces are not parameters: UCUM writes counted things in braces, and a message of an alarm points."""
 
 LONGEST = 100
 """Characters in one pair of braces."""

@@ -24,6 +24,8 @@ from drivers.secret import NAME as SECRET_NAME
 from drivers.secret import Secret
 from gateway.codecs import CODECS
 from gateway.common.setting_types import DURATION, NAME
+from gateway.settings.alarm_set import Kind, Priority
+from gateway.settings.alarms import AlarmKeys
 from gateway.settings.dashboard_section import DashboardSection
 from gateway.settings.derivation import NOT_DERIVED, Derivation
 from gateway.settings.document import FORMAT, read_text
@@ -191,6 +193,7 @@ def _lines(kinds: Iterable[Protocol]) -> Schema:
     _set(machine["properties"], "connection", {"anyOf": [_url(kinds), _options(kinds)]})
     _set(machine["properties"], "points", _by_name(_any_point(kinds)))
     _set(machine["properties"], "derive", _by_name(_derived_point()))
+    _set(machine["properties"], "alarms", _by_name(_alarm()))
     _set(machine["properties"], "parameters", _by_name({"type": ["string", "number", "boolean"]}, _PARAMETER))
     line = section(LineSection)
     _set(line["properties"], "machines", _by_name(machine, _MACHINES))
@@ -250,6 +253,24 @@ def _derived_point() -> Schema:
     return {"type": "object", "properties": _nullable(keys), "additionalProperties": False}
 
 
+def _alarm() -> Schema:
+    """Return the schema of an alarm, each of whose keys null takes back."""
+    enabled = {"description": "Whether there is the alarm.", "type": "boolean", "default": True, "examples": [False]}
+    category = {
+        "description": "The class, for alarms that are managed alike.",
+        "type": "string",
+        "default": "process",
+        "examples": ["quality"],
+    }
+    keys = keys_of(AlarmKeys, without=("class",)) | {"class": category, "enabled": enabled}
+    names = {"type": "string", "enum": [one.shown for one in Priority]}
+    each = {"type": "object", "properties": {kind.value: names for kind in Kind}, "additionalProperties": False}
+    _set(keys, "priority", {"anyOf": [names, each]})
+    state = {"type": ["string", "integer", "boolean"]}
+    _set(keys, "state", {"anyOf": [state, {"type": "array", "items": state}]})
+    return {"type": "object", "properties": _nullable(keys), "additionalProperties": False}
+
+
 def _any_point(kinds: Iterable[Protocol]) -> Schema:
     keys: dict[str, Schema] = {}
     for kind in kinds:
@@ -266,6 +287,7 @@ def _template(kinds: Iterable[Protocol]) -> Schema:
     _set(keys, "parameters", _by_name({"type": ["string", "number", "boolean", "null"]}, _PARAMETER))
     _set(keys, "points", {})
     _set(keys, "derive", _by_name(_derived_point()))
+    _set(keys, "alarms", _by_name(_alarm()))
     rows = {
         "type": "array",
         "minItems": 2,

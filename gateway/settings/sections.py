@@ -14,6 +14,7 @@ from pydantic import BeforeValidator, Field, WithJsonSchema, field_validator, mo
 from drivers.url import check_host, split_url
 from gateway.common.setting_types import Duration, File, Folder, Name, Secret, Section, Size
 from gateway.model.part import MAX_WORKERS
+from gateway.settings.commands_section import CommandsSection
 
 
 class FactorySection(Section):
@@ -211,6 +212,8 @@ class GatewaySection(Section):
     """Whether the gateway applies changed files of the configuration automatically, as in `true`."""
     workers: Workers = 1
     """The number of processes that read machines, or `auto` for one for each processor, as in `2`."""
+    commands: CommandsSection = CommandsSection()
+    """Commands over MQTT, such as to acknowledge alarms, as in `{unsigned_alarms: true}`."""
     metrics: GatewayMetrics = GatewayMetrics()
     """Metrics for Prometheus over HTTP, as in `{listen: "127.0.0.1:9464"}`."""
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
+from gateway.settings.alarm_set import NO_ALARMS, AlarmSet
+from gateway.settings.alarms import AlarmTable
 from gateway.settings.derivation import DerivedPoints, meaning_of
 from gateway.settings.factory import Place
 from gateway.settings.parameters import names_in
@@ -12,7 +14,7 @@ from gateway.settings.point_builder import Pattern, Written, build, filled, is_o
 from gateway.settings.problems import Severity, unknown
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from drivers.base import Protocol
     from gateway.settings.document import Document
@@ -23,12 +25,15 @@ if TYPE_CHECKING:
 
 Values = dict[str, "Scalar"]
 
+T = TypeVar("T")
+
 
 class TemplatePoints:
     """A template as it is written, with that of the templates it extends. Points are built once, and shared.
 
     `written`     its points' keys, by their names
     `derived`     the keys of its derived points, by their names
+    `alarms`      the keys of its alarms, by their names
     `tables`      the tables that their expressions name
     `parameters`  the values that hold where a machine says nothing; None where it has to
     """
@@ -40,16 +45,21 @@ class TemplatePoints:
         parameters: Mapping[str, Scalar | None],
         derived: Mapping[str, Written] = MappingProxyType({}),
         tables: Mapping[str, Table] = MappingProxyType({}),
+        alarms: Mapping[str, Written] = MappingProxyType({}),
     ) -> None:
         self.protocol = protocol
         self.tables = tables
         # without parameters braces are plain text
         self.written = {name: one.with_parameters() if parameters else one for name, one in written.items()}
         self.derived = {name: one.with_parameters() if parameters else one for name, one in derived.items()}
+        self.alarms = {name: one.with_parameters() if parameters else one for name, one in alarms.items()}
         self.parameters = dict(parameters)
-        self._names_derived = {
-            name for one in self.derived.values() for key in one.open for name in names_in(one.keys[key])
+        self._names_derived = _names_of(self.derived)
+        # a message names parameters and points in braces, and is filled in later
+        self._names_in_alarms = _names_of(self.alarms) | {
+            name for one in self.alarms.values() for name in names_in(one.keys.get("message", ""))
         }
+        self._alarms: dict[tuple[object, ...], AlarmSet] = {}
         self._derived: dict[tuple[object, ...], tuple[Point, ...]] = {}
         self._built: dict[tuple[object, ...], tuple[Point, ...]] = {}
         self._shared: dict[str, list[Point]] = {}
@@ -98,7 +108,8 @@ class TemplatePoints:
         if not changed and not self.derived:
             return ()
         if changed:
-            return self._derive_apart(self._changed(values, changed, place), points, values, place)
+            written = self._changed(values, changed, place, "derive", self.derived)
+            return self._derive_apart(written, points, values, place)
         key = _key(values)
         if self._built.get(key) is not points:
             return self._derive_apart(self.derived, points, values, place)
@@ -109,12 +120,41 @@ class TemplatePoints:
             self._derived[meaning] = self._derive(self.derived, points, values)
         return self._derived[meaning]
 
+    def alarm_set(
+        self,
+        points: tuple[Point, ...],
+        derived: tuple[Point, ...],
+        values: Values,
+        changed: Mapping[str, Keys],
+        place: Place,
+    ) -> AlarmSet:
+        """Return the alarms that are right; for the others there are problems.
+
+        `points` and `derived` are those of a machine. `changed` are keys that it has instead, or more alarms.
+        """
+        if not changed and not self.alarms:
+            return NO_ALARMS
+        every = (*points, *derived)
+        others = (self.written.keys() | self.derived.keys()) - {point.name for point in every}
+        if changed:
+            written = self._changed(values, changed, place, "alarms", self.alarms)
+            return self._apart(written, place, lambda: AlarmTable(written, self.tables).build(every, others, values))
+        used = {name: values[name] for name in sorted(self._names_in_alarms & values.keys())}
+        meaning = *_key(used), *map(meaning_of, every)
+        if meaning not in self._alarms:
+            self._alarms[meaning] = AlarmTable(self.alarms, self.tables).build(every, others, values)
+        return self._alarms[meaning]
+
     def _derive_apart(
         self, written: Mapping[str, Written], points: tuple[Point, ...], values: Values, place: Place
     ) -> tuple[Point, ...]:
-        """Derive points of one machine that has changes; it is named in problems that others do not have."""
+        """Derive points of one machine that has changes."""
+        return self._apart(written, place, lambda: self._derive(written, points, values))
+
+    def _apart(self, written: Mapping[str, Written], place: Place, build: Callable[[], T]) -> T:
+        """Build a part of one machine that has changes; it is named in problems that others do not have."""
         before = {id(one): (one, len(one.problems)) for whole in written.values() for one in self._documents(whole)}
-        found = self._derive(written, points, values)
+        found = build()
         for document, count in before.values():
             had = set(document.problems[:count])
             suffix = "" if document is place.document else f" (as {'.'.join(map(str, place.path))} has it)"
@@ -126,11 +166,14 @@ class TemplatePoints:
         others = self.written.keys() - {point.name for point in points}
         return DerivedPoints(written, self.tables).build(points, others, values)
 
-    def _changed(self, values: Values, changed: Mapping[str, Keys], place: Place) -> dict[str, Written]:
-        """Return the derived points with the different keys of a machine."""
-        written = dict(self.derived)
+    @staticmethod
+    def _changed(
+        values: Values, changed: Mapping[str, Keys], place: Place, section: str, base: Mapping[str, Written]
+    ) -> dict[str, Written]:
+        """Return derived points or alarms with the different keys of a machine."""
+        written = dict(base)
         for name, keys in changed.items():
-            here = Place(place.document, (*place.path, "derive", name))
+            here = Place(place.document, (*place.path, section, name))
             whole = written.get(name)
             filled_in = Written({}, {}, here) if whole is None else filled(whole, values)
             if filled_in is not None:
@@ -150,7 +193,9 @@ class TemplatePoints:
         unread = len(self.written) - len(ready)
         if needed:  # an expression may name a point that is not known yet
             return points, unread + len(self.derived)
-        return (*points, *self.derive(points, values, {}, place)), unread
+        derived = self.derive(points, values, {}, place)
+        self.alarm_set(points, derived, values, {}, place)  # reports the problems
+        return (*points, *derived), unread
 
     def _laid_over(self, values: Values, changed: Mapping[str, Keys], place: Place) -> tuple[Point, ...]:
         """Return the points with the changes of one machine."""
@@ -248,6 +293,11 @@ class TemplatePoints:
         for position, other, message in self.protocol.doubts([point.source for point in points]):
             written = self.written[whose[points[position].name]]
             written.place.report(f"{message} of {points[other].name}", Severity.WARNING)
+
+
+def _names_of(written: Mapping[str, Written]) -> set[str]:
+    """Return the names of parameters in the keys of derived points or alarms."""
+    return {name for one in written.values() for key in one.open for name in names_in(one.keys[key])}
 
 
 def _key(values: Values) -> tuple[object, ...]:

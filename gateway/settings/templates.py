@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import drivers
+from gateway.settings.alarm_set import NO_ALARMS, AlarmSet
 from gateway.settings.document import read_document, right_format
 from gateway.settings.factory import Place
 from gateway.settings.line_sections import TemplateSection
@@ -52,19 +53,21 @@ class Template:
     protocol: Protocol
     points: tuple[Point, ...]
     derived: tuple[Point, ...] = ()
+    alarms: AlarmSet = NO_ALARMS
 
 
 @dataclass(frozen=True, slots=True)
 class Use:
     """What one machine makes of its template: parameters, and points that are different; `place` is the machine's.
 
-    `derive` are keys of derived points that are different.
+    `derive` are keys of derived points that are different, `alarms` those of alarms.
     """
 
     place: Place
     parameters: dict[str, Scalar] = field(default_factory=dict)
     points: dict[str, Keys] = field(default_factory=dict)
     derive: dict[str, Keys] = field(default_factory=dict)
+    alarms: dict[str, Keys] = field(default_factory=dict)
 
 
 class Templates:
@@ -111,7 +114,9 @@ class Templates:
         if values is None:
             return None
         points = parts.points(values, use.points, use.place)
-        return Template(parts.protocol, points, parts.derive(points, values, use.derive, use.place))
+        derived = parts.derive(points, values, use.derive, use.place)
+        alarms = parts.alarm_set(points, derived, values, use.alarms, use.place)
+        return Template(parts.protocol, points, derived, alarms)
 
     def _read(self, name: str, asker: Place, chain: tuple[str, ...]) -> TemplatePoints | None:
         """Return protocol, parameters and points as written, those of the extended template included."""
@@ -166,6 +171,7 @@ class Templates:
             return None
         points: dict[str, Written] = {}
         derived: dict[str, Written] = {}
+        alarms: dict[str, Written] = {}
         parameters: dict[str, Any] = {}
         tables: dict[str, Table] = {}
         if section.extends is not None:
@@ -176,10 +182,13 @@ class Templates:
                 document.report(("extends",), f"{section.extends} is of protocol {base.protocol.name}")
                 return None
             points, parameters = dict(base.written), dict(base.parameters)
-            derived, tables = dict(base.derived), dict(base.tables)
+            derived, alarms, tables = dict(base.derived), dict(base.alarms), dict(base.tables)
         points |= _points(section, points, protocol, document)
-        derived |= _derived(section, derived, document)
-        return TemplatePoints(protocol, points, parameters | section.parameters, derived, tables | section.tables)
+        derived |= _laid_over("derive", section.derive, derived, document)
+        alarms |= _laid_over("alarms", section.alarms, alarms, document)
+        return TemplatePoints(
+            protocol, points, parameters | section.parameters, derived, tables | section.tables, alarms
+        )
 
 
 def _points(
@@ -198,11 +207,13 @@ def _points(
     return found
 
 
-def _derived(section: TemplateSection, base: Mapping[str, Written], document: Document) -> dict[str, Written]:
-    """Return the derived points of a section, laid over those of the template that it extends."""
+def _laid_over(
+    section: str, entries: Mapping[str, Keys], base: Mapping[str, Written], document: Document
+) -> dict[str, Written]:
+    """Return derived points or alarms of a section, laid over those of the template that it extends."""
     found: dict[str, Written] = {}
-    for name, keys in section.derive.items():
-        place = Place(document, ("derive", name))
+    for name, keys in entries.items():
+        place = Place(document, (section, name))
         found[name] = base.get(name, Written({}, {}, place)).over(keys, place)
     return found
 

@@ -69,7 +69,15 @@ class TableRow(NamedTuple):
         return dict(zip((column.name for column in self.table.columns), self.cells, strict=True))
 
 
-TABLES: dict[str, Table] = {}
+TABLES: dict[str, Table] = {
+    "alarm": Table("alarms", (
+        Column("alarm", tag=True), Column("priority", tag=True), Column("class", tag=True), Column("state"),
+        Column("previous"), Column("event"), Column("active", "integer"), Column("acknowledged", "integer"),
+        Column("source"), Column("type"), Column("severity", "integer"), Column("message"), Column("value", "real"),
+        Column("alarm_limit", "real"), Column("unit"), Column("since", "integer"), Column("until", "integer"),
+        Column("who"), Column("reason"), Column("condition_id"),
+    )),
+}  # fmt: skip
 """The content of a point (the key `content` of its metadata) -> the table of its rows."""
 
 

@@ -1,0 +1,311 @@
+"""`lineside alarms`: the alarms of a plant, now and before, and commands of operators for them."""
+
+from __future__ import annotations
+
+import getpass
+import pathlib
+import secrets
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from gateway.cli.arguments import MOMENT, span_of, time_text
+from gateway.cli.common import CONFIG, DURATION, FORMAT, Unreachable, load, print_json, serve
+from gateway.cli.group import CommandGroup
+from gateway.cli.selection import opened_store
+from gateway.common.text import counted
+from gateway.model.path import matches
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from gateway.settings.factory import Factory
+    from gateway.status.alarms import StandingAlarms
+    from gateway.stores.tables import TableRow
+
+CONTENT = "alarm"
+
+BEFORE = 7 * 86_400 * 1_000_000
+"""Microseconds before a report in which its standing alarms are looked for."""
+
+VALID = 30.0
+"""Seconds for which a command is valid."""
+
+_RANK = {"critical": 1, "high": 2, "medium": 3, "low": 4}
+
+
+class _DefaultGroup(CommandGroup):
+    """A group whose first argument may be a file in place of a command: then it is `show`."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if args and args[0] not in {*self.commands, *ctx.help_option_names}:
+            args = ["show", *args]
+        return super().parse_args(ctx, args)
+
+
+@click.group(cls=_DefaultGroup)
+def alarms() -> None:
+    """Show the alarms of a plant, acknowledge and shelve them: `lineside alarms factory.yaml`."""
+
+
+@alarms.command()
+@CONFIG
+@FORMAT
+@click.option("--machine", default="*", help="Machines whose path matches this pattern, such as 'press-*'.")
+@click.option("--all", "everything", is_flag=True, help="Those that are shelved, suppressed or out of service, too.")
+@click.option("--watch", is_flag=True, help="Show them again and again until Ctrl-C.")
+@click.option("--history", is_flag=True, help="The transitions in the store, in place of standing alarms.")
+@click.option("--report", is_flag=True, help="The performance of the alarm system, after EEMUA 191 and ISA-18.2.")
+@click.option("--last", type=DURATION, help="With --history and --report: how far back from now.  [default: 8h]")
+@click.option("--from", "since", type=MOMENT, help="From this time, as 2026-11-24T06:00.")
+@click.option("--to", "until", type=MOMENT, help="To before this time.")
+@click.option(
+    "--limit", type=click.IntRange(1), default=1000, show_default=True, help="Most transitions, the newest."
+)
+@click.option("--store", "name", help="The store to read.  [default: the first that can be read]")
+@click.option("--local", is_flag=True, help="Times in local time, not in UTC.")
+def show(
+    config: Path, style: str, machine: str, everything: bool, watch: bool, history: bool, report: bool,  # noqa: FBT001 - flags
+    last: float | None, since: int | None, until: int | None, limit: int, name: str | None, local: bool,  # noqa: FBT001 - a flag
+) -> None:  # fmt: skip
+    """Show the standing alarms of CONFIG, the most urgent first; its gateways publish them.
+
+    Exits with 1 if there is any, and with 3 if the broker does not answer.
+    """
+    if history and report:
+        raise click.UsageError("write either --history or --report")
+    factory = load(config)
+    if history or report:
+        span = span_of(last, since, until, 8 * 3600.0)
+        _stored(factory, name, machine, style, (span.since, span.until), limit, report=report, local=local)
+        return
+    shown = _live(factory, machine, style, everything=everything, watch=watch, local=local)
+    sys.exit(1 if shown else 0)
+
+
+def _live(factory: Factory, machine: str, style: str, *, everything: bool, watch: bool, local: bool) -> int:
+    """Show the standing alarms; return their number."""
+    from gateway.model.alarm_state import ANNUNCIATED  # noqa: PLC0415 - see gateway.cli
+    from gateway.model.path import MachinePath  # noqa: PLC0415 - see gateway.cli
+    from gateway.status.alarms import NotReachable, alarm_as_dict, follow_alarms  # noqa: PLC0415 - see gateway.cli
+
+    number = 0
+    problems: list[str] = []
+
+    def show_them(found: StandingAlarms) -> bool:
+        nonlocal number
+        chosen = [
+            alarm_as_dict(path, one)
+            for (path, _), one in found.alarms.items()
+            if (everything or one.state in ANNUNCIATED) and matches(machine, MachinePath(*path.split("/")))
+        ]
+        chosen.sort(key=lambda one: (_RANK[one["priority"]], -one["since"]))
+        number = len(chosen)
+        if style == "json":
+            print_json({"alarms": chosen, "ignored_messages": found.ignored})
+        else:
+            if watch and sys.stdout.isatty():
+                click.clear()
+            for one in chosen:
+                click.echo(_line(one["since"], one["machine"], one["alarm"], one, local=local))
+            click.echo(f"{counted(number, 'alarm')}" + (f", {found.ignored} invalid messages" * bool(found.ignored)))
+        return not watch
+
+    async def main(stop: asyncio.Event) -> None:
+        try:
+            await follow_alarms(factory, stop, show_them, 2.0)
+        except NotReachable as error:
+            problems.append(str(error))
+
+    serve(main)
+    if problems:
+        raise Unreachable(problems[0])
+    return number
+
+
+def _line(at: int, machine: str, alarm: str, content: dict[str, Any], *, local: bool) -> str:
+    value = content.get("value")
+    shown = "" if value is None else f"{value:.6g}" if isinstance(value, float) else str(value)
+    what = content.get("message") or f"{content.get('source') or ''} {shown} {content.get('unit') or ''}".strip()
+    who = f" ({content['who']}: {content['reason']})" if content.get("who") else ""
+    return (
+        f"{time_text(at, local=local)[:19]}  {content['priority'] or '':<8}  {content['state'] or '':<23}  "
+        f"{'/'.join(machine.split('/')[2:])}  {alarm}  {what}{who}"
+    )
+
+
+def _stored(
+    factory: Factory, name: str | None, machine: str, style: str, span: tuple[int, int], limit: int, *,
+    report: bool, local: bool,
+) -> None:  # fmt: skip
+    """Show the transitions of a span in the store, or their figures."""
+    since, until = span[0], min(span[1], time.time_ns() // 1000 + 1)
+    pattern = f"*{machine}/*" if machine != "*" else "*"
+    with opened_store(factory, name) as (_, store):
+        if report:
+            from gateway.status.alarm_performance import Performance  # noqa: PLC0415 - see gateway.cli
+
+            performance = Performance(since, until)
+            performance.add(store.rows(CONTENT, pattern, since - BEFORE, until))
+            _print_report(performance.report(), style, local=local)
+            return
+        found: list[TableRow] = []
+        for row in store.rows(CONTENT, pattern, since, until, newest_first=True):
+            if len(found) == limit:
+                click.echo(f"lineside: the newest {counted(limit, 'transition')}; --limit shows more", err=True)
+                break
+            found.append(row)
+    found.reverse()
+    if style == "json":
+        print_json({"transitions": [{"time": one.time, "machine": str(one.path)} | one.as_dict() for one in found]})
+        return
+    for one in found:
+        cells = one.as_dict()
+        click.echo(_line(one.time, str(one.path), str(cells["alarm"]), cells, local=local))
+
+
+def _print_report(report: dict[str, Any], style: str, *, local: bool) -> None:
+    if style == "json":
+        print_json(report)
+        return
+    click.echo(
+        f"{time_text(report['since'], local=local)[:19]} to {time_text(report['until'], local=local)[:19]}\n"
+        f"annunciations             {report['annunciations']}, "
+        + ", ".join(f"{name} {number}" for name, number in report["by_priority"].items())
+        + f"\nper 10 minutes            {report['average_per_10_min']:g} on average, "
+        f"{report['peak_per_10_min']} at most (an operator can handle {report['acceptable_per_10_min']})\n"
+        f"time in flood             {report['windows_in_flood_percent']:g} %\n"
+        f"standing                  {report['standing']}, of which {len(report['stale'])} for more than 24 h\n"
+        f"shelved, out of service   {report['shelved']}, {report['out_of_service']}"
+    )
+    for key, title in (("top", "most frequent"), ("chattering", "chattering"), ("stale", "stale")):
+        if report[key]:
+            click.echo(f"{title}:")
+        for one in report[key]:
+            number = f"{one['times']:>6}" if "times" in one else time_text(one["since"], local=local)[:19]
+            click.echo(f"  {number}  {'/'.join(one['machine'].split('/')[2:])}  {one['alarm']}")
+
+
+# -- commands --
+
+
+def _command_options(function: Callable[..., None]) -> Callable[..., None]:
+    """Add the arguments and options that commands for alarms have."""
+    parts = (
+        CONFIG,
+        click.argument("machine"),
+        click.argument("alarm"),
+        click.option("--reason", default="", help="Why, for the journal."),
+        click.option("--user", default=None, help="Who.  [default: the user of the system]"),
+        click.option("--key", "key_name", help="The name of the key in gateway.commands.keys."),
+        click.option(
+            "--key-file", type=click.Path(dir_okay=False, exists=True, path_type=pathlib.Path),
+            help="The private key of Ed25519, in PEM.",
+        ),
+        click.option("--wait", type=DURATION, default="10s", show_default=True, help="The time for an answer."),
+    )  # fmt: skip
+    for part in reversed(parts):
+        function = part(function)
+    return function
+
+
+def _send(
+    action: str, config: Path, machine: str, alarm: str, options: dict[str, Any], **arguments: float
+) -> None:  # fmt: skip
+    """Send a command to the gateway of CONFIG; exit with 1 if it is refused, and with 3 without an answer."""
+    from gateway.model.command import Command, Target  # noqa: PLC0415 - see gateway.cli
+    from gateway.status.alarms import Answer, NotReachable, send_command  # noqa: PLC0415 - see gateway.cli
+
+    factory = load(config)
+    found = [str(one.path) for one in factory.machines if matches(machine, one.path)]
+    if len(found) != 1:
+        shown = f"matches {', '.join(found[:5])}" if found else "matches no machine"
+        raise click.UsageError(f"{machine!r} {shown}; name one machine, such as curing-1/press-01")
+    now = time.time_ns() // 1000
+    command = Command(
+        gateway=factory.gateway.id, id=secrets.token_urlsafe(18), issued=now, expires=now + round(VALID * 1e6),
+        user=options["user"] or getpass.getuser(), reason=options["reason"], action=action,  # type: ignore[arg-type] # of the table
+        target=Target(machine=found[0], alarm=alarm), arguments=dict(arguments),
+    )  # fmt: skip
+    if options["key_file"] is not None:
+        command = _signed(command, options)
+    answers: list[Answer | None] = []
+    problems: list[str] = []
+
+    async def main(stop: asyncio.Event) -> None:
+        try:
+            answers.append(await send_command(factory, stop, command, options["wait"]))
+        except NotReachable as error:
+            problems.append(str(error))
+
+    serve(main)
+    if problems:
+        raise Unreachable(problems[0])
+    answer = answers[0]
+    if answer is not None:
+        click.echo(f"{answer.outcome}" + (f": {answer.text}" if answer.text else ""))
+        sys.exit(0 if answer.outcome == "done" else 1)
+
+
+def _signed(command: Any, options: dict[str, Any]) -> Any:  # noqa: ANN401 - a command
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey  # noqa: PLC0415 - see gateway.cli
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key  # noqa: PLC0415 - see gateway.cli
+
+    from gateway.model.command import signed  # noqa: PLC0415 - see gateway.cli
+
+    if not options["key_name"]:
+        raise click.UsageError("--key-file needs --key, the name of the key in gateway.commands.keys")
+    try:
+        private = load_pem_private_key(options["key_file"].read_bytes(), None)
+    except (ValueError, TypeError) as error:
+        raise click.ClickException(f"{options['key_file']}: {error}") from None
+    if not isinstance(private, Ed25519PrivateKey):
+        raise click.ClickException(f"{options['key_file']}: is not a key of Ed25519")
+    return signed(command, options["key_name"], private)
+
+
+@alarms.command()
+@_command_options
+def acknowledge(config: Path, machine: str, alarm: str, **options: Any) -> None:  # noqa: ANN401 - options
+    """Acknowledge ALARM of MACHINE: a person has seen it."""
+    _send("acknowledge", config, machine, alarm, options)
+
+
+@alarms.command()
+@_command_options
+def reset(config: Path, machine: str, alarm: str, **options: Any) -> None:  # noqa: ANN401 - options
+    """Reset ALARM of MACHINE, which is latched and acknowledged."""
+    _send("reset", config, machine, alarm, options)
+
+
+@alarms.command()
+@_command_options
+@click.option("--for", "seconds", type=DURATION, default="1h", show_default=True, help="The time of the shelf.")
+def shelve(config: Path, machine: str, alarm: str, seconds: float, **options: Any) -> None:  # noqa: ANN401 - options
+    """Shelve ALARM of MACHINE for a time."""
+    _send("shelve", config, machine, alarm, options, seconds=seconds)
+
+
+@alarms.command()
+@_command_options
+def unshelve(config: Path, machine: str, alarm: str, **options: Any) -> None:  # noqa: ANN401 - options
+    """End the shelf of ALARM of MACHINE."""
+    _send("unshelve", config, machine, alarm, options)
+
+
+@alarms.command("out-of-service")
+@_command_options
+def out_of_service(config: Path, machine: str, alarm: str, **options: Any) -> None:  # noqa: ANN401 - options
+    """Take ALARM of MACHINE out of service, until it is returned."""
+    _send("remove_from_service", config, machine, alarm, options)
+
+
+@alarms.command("return-to-service")
+@_command_options
+def return_to_service(config: Path, machine: str, alarm: str, **options: Any) -> None:  # noqa: ANN401 - options
+    """Return ALARM of MACHINE to service."""
+    _send("return_to_service", config, machine, alarm, options)

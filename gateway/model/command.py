@@ -1,0 +1,163 @@
+"""A command of a person to a gateway, over MQTT: signed, for one gateway, for a short time, and carried out once.
+
+The signature is Ed25519 (RFC 8032) over `SIGNED` and the JSON of the command with sorted keys and without blanks, and
+without `signature`, `key` and `approvals`. An approval is the signature of a second person over the same bytes.
+"""
+
+from __future__ import annotations
+
+from base64 import b64decode, b64encode
+from binascii import Error as NotBase64
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import orjson
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+from gateway.model.path import MachinePath
+from gateway.model.text import MAX_NAME, MAX_TEXT, check_text
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+
+SIGNED = b"lineside command 1\n"
+"""The beginning of the bytes that are signed: a signature is for nothing else."""
+
+MAX_COMMAND = 16 * 2**10
+"""Bytes of a command."""
+
+MAX_ARGUMENTS, MAX_APPROVALS = 16, 4
+
+SIGNATURE_BYTES = 64
+
+ALARM_ACTIONS = (
+    "acknowledge", "reset", "shelve", "unshelve", "remove_from_service", "return_to_service",
+)  # fmt: skip
+
+LONGEST_SHELF = 7 * 86_400.0
+"""Seconds for which an alarm can be shelved."""
+
+
+class BadCommand(ValueError):
+    """A payload is not a command. The text is short, and repeats nothing of the payload."""
+
+
+def _text(written: str) -> str:
+    return check_text(written, MAX_TEXT)
+
+
+def _machine(written: str) -> str:
+    if len(check_text(written, 5 * MAX_NAME).split("/")) != len(MachinePath._fields):
+        raise ValueError("is not enterprise/site/area/line/machine")
+    return written
+
+
+Name = Annotated[str, Field(min_length=1, max_length=MAX_NAME), AfterValidator(_text)]
+Text = Annotated[str, AfterValidator(_text)]
+Microseconds = Annotated[int, Field(ge=0, le=253_402_300_800_000_000)]
+Argument = bool | int | Annotated[float, Field(allow_inf_nan=False)] | Text
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
+
+
+class Target(_Part):
+    """The machine of a command, and the alarm or the point there."""
+
+    machine: Annotated[str, AfterValidator(_machine)]
+    alarm: Annotated[str, Field(max_length=MAX_NAME), AfterValidator(_text)] = ""
+    point: Annotated[str, Field(max_length=MAX_NAME), AfterValidator(_text)] = ""
+
+    @property
+    def path(self) -> MachinePath:
+        """The machine."""
+        return MachinePath(*self.machine.split("/"))
+
+
+class Approval(_Part):
+    """The consent of a second person: the name, the key, and its signature over the same bytes, in base64."""
+
+    user: Name
+    key: Name
+    signature: Annotated[str, Field(max_length=100)]
+
+
+class Command(_Part):
+    """One command.
+
+    `id` is drawn at random, and never used again. `issued` and `expires` are in microseconds since the epoch, UTC.
+    `action` is one of `ALARM_ACTIONS`, or `write`. `key` is the name of the key of `signature` at the gateway.
+    """
+
+    v: Literal[1] = 1
+    gateway: Name
+    id: Annotated[str, Field(pattern=r"^[0-9A-Za-z_-]{16,64}$")]
+    issued: Microseconds
+    expires: Microseconds
+    user: Name
+    reason: Text = ""
+    action: Literal[
+        "acknowledge", "reset", "shelve", "unshelve", "remove_from_service", "return_to_service", "write"
+    ]  # fmt: skip
+    target: Target
+    arguments: Annotated[dict[Name, Argument], Field(max_length=MAX_ARGUMENTS)] = {}
+    key: Annotated[str, Field(max_length=MAX_NAME), AfterValidator(_text)] = ""
+    signature: Annotated[str, Field(max_length=100)] = ""
+    approvals: Annotated[tuple[Approval, ...], Field(max_length=MAX_APPROVALS)] = ()
+
+    @property
+    def signed(self) -> bytes:
+        """The bytes that are signed."""
+        content = self.model_dump(exclude={"key", "signature", "approvals"})
+        return SIGNED + orjson.dumps(content, option=orjson.OPT_SORT_KEYS)
+
+    @property
+    def is_of_alarm(self) -> bool:
+        """Whether it is about an alarm, and changes nothing at the machine."""
+        return self.action in ALARM_ACTIONS
+
+
+def parse_command(payload: bytes) -> Command:
+    """Return the command of a payload. Raises `BadCommand`."""
+    if len(payload) > MAX_COMMAND:
+        raise BadCommand(f"has {len(payload):,} bytes; the limit is {MAX_COMMAND:,}")
+    try:
+        command = Command.model_validate_json(payload)
+    except (ValidationError, RecursionError) as error:
+        where = ".".join(map(str, error.errors()[0]["loc"][:1])) if isinstance(error, ValidationError) else ""
+        known = where if where in Command.model_fields else ""
+        raise BadCommand(f"is not a command: {known or 'its form'} is wrong") from None
+    if command.is_of_alarm != bool(command.target.alarm):
+        raise BadCommand("is not a command: target names the alarm of an action on alarms, and no other")
+    return command
+
+
+def signed(command: Command, key: str, private: Ed25519PrivateKey) -> Command:
+    """Return a command with the signature of a key, which has this name at the gateway."""
+    signature = b64encode(private.sign(command.signed)).decode()
+    return command.model_copy(update={"key": key, "signature": signature})
+
+
+def is_signed(command: Command, signature: str, public: Ed25519PublicKey) -> bool:
+    """Return whether a signature in base64 is that of a key over a command."""
+    from cryptography.exceptions import InvalidSignature  # noqa: PLC0415 - only gateways with keys need it
+
+    try:
+        public.verify(b64decode(signature, validate=True), command.signed)
+    except (InvalidSignature, NotBase64, ValueError):
+        return False
+    return True
+
+
+def encode_command(command: Command) -> bytes:
+    """Return the payload of a command."""
+    return orjson.dumps(command.model_dump())
+
+
+def encode_answer(command: Command, outcome: str, text: str, time: int) -> bytes:
+    """Return the answer to a command: `done`, `refused`, or `failed`, and why."""
+    content: dict[str, Any] = {
+        "v": 1, "id": command.id, "gateway": command.gateway, "time": time, "outcome": outcome, "text": text,
+        "user": command.user, "action": command.action, "target": command.target.model_dump(exclude_defaults=True),
+    }  # fmt: skip
+    return orjson.dumps(content)

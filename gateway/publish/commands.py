@@ -1,0 +1,166 @@
+"""Commands of people over MQTT: checked, carried out once, answered, and journaled.
+
+A command is refused if it is not for this gateway, not signed by a known key, expired, or was here before. The ids of
+commands are remembered until they expire. After a restart they are not: a command that was issued before the start is
+refused, so nobody can repeat it.
+"""
+
+from __future__ import annotations
+
+import time
+from base64 import b64decode
+from collections import Counter, OrderedDict
+from typing import TYPE_CHECKING, NamedTuple
+
+import structlog
+
+from gateway.common.state_log import RepeatLog
+from gateway.model.command import LONGEST_SHELF, BadCommand, encode_answer, is_signed, parse_command
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gateway.model.command import Command
+    from gateway.settings.commands_section import CommandsSection
+
+log = structlog.get_logger(__name__)
+
+AHEAD = 30_000_000
+"""Microseconds by which the clock of a sender may be ahead of ours."""
+
+MOST_IDS = 10_000
+"""Ids that are remembered; while so many have not expired, further commands are refused."""
+
+DONE, REFUSED, FAILED = "done", "refused", "failed"
+
+
+class Result(NamedTuple):
+    """The result of a command: `DONE`, `REFUSED` or `FAILED`, and why."""
+
+    outcome: str
+    text: str = ""
+
+
+class Commands:
+    """The commands of one gateway, or of one of its workers.
+
+    `execute` carries out a command for an alarm; it returns why that failed, empty if it is done, and None if the
+    machine is not one of this process. `record` journals a command with its result in the audit log.
+    """
+
+    def __init__(
+        self,
+        settings: CommandsSection,
+        gateway: str,
+        execute: Callable[[Command], str | None],
+        record: Callable[[Command, Result], None],
+        *,
+        answers_for_all: bool = True,
+        clock: Callable[[], int] = lambda: time.time_ns() // 1000,
+    ) -> None:
+        """Prepare; with `answers_for_all` a command for a machine that is not here is answered, too."""
+        self.settings = settings
+        self.counts: Counter[str] = Counter()
+        self._gateway = gateway
+        self._execute = execute
+        self._record = record
+        self._answers_for_all = answers_for_all
+        self._clock = clock
+        self._started = clock()
+        self._ids: OrderedDict[str, int] = OrderedDict()
+        self._ignored = RepeatLog(log)
+
+    def take(self, topic: str, payload: bytes) -> bytes | None:
+        """Carry out the command of a message; return the answer, None for a message that gets none."""
+        try:
+            command = parse_command(payload)
+        except BadCommand as error:
+            self.counts["malformed"] += 1
+            self._ignored.warning("mqtt.message_ignored", key=topic, topic=topic, error=str(error))
+            return None
+        result = self._result(command)
+        if result is None:
+            return None
+        self.counts[result.outcome] += 1
+        self._record(command, result)
+        if result.outcome == REFUSED:
+            log.warning("command.refused", user=command.user, action=command.action, reason=result.text)
+        return encode_answer(command, result.outcome, result.text, self._clock())
+
+    def _result(self, command: Command) -> Result | None:
+        if problem := self._problem(command):
+            return Result(REFUSED, problem)
+        if not command.is_of_alarm:
+            return Result(REFUSED, self._write_problem(command) or "this gateway does not write to machines")
+        seconds = command.arguments.get("seconds", 0.0)
+        if command.action == "shelve" and not _is_shelf(seconds):
+            return Result(REFUSED, f"the argument seconds is a number from 1 to {LONGEST_SHELF:.0f}")
+        failure = self._execute(command)
+        if failure is None:
+            return Result(FAILED, "this gateway has no such machine with alarms") if self._answers_for_all else None
+        self._ids[command.id] = command.expires
+        return Result(FAILED, failure) if failure else Result(DONE)
+
+    def _problem(self, command: Command) -> str:
+        """Return why a command may not be carried out, empty if it may."""
+        now = self._clock()
+        self._expire(now)
+        longest = self.settings.longest
+        checks = (
+            (command.gateway != self._gateway, f"it is for gateway {command.gateway}"),
+            (
+                not command.issued <= command.expires <= command.issued + round(longest * 1e6),
+                f"it may be valid for {longest:g} s at most",
+            ),
+            (command.issued > now + AHEAD, "it was issued in the future: compare the clocks"),
+            (command.expires < now, "it has expired"),
+            (command.issued < self._started - AHEAD, "it was issued before the gateway started"),
+            (command.id in self._ids, "it was carried out before"),
+            (len(self._ids) >= MOST_IDS, "too many commands"),
+        )
+        problem = next((text for wrong, text in checks if wrong), "")
+        if problem or (self.settings.unsigned_alarms and command.is_of_alarm and not command.signature):
+            return problem
+        return self._signature_problem(command, command.key, command.signature)
+
+    def _expire(self, now: int) -> None:
+        for id_ in [id_ for id_, expires in self._ids.items() if expires < now]:
+            del self._ids[id_]
+
+    def _signature_problem(self, command: Command, key: str, signature: str) -> str:
+        from cryptography.hazmat.primitives.asymmetric.ed25519 import (  # noqa: PLC0415 - for signed commands alone
+            Ed25519PublicKey,
+        )
+
+        if not signature:
+            return "it is not signed"
+        public = self.settings.keys.get(key)
+        if public is None:
+            return "its key is not known here"
+        known = Ed25519PublicKey.from_public_bytes(b64decode(public))
+        return "" if is_signed(command, signature, known) else "its signature is wrong"
+
+    def _write_problem(self, command: Command) -> str:
+        """Return why a value may not be written, by the limits that are configured."""
+        path, value = command.target.path, command.arguments.get("value")
+        limits = self.settings.writable.get(f"{path.line}/{path.machine}/{command.target.point}")
+        if limits is None:
+            return "the point is not writable"
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return "the argument value is not a number"
+        if not limits.range[0] <= value <= limits.range[1]:
+            return f"the value is not within {limits.range[0]:g} to {limits.range[1]:g}"
+        approved = {
+            (one.user, one.key)
+            for one in command.approvals
+            if one.user != command.user
+            and one.key != command.key
+            and not self._signature_problem(command, one.key, one.signature)
+        }
+        if min(len({user for user, _ in approved}), len({key for _, key in approved})) < limits.approvals:
+            return f"it needs the approval of {limits.approvals} other person(s), with keys of their own"
+        return ""
+
+
+def _is_shelf(seconds: object) -> bool:
+    return not isinstance(seconds, bool) and isinstance(seconds, int | float) and 1 <= seconds <= LONGEST_SHELF

@@ -1,0 +1,187 @@
+"""Commands of people: signed, for one gateway, for a short time, and carried out once."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from typing import Any
+
+import orjson
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from hypothesis import given
+from hypothesis import strategies as st
+from structlog.testing import capture_logs
+
+from gateway.model.command import Approval, BadCommand, Command, Target, encode_command, parse_command, signed
+from gateway.publish import commands as commands_module
+from gateway.publish.commands import Commands, Result
+from gateway.settings.commands_section import CommandsSection
+
+NOW = 1_764_000_000_000_000
+SECOND = 1_000_000
+KEY, OTHER = Ed25519PrivateKey.generate(), Ed25519PrivateKey.generate()
+
+
+def public(key: Ed25519PrivateKey) -> str:
+    return b64encode(key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)).decode()
+
+
+def command(**keys: Any) -> Command:
+    content: dict[str, Any] = {
+        "gateway": "edge", "id": "0123456789abcdef", "issued": NOW, "expires": NOW + 30 * SECOND, "user": "anna",
+        "action": "acknowledge", "target": Target(machine="e/s/a/l/m", alarm="hot"),
+    }  # fmt: skip
+    return Command(**(content | keys))
+
+
+class Receiver:
+    def __init__(self, **settings: Any) -> None:
+        self.done: list[Command] = []
+        self.recorded: list[tuple[Command, Result]] = []
+        self.now = NOW
+        self.failure: str | None = ""
+        section = CommandsSection.model_validate(settings)
+        self.commands = Commands(
+            section, "edge", self._execute, lambda *one: self.recorded.append(one), clock=lambda: self.now
+        )
+
+    def _execute(self, one: Command) -> str | None:
+        self.done.append(one)
+        return self.failure
+
+    def take(self, one: Command) -> tuple[str, str]:
+        answer = self.commands.take("topic", encode_command(one))
+        assert answer is not None
+        content = orjson.loads(answer)
+        assert content["id"] == one.id
+        return content["outcome"], content["text"]
+
+
+def test_a_signed_command_is_carried_out_once_and_journaled() -> None:
+    """The same message again is refused, also with another signature."""
+    receiver = Receiver(keys={"room": public(KEY)})
+    one = signed(command(), "room", KEY)
+    assert receiver.take(one) == ("done", "")
+    assert receiver.take(one) == ("refused", "it was carried out before")
+    assert [result.outcome for _, result in receiver.recorded] == ["done", "refused"]
+    assert len(receiver.done) == 1
+
+
+@pytest.mark.parametrize(
+    ("one", "text"),
+    [
+        (command(), "it is not signed"),
+        (signed(command(), "room", OTHER), "its signature is wrong"),
+        (signed(command(), "odd", KEY), "its key is not known here"),
+        (signed(command(), "room", KEY).model_copy(update={"user": "ben"}), "its signature is wrong"),
+        (signed(command(), "room", KEY).model_copy(update={"signature": "!"}), "its signature is wrong"),
+        (signed(command(gateway="other"), "room", KEY), "it is for gateway other"),
+        (signed(command(expires=NOW + 301 * SECOND), "room", KEY), "it may be valid for 300 s at most"),
+        (signed(command(expires=NOW - 1), "room", KEY), "it may be valid for 300 s at most"),
+        (signed(command(issued=NOW - 100 * SECOND, expires=NOW - SECOND), "room", KEY), "it has expired"),
+        (signed(command(issued=NOW - 100 * SECOND), "room", KEY), "it was issued before the gateway started"),
+        (signed(command(issued=NOW + 60 * SECOND, expires=NOW + 90 * SECOND), "room", KEY),
+         "it was issued in the future: compare the clocks"),
+        (signed(command(action="shelve"), "room", KEY), "the argument seconds is a number from 1 to 604800"),
+        (signed(command(action="shelve", arguments={"seconds": True}), "room", KEY),
+         "the argument seconds is a number from 1 to 604800"),
+    ],
+)  # fmt: skip
+def test_a_command_that_may_not_be_carried_out_is_refused(one: Command, text: str) -> None:
+    """And nothing happens."""
+    receiver = Receiver(keys={"room": public(KEY)})
+    assert receiver.take(one) == ("refused", text)
+    assert receiver.done == []
+
+
+def test_unsigned_commands_are_for_alarms_and_only_if_the_configuration_says_so() -> None:
+    """A wrong signature is refused all the same."""
+    receiver = Receiver(unsigned_alarms=True, writable={"l/m/p": {"range": [1, 2]}})
+    assert receiver.take(command()) == ("done", "")
+    write = command(
+        id="w" * 16, action="write", target=Target(machine="e/s/a/l/m", point="p"), arguments={"value": 1}
+    )
+    assert receiver.take(write) == ("refused", "it is not signed")
+    assert receiver.take(signed(command(id="s" * 16), "room", KEY)) == ("refused", "its key is not known here")
+    assert not CommandsSection().enabled
+
+
+def test_a_write_is_checked_and_not_carried_out() -> None:
+    """The contract of set points: a range, and the consent of others with keys of their own."""
+    limits = {"l/m/p": {"range": [10, 20], "approvals": 1}}
+    receiver = Receiver(keys={"a": public(KEY), "b": public(OTHER)}, writable=limits)
+    number = iter(range(100))
+
+    def write(value: object, approvals: tuple[Approval, ...] = (), point: str = "p") -> str:
+        one = command(id=f"{next(number):016d}", action="write", target=Target(machine="e/s/a/l/m", point=point),
+                      arguments={"value": value})  # fmt: skip
+        made = tuple(
+            approval.model_copy(update={"signature": signed(one, "b", OTHER).signature}) for approval in approvals
+        )
+        return receiver.take(signed(one.model_copy(update={"approvals": made}), "a", KEY))[1]
+
+    ben = Approval(user="ben", key="b", signature="")
+    assert write(15, (ben,)) == "this gateway does not write to machines"
+    assert write(15) == "it needs the approval of 1 other person(s), with keys of their own"
+    assert write(15, (Approval(user="anna", key="b", signature=""),)).startswith("it needs the approval")
+    assert write(15, (Approval(user="ben", key="a", signature=""),)).startswith("it needs the approval")
+    assert write(21, (ben,)) == "the value is not within 10 to 20"
+    assert write("15", (ben,)) == "the argument value is not a number"
+    assert write(15, (ben,), "q") == "the point is not writable"
+    assert receiver.done == []
+
+
+def test_ids_are_forgotten_after_their_expiry_and_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Memory does not grow, and nobody can push ids out to repeat a command."""
+    monkeypatch.setattr(commands_module, "MOST_IDS", 3)
+    receiver = Receiver(unsigned_alarms=True)
+    for number in range(3):
+        assert receiver.take(command(id=f"{number:016d}")) == ("done", "")
+    assert receiver.take(command(id="x" * 16)) == ("refused", "too many commands")
+    receiver.now += 31 * SECOND
+    later = command(id="x" * 16, issued=receiver.now, expires=receiver.now + SECOND)
+    assert receiver.take(later) == ("done", "")
+    assert len(receiver.commands._ids) == 1  # noqa: SLF001 - it must not grow
+
+
+def test_a_failure_is_answered() -> None:
+    """With its reason; a machine that is not here is answered by a gateway without workers."""
+    receiver = Receiver(unsigned_alarms=True)
+    receiver.failure = "there is no alarm hot"
+    assert receiver.take(command()) == ("failed", "there is no alarm hot")
+    receiver.failure = None
+    assert receiver.take(command(id="y" * 16))[0] == "failed"
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from([*Command.model_fields, "odd"]), inner, max_size=12)
+    ),
+    max_leaves=20,
+)
+
+
+@given(st.binary(max_size=200) | JSON.map(orjson.dumps))
+def test_any_payload_is_a_command_or_ignored(payload: bytes) -> None:
+    """Anyone may publish anything there."""
+    receiver = Receiver(unsigned_alarms=True)
+    with capture_logs():
+        receiver.commands.take("topic", payload)
+    assert receiver.done == []
+
+
+def test_a_command_that_is_too_large_is_not_parsed() -> None:
+    """It could cost the gateway its time."""
+    with pytest.raises(BadCommand, match="the limit is"):
+        parse_command(b" " * 20_000)
+    assert parse_command(encode_command(command())) == command()
+
+
+@pytest.mark.parametrize("written", ["", "abc", "AAAA", b64encode(b"x" * 31).decode()])
+def test_a_key_that_is_not_one_is_reported(written: str) -> None:
+    """When the configuration is validated."""
+    with pytest.raises(ValueError, match="write its 32 bytes in base64"):
+        CommandsSection.model_validate({"keys": {"room": written}})
