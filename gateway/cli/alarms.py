@@ -14,6 +14,7 @@ import click
 from gateway.cli.arguments import MOMENT, span_of, time_text
 from gateway.cli.common import CONFIG, DURATION, FORMAT, Unreachable, load, print_json, serve
 from gateway.cli.group import CommandGroup
+from gateway.cli.output import echo
 from gateway.cli.selection import opened_store
 from gateway.common.text import counted
 from gateway.model.path import matches
@@ -111,8 +112,8 @@ def _live(factory: Factory, machine: str, style: str, *, everything: bool, watch
             if watch and sys.stdout.isatty():
                 click.clear()
             for one in chosen:
-                click.echo(_line(one["since"], one["machine"], one["alarm"], one, local=local))
-            click.echo(f"{counted(number, 'alarm')}" + (f", {found.ignored} invalid messages" * bool(found.ignored)))
+                echo(_line(one["since"], one["machine"], one["alarm"], one, local=local))
+            echo(f"{counted(number, 'alarm')}" + (f", {found.ignored} invalid messages" * bool(found.ignored)))
         return not watch
 
     async def main(stop: asyncio.Event) -> None:
@@ -156,7 +157,7 @@ def _stored(
         found: list[TableRow] = []
         for row in store.rows(CONTENT, pattern, since, until, newest_first=True):
             if len(found) == limit:
-                click.echo(f"lineside: the newest {counted(limit, 'transition')}; --limit shows more", err=True)
+                echo(f"lineside: the newest {counted(limit, 'transition')}; --limit shows more", err=True)
                 break
             found.append(row)
     found.reverse()
@@ -165,14 +166,14 @@ def _stored(
         return
     for one in found:
         cells = one.as_dict()
-        click.echo(_line(one.time, str(one.path), str(cells["alarm"]), cells, local=local))
+        echo(_line(one.time, str(one.path), str(cells["alarm"]), cells, local=local))
 
 
 def _print_report(report: dict[str, Any], style: str, *, local: bool) -> None:
     if style == "json":
         print_json(report)
         return
-    click.echo(
+    echo(
         f"{time_text(report['since'], local=local)[:19]} to {time_text(report['until'], local=local)[:19]}\n"
         f"annunciations             {report['annunciations']}, "
         + ", ".join(f"{name} {number}" for name, number in report["by_priority"].items())
@@ -184,10 +185,10 @@ def _print_report(report: dict[str, Any], style: str, *, local: bool) -> None:
     )
     for key, title in (("top", "most frequent"), ("chattering", "chattering"), ("stale", "stale")):
         if report[key]:
-            click.echo(f"{title}:")
+            echo(f"{title}:")
         for one in report[key]:
             number = f"{one['times']:>6}" if "times" in one else time_text(one["since"], local=local)[:19]
-            click.echo(f"  {number}  {'/'.join(one['machine'].split('/')[2:])}  {one['alarm']}")
+            echo(f"  {number}  {'/'.join(one['machine'].split('/')[2:])}  {one['alarm']}")
 
 
 # -- commands --
@@ -247,7 +248,7 @@ def _send(
         raise Unreachable(problems[0])
     answer = answers[0]
     if answer is not None:
-        click.echo(f"{answer.outcome}" + (f": {answer.text}" if answer.text else ""))
+        echo(f"{answer.outcome}" + (f": {answer.text}" if answer.text else ""))
         sys.exit(0 if answer.outcome == "done" else 1)
 
 
