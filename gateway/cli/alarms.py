@@ -208,6 +208,7 @@ def _command_options(function: Callable[..., None]) -> Callable[..., None]:
             help="The private key of Ed25519, in PEM.",
         ),
         click.option("--wait", type=DURATION, default="10s", show_default=True, help="The time for an answer."),
+        FORMAT,
     )  # fmt: skip
     for part in reversed(parts):
         function = part(function)
@@ -247,9 +248,14 @@ def _send(
     if problems:
         raise Unreachable(problems[0])
     answer = answers[0]
-    if answer is not None:
+    if answer is None:
+        return
+    if options["style"] == "json":
+        print_json({"machine": found[0], "alarm": alarm, "action": action, "outcome": answer.outcome,
+                    "text": answer.text})  # fmt: skip
+    else:
         echo(f"{answer.outcome}" + (f": {answer.text}" if answer.text else ""))
-        sys.exit(0 if answer.outcome == "done" else 1)
+    sys.exit(0 if answer.outcome == "done" else 1)
 
 
 def _signed(command: Any, options: dict[str, Any]) -> Any:  # noqa: ANN401 - a command

@@ -305,5 +305,5 @@ def write_report(file: Path | None, report: dict[str, Any]) -> None:
 
 def size_of(factory: Factory) -> str:
     """Return how large a factory is, in machines and points."""
-    points = sum(len(machine.all_points) for machine in factory.machines)
+    points = sum(len(machine.quantities) for machine in factory.machines)
     return f"{counted(len(factory.machines), 'machine')}, {counted(points, 'point')}"

@@ -46,7 +46,7 @@ def show(config: Path, pattern: str, style: str) -> None:
 def _print(machines: Sequence[Machine]) -> None:
     for machine in machines:
         connection = short_text(machine.written["connection"])
-        echo(f"{machine.path}   {machine.template}, {len(machine.all_points)} points over {connection}")
+        echo(f"{machine.path}   {machine.template}, {len(machine.quantities)} points over {connection}")
         for point in (*machine.all_points, *machine.searches):
             keys = written_point(point)
             start = f"  {point.name:<28} {keys['type']:<6} {point.unit:<8} {keys['every']:>6}"

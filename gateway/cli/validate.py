@@ -63,7 +63,7 @@ def _factory(file: Path, of_factories: dict[Path, Path]) -> Validated:
         return Validated(file, Kind.FACTORY, valid=False, problems=error.problems)
     of_factories |= dict.fromkeys((one.resolve() for one in factory.files), file)
     problems = configuration_warnings(factory)
-    points = sum(len(machine.all_points) for machine in factory.machines)
+    points = sum(len(machine.quantities) for machine in factory.machines)
     return Validated(
         file, Kind.FACTORY, valid=True, problems=problems, text=size_of(factory), digest=factory.digest,
         machines=len(factory.machines), points=points,

@@ -62,10 +62,14 @@ class Machine:
     alarms: AlarmSet = NO_ALARMS
 
     @property
+    def quantities(self) -> tuple[Point, ...]:
+        """The points that are read, and those that are derived from them: a user counts these."""
+        return (*self.points, *self.derived) if self.derived else self.points
+
+    @property
     def all_points(self) -> tuple[Point, ...]:
-        """The points that are read, and those of calculations: all that have readings."""
-        calculated = self.derived + self.results
-        return (*self.points, *calculated) if calculated else self.points
+        """All points that have readings, those of the results of calculations included."""
+        return (*self.quantities, *self.results) if self.results else self.quantities
 
     @property
     def meta(self) -> MachineMeta:

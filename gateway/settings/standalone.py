@@ -113,4 +113,4 @@ def check_lines(file: Path) -> Checked:
     factory = FactorySection.model_validate({"enterprise": "ENTERPRISE", "site": "SITE"})
     machines = Machines([document], factory, templates).all()
     problems = in_order([*document.problems, *templates.problems])
-    return Checked(problems, len(machines), sum(len(machine.all_points) for machine in machines))
+    return Checked(problems, len(machines), sum(len(machine.quantities) for machine in machines))

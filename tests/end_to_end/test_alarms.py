@@ -84,7 +84,11 @@ class Plant:
                 if str(message.topic) == "end":
                     return found
                 assert isinstance(message.payload, bytes)
-                found[str(message.topic).rpartition("/")[2]] = json.loads(message.payload)
+                name = str(message.topic).rpartition("/")[2]
+                if message.payload:
+                    found[name] = json.loads(message.payload)
+                else:  # it is cleared meanwhile
+                    found.pop(name, None)
         return found
 
 
