@@ -38,6 +38,7 @@ COMMANDS: dict[str, _Command] = {
     "check": _Command("gateway.cli.check:check", "Read every point once, and list those that are not good."),
     "browse": _Command("gateway.cli.browse:browse", "Browse an OPC UA server; write a template."),
     "probe": _Command("gateway.cli.probe:probe", "Find the registers of a Modbus device; write a template."),
+    "acl": _Command("gateway.cli.acl:acl", "Write users and rights for the broker."),
     "tail": _Command("gateway.cli.tail:tail", "Print readings as they pass the broker."),
     "query": _Command("gateway.cli.query:query", "Print stored readings."),
     "alarms": _Command("gateway.cli.alarms:alarms", "Show the alarms of a plant, acknowledge and shelve them."),

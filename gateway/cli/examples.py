@@ -38,6 +38,10 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "lineside probe modbus+tcp://10.20.1.11:502 --area 'holding 40000..40199'",
         "lineside probe 'modbus+tcp://10.20.1.11:502?unit=1' --register 'holding 10'",
     ),
+    "acl": (
+        "lineside acl factory.yaml --for mosquitto --out /etc/mosquitto",
+        "lineside acl edge-01.yaml edge-02.yaml --for nats --out rights",
+    ),
     "tail": ("lineside tail factory.yaml 'press-01/*'",),
     "query": (
         "lineside query factory.yaml 'press-01/*' --last 1h",

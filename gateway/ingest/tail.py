@@ -114,7 +114,7 @@ def _readings(topics: Topics, metadata: MetadataRegistry, message: ReceivedMessa
             metadata.add(machine[0], parse_meta(message.payload).metas)
         return []
     source = source_of(topics, message.topic)
-    if source is None:
+    if source is None or not message.payload:  # an empty message removes a retained message, or tries a right
         return []
     readings: list[Reading] = []
     for placed in placed_scans(source, decode(message.payload)):

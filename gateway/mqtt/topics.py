@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.model.path import GatewayPath, MachinePath
@@ -20,12 +21,69 @@ GATEWAYS = "_gateways"
 INGESTS = "_ingests"
 """The level under a site of ingests."""
 
+MACHINES = ""
+"""The kind of the topics of machines, which have no level of their own under a site."""
+
+
+class Party(StrEnum):
+    """A part of the product that talks to the broker."""
+
+    GATEWAY = "gateway"
+    INGEST = "ingest"
+    PAGE = "page"
+    READER = "reader"
+
+
+class Use(NamedTuple):
+    """The parties that use a topic, and how: `docs/topics.md` has the same table for users.
+
+    A party that is of the `kind` uses its own topics: a gateway those of its machines and its own, an ingest its own.
+    Others use those of all machines, gateways or ingests. `retained` says whether a message there is retained; None
+    if some are. Those of `clears` publish an empty retained message, which removes a retained message.
+    """
+
+    kind: str
+    leaf: str
+    publishes: frozenset[Party]
+    subscribes: frozenset[Party]
+    retained: bool | None = False
+    shared: bool = False
+    clears: frozenset[Party] = frozenset()
+
+
+_GATEWAY, _INGEST = frozenset({Party.GATEWAY}), frozenset({Party.INGEST})
+_WATCHERS = frozenset({Party.PAGE, Party.READER})
+
+USES = (
+    Use(MACHINES, "data", _GATEWAY, _INGEST | _WATCHERS, shared=True),
+    Use(MACHINES, "event", _GATEWAY, _INGEST | _WATCHERS, shared=True),
+    Use(MACHINES, "meta", _GATEWAY, _INGEST | _WATCHERS, retained=True),
+    Use(MACHINES, "state", _GATEWAY, _GATEWAY | _WATCHERS, retained=True),
+    Use(GATEWAYS, "state", _GATEWAY, _GATEWAY | _WATCHERS, retained=True),
+    Use(GATEWAYS, "ledger", _GATEWAY, _WATCHERS, retained=None),
+    Use(GATEWAYS, "data", _GATEWAY, _INGEST | _WATCHERS, shared=True),
+    Use(GATEWAYS, "metadata", _GATEWAY, _INGEST),
+    Use(GATEWAYS, "confirmed", _INGEST, _GATEWAY, clears=_GATEWAY),
+    Use(GATEWAYS, "wanted", _INGEST, _GATEWAY, clears=_GATEWAY),
+    Use(INGESTS, "state", _INGEST, _INGEST | _GATEWAY | _WATCHERS, retained=True),
+    Use(INGESTS, "report", _INGEST, _WATCHERS, retained=True),
+    Use(INGESTS, "share", _INGEST, _INGEST, shared=True),
+)
+"""All topics, and the parties that use them."""
+
 
 _BELOW_SITE = 3
 """Levels of a gateway's topic below its site: `GATEWAYS`, its id, and the leaf."""
 
 _BELOW_ROOT = len(MachinePath._fields) + 1
 """Levels of a machine's topic below the root: its path, and the leaf."""
+
+
+Site = tuple[str, str]
+"""Enterprise and site; `+` stands for any."""
+
+EVERYWHERE: Site = ("+", "+")
+"""All sites."""
 
 
 class Member(NamedTuple):
@@ -43,6 +101,10 @@ class Topics:
     """All topics below a root such as `lineside/v1`."""
 
     root: str
+
+    def machine(self, path: MachinePath, leaf: str) -> str:
+        """Return a topic of a machine."""
+        return f"{self.root}/{path}/{leaf}"
 
     def data(self, path: MachinePath) -> str:
         """Return the topic of a machine's records."""
@@ -76,17 +138,22 @@ class Topics:
         """Return the part of a topic below the root, with which a record's receipt is made."""
         return topic[len(self.root) + 1 :]
 
-    def all_machines(self, leaf: str) -> str:
-        """Return the filter for a topic of every machine."""
-        return f"{self.root}/+/+/+/+/+/{leaf}"
+    def all_machines(self, leaf: str, site: Site = EVERYWHERE) -> str:
+        """Return the filter for a topic of every machine, of all sites or of one."""
+        return self.machine(MachinePath(*site, "+", "+", "+"), leaf)
 
-    def all_gateways(self, leaf: str) -> str:
-        """Return the filter for a topic of every gateway."""
-        return f"{self.root}/+/+/{GATEWAYS}/+/{leaf}"
+    def all_gateways(self, leaf: str, site: Site = EVERYWHERE) -> str:
+        """Return the filter for a topic of every gateway, of all sites or of one."""
+        return self.gateway(*site, "+", leaf)
 
-    def all_ingests(self, leaf: str = "state") -> str:
-        """Return the filter for a topic of every ingest."""
-        return f"{self.root}/+/+/{INGESTS}/+/{leaf}"
+    def all_ingests(self, leaf: str = "state", site: Site = EVERYWHERE) -> str:
+        """Return the filter for a topic of every ingest, of all sites or of one."""
+        return self.ingest(*site, "+", leaf)
+
+    def all_of(self, use: Use, site: Site = EVERYWHERE) -> str:
+        """Return the filter for a topic of every machine, gateway or ingest, of all sites or of one."""
+        every = {MACHINES: self.all_machines, GATEWAYS: self.all_gateways, INGESTS: self.all_ingests}
+        return every[use.kind](use.leaf, site)
 
     def is_ingest(self, topic: str) -> bool:
         """Return whether a topic is that of an ingest's state."""

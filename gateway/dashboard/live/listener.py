@@ -11,6 +11,7 @@ import secrets
 from typing import TYPE_CHECKING
 
 from gateway.mqtt.session import Session
+from gateway.mqtt.topics import EVERYWHERE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -27,7 +28,7 @@ class Listener:
 
     def __init__(self, plant: Plant, sites: Iterable[tuple[str, str]] = ()) -> None:
         self._plant = plant
-        self._sites = sorted(set(sites)) or [("+", "+")]
+        self._sites = sorted(set(sites)) or [EVERYWHERE]
         self._session = Session(plant.broker, f"lineside-page-{secrets.token_hex(4)}", changed=self._changed)
 
     async def run(self) -> None:
@@ -49,10 +50,9 @@ class Listener:
 
     def _filters(self) -> Iterator[str]:
         """Yield the topic filters, descriptions first, so that these retained messages come before the readings."""
-        root = self._plant.topics.root
-        for enterprise, site in self._sites:
-            below = f"{root}/{enterprise}/{site}"
-            yield from (f"{below}/+/+/+/{leaf}" for leaf in ("meta", "state"))
-            yield from (f"{below}/_gateways/+/{leaf}" for leaf in ("state", "ledger", "data"))
-            yield from (f"{below}/_ingests/+/{leaf}" for leaf in ("state", "report"))
-            yield from (f"{below}/+/+/+/{leaf}" for leaf in ("event", "data"))
+        topics = self._plant.topics
+        for site in self._sites:
+            yield from (topics.all_machines(leaf, site) for leaf in ("meta", "state"))
+            yield from (topics.all_gateways(leaf, site) for leaf in ("state", "ledger", "data"))
+            yield from (topics.all_ingests(leaf, site) for leaf in ("state", "report"))
+            yield from (topics.all_machines(leaf, site) for leaf in ("event", "data"))

@@ -131,6 +131,8 @@ class Plant:
                 )  # fmt: skip
 
     def _take_records(self, message: ReceivedMessage) -> None:
+        if not message.payload:
+            return  # it removes a retained message, or tries a right
         source = source_of(self.topics, message.topic)
         if source is None or message.retain:
             return
