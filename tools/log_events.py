@@ -34,7 +34,7 @@ _ROW = re.compile(r"^\| `([a-z_]+\.[a-z_]+)` \| ([a-z, ]+) \| ([^|]+) \| ([^|]+)
 
 _OTHER_ENDINGS = (
     ".py", ".db", ".yaml", ".yml", ".pem", ".der", ".json", ".tcp", ".drivers", ".log", ".txt", ".gz", ".toml",
-    ".log_writer", ".db_wal", ".lock", ".parquet", ".html",
+    ".log_writer", ".db_wal", ".lock", ".parquet", ".html", ".acl", ".conf", ".hocon", ".passwd", ".xml",
 )  # fmt: skip
 _OTHERS = {"broker.ca", "font.size", "kvar.h", "var.h", "py.warnings", "metrics.listen",
            "websocket.accept", "websocket.receive", "websocket.close"}  # fmt: skip

@@ -1,7 +1,8 @@
 """Decide whether a gateway may publish records of a machine.
 
 A record names its gateway, and its topic or its content names its machines. With `ingest.gateways` the machines of
-each gateway are fixed. Without it a machine belongs to the gateway of its last record, and a change is logged.
+each gateway are fixed. Without it a machine belongs to the gateway of its last record, also after a restart, and a
+change is logged.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from gateway.common.state_log import RepeatLog
+from gateway.ingest.learned_owners import MAX_MACHINES, LearnedOwners
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -25,9 +27,6 @@ log = structlog.get_logger(__name__)
 OTHER_GATEWAY = "other_gateway"
 """Drop reason of readings of a machine that their gateway must not publish."""
 
-MAX_MACHINES = 100_000
-"""Machines whose gateway is known, or checked; further machines are not learned, and checked each time."""
-
 HINT = "find its publisher; if this gateway has the machine now, change ingest.gateways"
 
 
@@ -39,13 +38,14 @@ class MachineOwners:
         status: IngestStatus,
         gateways: Mapping[str, Iterable[str]] | None = None,
         place: tuple[str, str] = ("*", "*"),
+        learned: LearnedOwners | None = None,
     ) -> None:
         """Prepare; `place` is the enterprise and the site of patterns without them."""
         self._patterns = {
             gateway: [_levels(one, place) for one in patterns] for gateway, patterns in (gateways or {}).items()
         }
         self._status = status
-        self._learned: dict[MachinePath, str] = {}
+        self._learned = LearnedOwners() if learned is None else learned  # an empty one is false
         self._allowed: dict[tuple[str, MachinePath], bool] = {}
         self._repeats = RepeatLog(log)
 
@@ -53,7 +53,7 @@ class MachineOwners:
         """Return a machine whose records this gateway must not publish; None if it may publish all of them."""
         if not self._patterns:
             for path in paths:
-                if self._learned.get(path) != sender.gateway:
+                if self._learned.of(path) != sender.gateway:
                     self._learn(path, sender.gateway)
             return None
         return next((path for path in paths if not self._may_publish(sender.gateway, path)), None)
@@ -71,10 +71,8 @@ class MachineOwners:
 
     def _learn(self, path: MachinePath, gateway: str) -> None:
         """Learn the gateway of a machine; log a change of it."""
-        before = self._learned.get(path)
-        if before is None and len(self._learned) >= MAX_MACHINES:
-            return
-        self._learned[path] = gateway
+        before = self._learned.of(path)
+        self._learned.learn(path, gateway)
         if before is not None:
             self._status.machines_claimed += 1
             self._repeats.warning(

@@ -23,6 +23,7 @@ from gateway.ingest.batch import Batch
 from gateway.ingest.confirmations import PendingConfirmations, confirmation_messages
 from gateway.ingest.decoder import MessageDecoder
 from gateway.ingest.durability_queue import DurabilityQueue
+from gateway.ingest.learned_owners import LearnedOwners
 from gateway.ingest.metadata_requests import MetadataRequests
 from gateway.ingest.owners import MachineOwners
 from gateway.ingest.periodic_report import PeriodicReport
@@ -61,7 +62,7 @@ DECODE_INTERVAL = 0.005
 """Seconds between two looks for messages to decode while a batch is written."""
 
 SAVE_INTERVAL = 1.0
-"""Seconds between two checks whether metadata has to be saved."""
+"""Seconds between two checks whether files have to be saved."""
 
 SAVE_TIMEOUT = 1.0
 """Seconds to wait for the disk."""
@@ -97,7 +98,8 @@ class Ingest:
         self._acknowledge_late = late = factory.gateway.confirm is Confirm.BROKER
         self._requests = MetadataRequests(time.monotonic)
         own = factory.factory
-        owners = MachineOwners(self.status, self._settings.gateways, (own.enterprise, own.site))
+        self._learned = LearnedOwners(factory.ingest.folder / f"{factory.ingest.id}.owners.json")
+        owners = MachineOwners(self.status, self._settings.gateways, (own.enterprise, own.site), self._learned)
         # MQTT 3.1.1 has no answer for a client without the right to publish
         self._retained = RetainedRecords(self.status, may_clear=factory.broker.version is Version.V5)
         self._decoder = MessageDecoder(
@@ -117,7 +119,7 @@ class Ingest:
             factory.broker, f"lineside-{name}", presence=self._presence, keep_session=keep, receive=RECEIVE_MAXIMUM
         )
         self._confirmations = PendingConfirmations(self._confirmation_answered)
-        self._disk = WorkerThread("metadata")
+        self._disk = WorkerThread("files")
         self._link: MqttClient | None = None
         self._linked = asyncio.Event()
         self._redeliver = asyncio.Event()
@@ -141,6 +143,8 @@ class Ingest:
         """Receive and write until cancelled; log an outage once. Raises `MissingSecret` at the start."""
         self._decoder.confirm_key = self._factory.gateway.reveal_confirm_key()
         await self._disk.run(self._metadata.load)
+        if not self._settings.gateways:  # which fixes the gateways of all machines
+            await self._disk.run(self._learned.load)
         for machine in self._factory.machines:
             self._metadata.add(machine.path, [machine.meta])
         try:
@@ -150,7 +154,7 @@ class Ingest:
                 parts: dict[str, Callable[[], Awaitable[None]]] = {
                     "durability": partial(self._queue.run, self._confirm_durable, self._request_again),
                     "dead letters": self._set_aside.run,
-                    "keep metadata": self._keep_metadata,
+                    "keep files": self._keep_files,
                     "ask for metadata": self._ask_for_metadata,
                     "receive": partial(self._session.run, self._serve),
                     "check shared subscriptions": self._check_share,
@@ -159,7 +163,7 @@ class Ingest:
                     tasks.create_task(supervise(run, BestEffort(name, passing=(MissingSecret,))), name=name)
         finally:
             await asyncio.gather(
-                self._save_metadata(), self._set_aside.close(), *(writer.close() for writer in self._writers)
+                self._save_files(), self._set_aside.close(), *(writer.close() for writer in self._writers)
             )
             self._disk.stop()
 
@@ -241,7 +245,7 @@ class Ingest:
                 while True:
                     batch = await self._collect(client, writing)
                     if self._acknowledge_late:  # acknowledged records and their metadata are not sent again
-                        await self._save_metadata()
+                        await self._save(self._metadata)
                     if batch.records or batch.waiting or batch.other_letters:
                         writing = tasks.create_task(self._process(batch), name="write batch")
                     else:
@@ -295,25 +299,32 @@ class Ingest:
             if message.retain:
                 self._retained.clear(batch.client)
 
-    # -- metadata --
+    # -- files --
 
-    async def _keep_metadata(self) -> None:
-        """Save the metadata after it has changed, until cancelled."""
+    async def _keep_files(self) -> None:
+        """Save the files after their content has changed, until cancelled."""
         while True:
             await asyncio.sleep(SAVE_INTERVAL)
-            await self._save_metadata()
+            await self._save_files()
 
-    async def _save_metadata(self) -> None:
-        """Save the metadata if it has changed; a disk that fails or hangs does not stop ingest."""
-        if self._disk.busy or (pieces := self._metadata.snapshot()) is None:
+    async def _save_files(self) -> None:
+        """Save the metadata and the learned owners where they have changed."""
+        for kept in (self._metadata, self._learned):
+            await self._save(kept)
+
+    async def _save(self, kept: MetadataRegistry | LearnedOwners) -> None:
+        """Save a file if its content has changed; a disk that fails or hangs does not stop ingest."""
+        if self._disk.busy or (pieces := kept.snapshot()) is None:
             return
         try:
             async with asyncio.timeout(SAVE_TIMEOUT):
-                await self._disk.run(self._metadata.save, pieces)
+                await self._disk.run(kept.save, pieces)
         except OSError as error:  # also `TimeoutError`
-            self._metadata.note_saved(error)
+            kept.note_saved(error)
         else:
-            self._metadata.note_saved(None)
+            kept.note_saved(None)
+
+    # -- metadata --
 
     async def _ask_for_metadata(self) -> None:
         """Ask gateways for the metadata that records wait for, until cancelled."""

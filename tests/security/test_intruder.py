@@ -329,6 +329,41 @@ async def test_retained_messages_where_none_belong_are_ignored_and_cleared(plant
     assert not await retained(plant) & junk.keys()
 
 
+def of_another(number: int) -> bytes:
+    """Return a record of the machine in the name of another gateway."""
+    base = {"v": 1, "gateway": "edge-09", "spool": "x", "seq": number}
+    return json.dumps(base | {"scans": [{"t": number, "values": {"count": number}}]}).encode()
+
+
+async def test_a_restart_does_not_forget_the_gateway_of_a_machine(plant: Plant):
+    """An intruder waited for a restart: ingest took the first to publish then for the owner."""
+    ingest = await plant.ingest()
+    await plant.acquire()
+    await until(lambda: len(plant.stored()) > 2, "some are stored")
+    await plant.gateway.stop()
+    await ingest.stop()
+    ingest = await plant.ingest()
+    await publish(plant, f"{ROOT}/area/line/m-01/data", of_another(1))
+    found = await ingest.logged("machine.other_gateway")
+    assert (found["before"], found["gateway"]) == ("edge-01", "edge-09")
+
+
+async def test_ingests_that_share_learn_the_gateways_of_their_records(plant: Plant):
+    """Each has a part of the records, and a file of its own."""
+    ingests = [await plant.ingest(id=name, share="plant") for name in ("ingest", "ingest-2")]
+    await plant.acquire()
+    files = [plant.folder / "ingest" / f"{name}.owners.json" for name in ("ingest", "ingest-2")]
+    for file in files:
+        await until(lambda file=file: file.exists() and "edge-01" in file.read_text(), f"{file.name} is written")
+    await plant.gateway.stop()
+    await publish(plant, f"{ROOT}/area/line/m-01/data", *map(of_another, range(1, 11)))
+    for ingest in ingests:
+        found = await ingest.logged("machine.other_gateway")
+        assert (found["before"], found["gateway"]) == ("edge-01", "edge-09")
+    for file in files:
+        await until(lambda file=file: "edge-09" in file.read_text(), f"{file.name} has the change")
+
+
 async def test_a_flood_of_names_takes_no_room_of_others(plant: Plant):
     """Each record names another gateway, another machine and metadata that nobody has."""
     ingest = await plant.ingest()

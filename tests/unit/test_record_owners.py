@@ -9,7 +9,7 @@ from aiomqtt import MqttError
 from structlog.testing import capture_logs
 
 from gateway.codecs import CODECS
-from gateway.ingest import owners as owners_module
+from gateway.ingest import learned_owners
 from gateway.ingest.batch import Batch, Sender
 from gateway.ingest.decoder import MessageDecoder
 from gateway.ingest.metadata_registry import MetadataRegistry
@@ -109,7 +109,7 @@ def test_a_pattern_matches_level_by_level(path: str, *, allowed: bool):
 
 def test_without_configuration_a_change_of_the_gateway_is_logged_and_counted(monkeypatch: pytest.MonkeyPatch):
     """A box may be replaced, so its records are stored; a person has to know of it."""
-    monkeypatch.setattr(owners_module, "MAX_MACHINES", 2)
+    monkeypatch.setattr(learned_owners, "MAX_MACHINES", 2)
     intake = Intake(fixed=False)
     with capture_logs() as logs:
         for seq, gateway in enumerate(("edge-01", "edge-01", "edge-02", "edge-02"), 1):
