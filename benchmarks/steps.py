@@ -1,7 +1,7 @@
 """Measure the cost of each step of the flow, in processor time per scan of 100 points, without I/O.
 
 With `--codecs` measure the codecs instead: floats, and floats beside integers, of one machine and of 50 in one record.
-With `--proofs` measure the proofs of confirmations.
+With `--proofs` measure the proofs of confirmations, with `--signatures` the signatures of records.
 """
 
 from __future__ import annotations
@@ -9,15 +9,20 @@ from __future__ import annotations
 import argparse
 import random
 import time
+from base64 import b64encode
 from typing import TYPE_CHECKING
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from drivers.base import Group, Scan
 from drivers.modbus.connection import ModbusConnection
 from drivers.modbus.plan import Limits, plan
 from drivers.modbus.source import ModbusSource
-from gateway.codecs import CODECS, binary
+from gateway.codecs import CODECS, binary, decode
 from gateway.ingest.batch import Confirmation, Sender
 from gateway.ingest.confirmations import confirmation_messages
+from gateway.ingest.signatures import Signatures
 from gateway.model.path import MachinePath
 from gateway.model.reading import NamedScan, name_scan
 from gateway.model.receipt import new_tag, receipt_of
@@ -27,6 +32,7 @@ from gateway.mqtt.topics import Topics
 from gateway.pipeline.normalize import Normalizer
 from gateway.pipeline.report_by_exception import ReportByException
 from gateway.publish.proofs import Proofs
+from gateway.publish.signer import Signer
 from gateway.settings.point import Point
 
 if TYPE_CHECKING:
@@ -154,17 +160,47 @@ def measure_proofs() -> None:
         )
 
 
+def measure_signatures() -> None:
+    """Print the cost of the signature of a record of 100 values, in the gateway and in ingest."""
+    drawn = random.Random(1)
+    names = tuple(f"value_{i:03d}" for i in range(POINTS))
+    place = "acme/north/curing/curing-1/press-01/data"
+    key = Ed25519PrivateKey.generate()
+    signer = Signer(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    signatures = Signatures({"edge-01": [b64encode(key.public_key().public_bytes_raw()).decode()]})
+    for name in ("json", "binary"):
+        values = [round(drawn.uniform(5, 500), 2) for _ in names]
+        scan = NamedScan.of_columns(10**15, names, values)
+        payload = CODECS[name].encode(Record("edge-01", "9f2c81aa", 48211, [scan], "5d0c9e3f7a21", new_tag()))
+        signed = signer.sign(place, payload)
+        assert signatures.fault("edge-01", place, signed) == ""
+        cost = least({
+            "sign": lambda payload=payload: signer.sign(place, payload),
+            "verify": lambda signed=signed: signatures.fault("edge-01", place, signed),
+            "decode": lambda payload=payload: decode(payload),
+            "decode signed": lambda signed=signed: decode(signed),
+        })  # fmt: skip
+        print(
+            f"{name:<7} {len(payload):>5} bytes, signed {len(signed):>5}  ",
+            *(f"{step} {us:6.2f} us a record  " for step, us in cost.items()),
+        )
+
+
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--codec", choices=sorted(CODECS), default="json", help="of the step encode")
     options.add_argument("--codecs", action="store_true", help="compare the codecs")
     options.add_argument("--proofs", action="store_true", help="measure the proofs of confirmations")
+    options.add_argument("--signatures", action="store_true", help="measure the signatures of records")
     chosen = options.parse_args()
     if chosen.codecs:
         measure_codecs()
         return
     if chosen.proofs:
         measure_proofs()
+        return
+    if chosen.signatures:
+        measure_signatures()
         return
     points = make_points()
     connection = ModbusConnection(host="localhost")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from gateway.codecs.base import Codec, Undecodable
 from gateway.codecs.binary import BinaryCodec
 from gateway.codecs.json import JsonCodec
+from gateway.codecs.signature import split
 
 if TYPE_CHECKING:
     from gateway.model.record import AnyRecord
@@ -24,8 +25,9 @@ def codec_of(payload: bytes) -> Codec:
 
 
 def decode(payload: bytes) -> AnyRecord:
-    """Return the record of a payload of any codec. Raises `Undecodable` for bytes that are not a record."""
-    return codec_of(payload).decode(payload)
+    """Return the record of a payload of any codec, signed or not. Raises `Undecodable` for other bytes."""
+    content, _ = split(payload)
+    return codec_of(content).decode(content)
 
 
 __all__ = ["CODECS", "Codec", "Undecodable", "codec_of", "decode"]

@@ -13,6 +13,7 @@ from gateway.ingest.batch import ReceivedRecord, Sender
 from gateway.ingest.owners import OTHER_GATEWAY, MachineOwners
 from gateway.ingest.placement import check_levels, placed_scans, source_of
 from gateway.ingest.retained import RetainedRecords
+from gateway.ingest.signatures import BAD_SIGNATURE, HINT, Signatures
 from gateway.model.metadata import MachineMeta
 from gateway.model.path import MachinePath
 from gateway.model.receipt import receipt_of
@@ -63,16 +64,21 @@ class MessageDecoder:
         status: IngestStatus,
         owners: MachineOwners | None = None,
         retained: RetainedRecords | None = None,
+        signatures: Signatures | None = None,
         *,
         gateway_resends: bool,
     ) -> None:
-        """Prepare. Without `owners` the gateways of machines are learned; without `retained` nothing is cleared."""
+        """Prepare. Without `owners` the gateways of machines are learned; without `retained` nothing is cleared.
+
+        Without `signatures` no record has to be signed.
+        """
         self._topics = topics
         self._metadata = metadata
         self._requests = requests
         self._status = status
         self._owners = owners or MachineOwners(status)
         self._retained = retained or RetainedRecords(status)
+        self._signatures = signatures
         self._gateway_resends = gateway_resends
         self.confirm_key = b""
         """The secret of the receipts; set it before the first message."""
@@ -101,27 +107,37 @@ class MessageDecoder:
         except Undecodable as error:
             batch.other_letters.append(DeadLetter(topic, str(error), payload))
             return
-        receipt = receipt_of(self._topics.place(topic), payload, self.confirm_key)
+        place = self._topics.place(topic)
+        receipt = receipt_of(place, payload, self.confirm_key)
         received = ReceivedRecord(self._sender(source, record), record.seq, topic, payload, len(record), receipt)
+        if self._signatures is not None and (fault := self._signatures.fault(record.gateway, place, payload)):
+            self._repeats.error(
+                "record.signature_refused", key=f"{record.gateway} {topic}", gateway=record.gateway, topic=topic,
+                error=fault, hint=HINT,
+            )  # fmt: skip
+            self._refuse(batch, received, BAD_SIGNATURE, fault)
+            return
         paths = (source,) if isinstance(source, MachinePath) else {placed.path for placed in scans}
         if (path := self._owners.denied(received.sender, paths)) is not None:
-            self._refuse(batch, received, path)
+            self._refuse(
+                batch, received, OTHER_GATEWAY, f"gateway {record.gateway} may not publish records of {path}"
+            )
             return
         self._append_or_queue(batch, received, scans)
 
-    def _refuse(self, batch: Batch, received: ReceivedRecord, path: MachinePath) -> None:
-        """Set a record aside whose gateway must not publish it; it is not confirmed, since its gateway may be forged.
+    def _refuse(self, batch: Batch, received: ReceivedRecord, kind: str, reason: str) -> None:
+        """Set a record aside that its gateway must not, or did not, publish.
 
-        A gateway sends it again until the configuration is right: its copies are set aside once.
+        It is not confirmed, since its gateway may be forged. A gateway sends it again until the configuration is
+        right: its copies are set aside once.
         """
         if received.receipt in self._refused:
             return
         if len(self._refused) >= MAX_REFUSED:
             del self._refused[next(iter(self._refused))]
         self._refused[received.receipt] = None
-        self._status.not_stored[OTHER_GATEWAY] += received.readings
+        self._status.not_stored[kind] += received.readings
         self._status.set_aside += received.readings
-        reason = f"gateway {received.sender.gateway} may not publish records of {path}"
         batch.other_letters.append(DeadLetter(received.topic, reason, received.payload))
 
     def _sender(self, source: Source, record: AnyRecord) -> Sender:

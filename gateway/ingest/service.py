@@ -29,6 +29,7 @@ from gateway.ingest.owners import MachineOwners
 from gateway.ingest.periodic_report import PeriodicReport
 from gateway.ingest.retained import RetainedRecords
 from gateway.ingest.set_aside import SetAside
+from gateway.ingest.signatures import Signatures
 from gateway.ingest.status import IngestStatus
 from gateway.mqtt.broker_support import check_shared_subscription
 from gateway.mqtt.constants import REFUSED
@@ -103,8 +104,9 @@ class Ingest:
         # MQTT 3.1.1 has no answer for a client without the right to publish
         self._retained = RetainedRecords(self.status, may_clear=factory.broker.version is Version.V5)
         self._decoder = MessageDecoder(
-            topics, metadata, self._requests, self.status, owners, self._retained, gateway_resends=not late
-        )
+            topics, metadata, self._requests, self.status, owners, self._retained,
+            Signatures(self._settings.public_keys) if self._settings.public_keys else None, gateway_resends=not late,
+        )  # fmt: skip
         self._queue = DurabilityQueue(writers)
         name = f"{factory.ingest.id}-{factory.gateway.id}"
         self._presence = Presence(topics.ingest(own.enterprise, own.site, name), factory.ingest.id, INGEST)

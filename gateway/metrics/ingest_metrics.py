@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from gateway.ingest.service import Ingest
     from gateway.ingest.store_writer import StoreWriter
 
-NOT_STORED = ("expired", "ignored", "not_writable", "other_gateway", "refused", "store_error")
+NOT_STORED = ("bad_signature", "expired", "ignored", "not_writable", "other_gateway", "refused", "store_error")
 """Why stores do not take readings: each has a series from the start."""
 
 STORE_EVENTS = ("rows_ignored", "scans_merged")

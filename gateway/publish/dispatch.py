@@ -16,6 +16,7 @@ import structlog
 from aiomqtt import MqttError
 
 from drivers.timer_grid import wait_for_slot
+from gateway.codecs.signature import LARGEST
 from gateway.common.state_log import RepeatLog, StateLog
 from gateway.mqtt.constants import ANSWER_TIMEOUT, NO_SUBSCRIBERS, REFUSED
 from gateway.publish.in_flight import InFlight
@@ -60,6 +61,8 @@ class Dispatch(ABC):
         by_broker: bool,
     ) -> None:
         self.window = InFlight(by_broker=by_broker)
+        self.sign: Callable[[str, bytes], bytes] | None = None
+        """Signs a record for its topic; set it before the first record is sent."""
         self._proofs = proofs
         self._spool = spool
         self._too_large = too_large
@@ -125,7 +128,7 @@ class Dispatch(ABC):
         blocked = window.blocked if len(window.blocked) else None
         for record in records:
             topic = self._topics.get(record.topic) or self._topic_of(record)
-            size, limit = len(record.payload), link.largest(topic)
+            size, limit = len(record.payload), link.largest(topic) - self._signature
             if record.seq in window or (blocked is not None and blocked.holds(record.seq, topic)):
                 continue
             if size > limit or window.suspects(record.seq):
@@ -135,9 +138,15 @@ class Dispatch(ABC):
             window.sent(record.seq, topic, size, now, backlog=backlog)
             going.append((record, topic))
         for record, topic in going:
+            payload = record.payload if self.sign is None else self.sign(topic, record.payload)
             if not self._by_broker:
-                self._proofs.sent(record.seq, topic, record.payload)
-            link.send(topic, record.payload, partial(self._answered, record.seq, topic))
+                self._proofs.sent(record.seq, topic, payload)
+            link.send(topic, payload, partial(self._answered, record.seq, topic))
+
+    @property
+    def _signature(self) -> int:
+        """Bytes that a signature adds to a record."""
+        return 0 if self.sign is None else LARGEST
 
     def _topic_of(self, record: Spooled) -> str:
         """Return the topic that a record goes to now."""

@@ -32,6 +32,7 @@ from gateway.settings.sections import Confirm, ConfirmProof, Order
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    from gateway.common.setting_types import Secret
     from gateway.model.metadata import MachineMeta
     from gateway.model.part import Part
     from gateway.model.path import MachinePath
@@ -169,6 +170,8 @@ class Publisher:
         Raises `MissingSecret` before the first attempt.
         """
         self.proofs.key = self._settings.reveal_confirm_key()
+        if self._settings.sign_key is not None:
+            self._dispatch.sign = self._signing(self._settings.sign_key)
         if self._identity is not None:
             await self._session.run(self._serve)
             return
@@ -182,6 +185,13 @@ class Publisher:
                 await cancel_and_wait(serving, pausing)
             if not serving.cancelled():
                 serving.result()  # raises the error that ended the session
+
+    def _signing(self, secret: Secret) -> Callable[[str, bytes], bytes]:
+        """Return what signs a record for its topic. Raises `MissingSecret`."""
+        from gateway.publish.signer import Signer  # noqa: PLC0415 - few need it
+
+        signer, place = Signer(secret.reveal().encode()), self._topics.place
+        return lambda topic, payload: signer.sign(place(topic), payload)
 
     def pause(self, *, paused: bool) -> None:
         """Disconnect a worker from the broker, or let it connect again."""

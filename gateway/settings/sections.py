@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from base64 import b64decode
 from enum import StrEnum
 from ipaddress import ip_address
 from pathlib import Path
@@ -200,6 +201,8 @@ class GatewaySection(Section):
     confirm_key: Secret | None = None
     """A secret that the gateway and ingest share: a client without it can't confirm records that it has read, as in
     `{secret: confirm_key}`."""
+    sign_key: Secret | None = None
+    """A private key of Ed25519 in PEM with which the gateway signs its records, as in `{secret: sign_key}`."""
     clock: Annotated[ClockTrust, Field(strict=False)] = ClockTrust.TRUST
     """Whether readings are uncertain while nothing keeps this machine's clock right, as in `require_sync`."""
     order: Annotated[Order, Field(strict=False)] = Order.FRESH
@@ -390,6 +393,35 @@ MachinePattern = Annotated[
 MachinePatterns = Annotated[tuple[MachinePattern, ...], BeforeValidator(_one_or_many)]
 
 
+PUBLIC_KEY_BYTES = 32
+"""Bytes of a public key of Ed25519 (RFC 8032, 5.1.5)."""
+
+
+def _is_public_key(written: object) -> object:
+    """Check a public key. Raises `ValueError`."""
+    if isinstance(written, str):
+        try:
+            key = b64decode(written, validate=True)
+        except ValueError:
+            key = b""
+        if len(key) != PUBLIC_KEY_BYTES:
+            raise ValueError(
+                f"is not a public key of Ed25519, which is {PUBLIC_KEY_BYTES} bytes in base64; print it with: "
+                "openssl pkey -in KEY.pem -pubout -outform DER | tail -c 32 | base64"
+            )
+    return written
+
+
+PublicKey = Annotated[
+    str,
+    BeforeValidator(_is_public_key),
+    WithJsonSchema({"type": "string", "pattern": "^[A-Za-z0-9+/]{43}=$"}),
+]
+"""A public key of Ed25519: 32 bytes in base64."""
+
+PublicKeys = Annotated[tuple[PublicKey, ...], BeforeValidator(_one_or_many), Field(min_length=1)]
+
+
 class IngestSection(Section):
     """How ingest receives and stores records.
 
@@ -407,6 +439,9 @@ class IngestSection(Section):
     gateways: dict[Name, MachinePatterns] = {}
     """The machines that each gateway may publish records of, other records are set aside; without it all gateways may
     publish records of all machines, as in `{edge-01: ["curing/curing-1/*"]}`."""
+    public_keys: dict[Name, PublicKeys] = {}
+    """The public keys of gateways that sign their records; other records in their names are set aside, as in
+    `{edge-01: 11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=}`."""
     folder: Folder = Path("lineside-data")
     """The folder of its files: dead letters, and the metadata of machines, as in `/var/lib/lineside`."""
     batch_records: Annotated[int, Field(ge=1, le=10_000)] = 500

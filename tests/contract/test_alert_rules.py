@@ -206,6 +206,12 @@ CASES = [
         series("lineside_ingest_machines_claimed_total", INGEST, "3x60"),
     ),
     Case(
+        "LinesideBadSignature",
+        series("lineside_ingest_readings_not_stored_total", INGEST, "0+1x60", reason="bad_signature"),
+        INGEST | {"reason": "bad_signature"},
+        series("lineside_ingest_readings_not_stored_total", INGEST, "5x60", reason="bad_signature"),
+    ),
+    Case(
         "LinesideDeadLettersGrow",
         series("lineside_ingest_dead_letters_total", INGEST, "0+1x60"),
         INGEST,

@@ -9,12 +9,15 @@ import asyncio
 import json
 import secrets
 import time
+from base64 import b64encode
 from binascii import b2a_base64
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import aiomqtt
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from processes import LOOPBACK, Lineside, free_port, until, write_factory
 from servers import Mosquitto
 from stored import report, rows
@@ -61,6 +64,7 @@ class Plant:
     def __init__(self, folder: Path, mosquitto: Mosquitto) -> None:
         self.folder, self.mosquitto = folder, mosquitto
         self.environment: dict[str, str] = {}
+        self.codec = "json"
         self.spool = ""
         self.pending = self.acquired = 0
         self.confirmations: list[bytes] = []
@@ -70,11 +74,15 @@ class Plant:
         self._connection = f"modbus+tcp://{LOOPBACK}:{free_port()}?unit=1&timeout=10"
 
     def configuration(self, user: str, **ingest: Any) -> Path:
-        key = {"confirm_key": {"secret": "confirm_key"}} if self.environment else {}
+        keys = {
+            name: {"secret": name}
+            for name in ("confirm_key", "sign_key")
+            if f"LINESIDE_SECRET_{name.upper()}" in self.environment
+        }
         machine = {"template": "counter", "connection": self._connection}
         return write_factory(
             self.folder / f"{user}.yaml",
-            gateway={"id": "edge-01", "spool": {"folder": str(self.folder / "spool")}} | key,
+            gateway={"id": "edge-01", "spool": {"folder": str(self.folder / "spool")}, "codec": self.codec} | keys,
             broker={"url": self.mosquitto.url, "username": user},
             ingest={"folder": str(self.folder / "ingest")} | ingest,
             stores=[{"sqlite": {"path": str(self.folder / "readings.db")}}],
@@ -327,6 +335,26 @@ async def test_retained_messages_where_none_belong_are_ignored_and_cleared(plant
     assert report(plant.folder / "ingest.json")["retained_ignored"] == 4
     assert report(plant.folder / "ingest.json")["dead_letters"] == 0
     assert not await retained(plant) & junk.keys()
+
+
+@pytest.mark.parametrize("codec", ["json", "binary"])
+async def test_a_record_without_the_signature_of_its_gateway_is_set_aside(plant: Plant, codec: str):
+    """This client may publish for the machine, and knows the id of its gateway; it has no key."""
+    key = Ed25519PrivateKey.generate()
+    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+    plant.environment, plant.codec = {"LINESIDE_SECRET_SIGN_KEY": pem}, codec
+    public = b64encode(key.public_key().public_bytes_raw()).decode()
+    ingest = await plant.ingest(public_keys={"edge-01": public})
+    await plant.acquire()
+    await until(lambda: len(plant.stored()) > 3, "some are stored")
+    forged_record = of_another(1).replace(b"edge-09", b"edge-01")
+    await publish(plant, f"{ROOT}/area/line/m-01/data", forged_record, user="edge-01")
+    found = await ingest.logged("record.signature_refused")
+    assert found["gateway"] == "edge-01"
+    await plant.closed()
+    assert len(ingest.events("record.signature_refused")) == 1
+    await ingest.stop()
+    assert report(plant.folder / "ingest.json")["not_stored"] == {"bad_signature": 1}
 
 
 def of_another(number: int) -> bytes:

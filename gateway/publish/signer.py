@@ -1,0 +1,31 @@
+"""Sign records with the gateway's key, when they are sent."""
+
+from __future__ import annotations
+
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+from gateway.codecs.signature import signed_text, with_signature
+from gateway.common.setting_types import MissingSecret
+
+
+class Signer:
+    """An Ed25519 key that signs records."""
+
+    def __init__(self, pem: bytes) -> None:
+        """Read a private key in PEM (RFC 8410). Raises `MissingSecret`, whose text does not repeat the key."""
+        try:
+            key = load_pem_private_key(pem, password=None)
+        except (ValueError, TypeError, UnsupportedAlgorithm):
+            key = None
+        if not isinstance(key, Ed25519PrivateKey):
+            raise MissingSecret(
+                "gateway.sign_key is not the private key of Ed25519 in PEM; make one with: "
+                "openssl genpkey -algorithm ed25519"
+            )
+        self._key = key
+
+    def sign(self, place: str, payload: bytes) -> bytes:
+        """Return a record with its signature; `place` is the topic below the root."""
+        return with_signature(payload, self._key.sign(signed_text(place, payload)))
