@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pathlib
 import shutil
 import sys
 from functools import partial
@@ -21,6 +22,7 @@ from gateway.cli.common import (
     MACHINE,
     NOT_REPORTED,
     OUTPUT_FILE,
+    Unreachable,
     load,
     machines_of,
     print_json,
@@ -28,15 +30,20 @@ from gateway.cli.common import (
 )
 from gateway.cli.output import echo
 from gateway.cli.progress import Progress
+from gateway.common.heartbeat import heartbeats
 from gateway.common.tasks import unless
 from gateway.common.wire_trace import trace_line
+from gateway.workers.locks import gateway_runs
 
 if TYPE_CHECKING:
     import asyncio
     from pathlib import Path
 
     from drivers.trace import WireEvent
+    from gateway.check.broker import Attempt
     from gateway.check.results import Report
+    from gateway.settings.factory import Factory
+    from gateway.settings.sections import BrokerSection
 
 USUAL_SECONDS = 10.0
 """So long simulated machines are read where nothing else is said."""
@@ -53,6 +60,13 @@ USUAL_SECONDS = 10.0
 @click.option("--all", "-v", "every_point", is_flag=True, help="Show what is good, too.")
 @click.option("--trace", is_flag=True, help="Print each message on the wire to standard error.")
 @click.option("--strict", is_flag=True, help="Exit 1 for doubtful points, too.")
+@click.option("--broker", is_flag=True, help="Try the rights of the user at the broker, in place of the points.")
+@click.option("--as", "part", type=click.Choice(["gateway", "ingest", "reader"]), default="gateway",
+              show_default=True, help="With --broker: the part whose rights the user should have.")  # fmt: skip
+@click.option("--other", type=click.Path(dir_okay=False, path_type=pathlib.Path), metavar="CONFIG",
+              help="With --broker: a file with another user, to try whether its client can be disconnected.",
+)  # fmt: skip
+@click.option("--while-running", is_flag=True, help="With --broker: although the service runs on this machine.")
 @FORMAT
 @click.option("--junit", type=OUTPUT_FILE, help="Write JUnit XML, too.")
 def check(
@@ -62,16 +76,31 @@ def check(
     timeout: float,
     at_once: int,
     seed: str,
+    part: str,
+    other: Path | None,
     style: str,
     junit: Path | None,
     *,
+    broker: bool,
+    while_running: bool,
     simulated: bool,
     every_point: bool,
     trace: bool,
     strict: bool,
 ) -> None:
-    """Read every point of CONFIG and say which are not good; exit 1 where one is not. Nothing is ever written."""
+    """Read every point of CONFIG and say which are not good; exit 1 where one is not. Nothing is ever written.
+
+    With --broker, try the rights of the user of CONFIG at the broker: all that its part needs, and no others. Exit 1
+    if the broker allows or refuses something unexpected, and 3 if it does not answer.
+    """
     factory = load(config)
+    if broker:
+        if simulated or trace or junit is not None:
+            raise click.UsageError("--broker reads no machine: leave out --simulated, --trace and --junit")
+        _check_broker(
+            factory, part, None if other is None else load(other).broker, style, while_running=while_running
+        )
+        return
     machines = machines_of(factory, pattern)
     if simulated:
         require("demo", "a check with simulated machines")
@@ -103,6 +132,58 @@ def check(
     if not written:
         sys.exit(NOT_REPORTED)
     sys.exit(0 if report.passed(strict=strict) else 1)
+
+
+def _check_broker(
+    factory: Factory, part: str, other: BrokerSection | None, style: str, *, while_running: bool
+) -> None:
+    """Try the rights of the user at the broker, print them, and exit."""
+    from aiomqtt import MqttError  # noqa: PLC0415 - see gateway.cli
+
+    from gateway.check.broker import try_rights  # noqa: PLC0415 - see gateway.cli
+    from gateway.check.broker_text import broker_lines  # noqa: PLC0415 - see gateway.cli
+    from gateway.mqtt.topics import Party  # noqa: PLC0415 - see gateway.cli
+
+    if not while_running and (service := _running(factory, part)):
+        raise click.ClickException(
+            f"{service} runs here, and a broker that binds client ids to users would disconnect it: stop it, or add "
+            "--while-running"
+        )
+    found: list[Attempt] = []
+    failed: list[MqttError] = []
+
+    async def main(stop: asyncio.Event) -> None:
+        try:
+            for attempts in await unless(stop, try_rights(factory, Party(part), other)):
+                found.extend(attempts)
+        except MqttError as error:
+            failed.append(error)
+
+    with Progress("trying the rights at the broker"):
+        serve(main)
+    if failed:
+        raise Unreachable(str(failed[0]))
+    if not found:
+        raise click.Abort
+    passed = not any(one.unexpected for one in found)
+    if style == "json":
+        user = factory.broker.username
+        print_json({
+            "broker": factory.broker.url, "user": user, "part": part, "passed": passed,
+            "attempts": [one.as_dict() for one in found],
+        })  # fmt: skip
+    else:
+        for line in broker_lines(found):
+            click.echo(line)
+    sys.exit(0 if passed else 1)
+
+
+def _running(factory: Factory, part: str) -> str:
+    """Return the name of the service of this part that runs on this machine, empty if none does."""
+    if part == "gateway" and gateway_runs(factory.gateway.spool.folder, factory.gateway.id):
+        return f"gateway {factory.gateway.id}"
+    alive = {one.service for one in heartbeats(factory.ingest.folder) if one.alive}
+    return f"ingest {factory.ingest.id}" if part == "ingest" and factory.ingest.id in alive else ""
 
 
 def _write_junit(file: Path, report: Report, *, strict: bool) -> bool:

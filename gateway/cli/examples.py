@@ -28,6 +28,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "lineside check factory.yaml",
         "lineside check factory.yaml --machine press-05 --for 5s --all",
         "lineside check factory.yaml --simulated --for 10s --junit check.xml",
+        "lineside check factory.yaml --broker --other reader.yaml",
     ),
     "browse": (
         "lineside browse opc.tcp://10.20.2.21:4840 --endpoints",

@@ -163,20 +163,17 @@ async def plant(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
 
 @pytest.fixture
 async def working(plant: Plant) -> AsyncIterator[dict[str, Lineside]]:
-    """Run the machines, both gateways and the ingest until readings of each machine are stored."""
+    """Run the machines of the first gateway, the gateway and the ingest until readings of each machine are stored."""
     first = plant.configuration("edge-01", ("m-01", "m-02"))
-    second = plant.configuration("edge-02", ("m-03",), second=True, gateway={"id": "edge-02", "workers": 2})
-    for config in (first, second):
-        simulator = await Lineside.start("simulate", config)
-        await simulator.logged("simulation.started")
+    simulator = await Lineside.start("simulate", first)
+    await simulator.logged("simulation.started")
     # two factories have this ingest, so it has the port of clients with several connections
     ingest = plant.configuration("ingest", ("m-01",), second=True)
     parts = {
         "edge-01": await plant.start("run", first, "edge-01", "--report", str(plant.folder / "run.json")),
-        "edge-02": await plant.start("run", second, "edge-02"),
         "ingest": await plant.start("ingest", ingest, "ingest"),
     }
-    for machine in ("m-01", "m-02", "m-03"):
+    for machine in ("m-01", "m-02"):
         await until(lambda machine=machine: plant.stored(machine) > 3, f"readings of {machine} are stored")
     yield parts
     for part in parts.values():
@@ -185,7 +182,12 @@ async def working(plant: Plant) -> AsyncIterator[dict[str, Lineside]]:
 
 
 async def test_a_plant_has_the_rights_that_it_needs(plant: Plant, working: dict[str, Lineside]) -> None:
-    """Records, births, metadata, confirmations, the cleanup of a removed machine, and commands that read."""
+    """Records, births, metadata, confirmations, workers, the cleanup of a removed machine, and commands that read."""
+    second = plant.configuration("edge-02", ("m-03",), second=True, gateway={"id": "edge-02", "workers": 2})
+    simulator = await Lineside.start("simulate", second)
+    await simulator.logged("simulation.started")
+    working["edge-02"] = await plant.start("run", second, "edge-02")
+    await until(lambda: plant.stored("m-03") > 3, "readings of m-03 are stored")
     reader = plant.configuration("reader", ("m-01",), second=True)
     tail = await lineside("tail", str(reader), "--count", "3", environment=os.environ | password("reader"))
     assert tail.code == 0, tail.error
@@ -329,6 +331,109 @@ async def test_no_client_has_the_name_of_a_client_with_one_connection(
     before = plant.stored("m-01")
     await until(lambda: plant.stored("m-01") > before + 5, "its readings are stored")
     assert working["edge-01"].events("mqtt.not_connected") == []
+
+
+@pytest.mark.parametrize(
+    ("part", "user", "second"),
+    [("gateway", "edge-01", False), ("ingest", "ingest", True), ("reader", "reader", True)],
+)
+async def test_a_check_finds_the_rights_as_they_should_be(
+    plant: Plant, part: str, user: str, *, second: bool
+) -> None:
+    """Each right that the part has is there, and none of those that it must not have."""
+    async with plant.client(WITNESS, "lineside-witness", port=plant.broker.second) as witness:
+        await witness.publish(TOPICS.gateway("enterprise", "site", "edge-02", "ledger"), b"{}", qos=1, retain=True)
+    config = plant.configuration(user, ("m-01", "m-02"), second=second)
+    found = await check_broker(config, "--as", part, user=user)
+    assert found["passed"], [one for one in found["attempts"] if one["unexpected"]]
+    outcomes = {(one["kind"], one["outcome"]) for one in found["attempts"]}
+    assert ("subscribe", "allowed") in outcomes
+    five = plant.broker.version is ProtocolVersion.V5
+    assert (("publish", "refused") in outcomes) is five
+    assert (("publish", "unknown") in outcomes) is not five
+    if five and part != "reader":
+        assert ("publish", "allowed") in outcomes
+
+
+async def check_broker(config: Path, *arguments: str, user: str, code: int = 0) -> dict[str, Any]:
+    """Run `lineside check --broker`, and return its document."""
+    ran = await lineside(
+        "check", str(config), "--broker", *arguments, "--format", "json", environment=os.environ | password(user)
+    )
+    assert ran.code == code, ran.text + ran.error
+    found: dict[str, Any] = json.loads(ran.text)
+    return found
+
+
+async def test_a_check_finds_whether_a_client_can_be_disconnected(plant: Plant) -> None:
+    """On the port of clients with one connection Mosquitto gives each the name of its user; NATS lets it happen."""
+    config, other = plant.configuration("edge-01", ("m-01",)), plant.folder / "other.yaml"
+    plant.configuration("reader", ("m-01",), second=True).rename(other)
+    other.write_text(other.read_text().replace("broker_password", "reader_password"))
+    five = plant.broker.version is ProtocolVersion.V5
+    environment = os.environ | password("edge-01") | {"LINESIDE_SECRET_READER_PASSWORD": "of-reader"}
+    ran = await lineside(
+        "check", str(config), "--broker", "--other", str(other), "--format", "json", environment=environment
+    )
+    assert ran.code == (0 if five else 1), ran.text + ran.error
+    [attempt] = [one for one in json.loads(ran.text)["attempts"] if one["kind"] == "client id"]
+    assert attempt["outcome"] == ("refused" if five else "allowed")
+
+
+async def test_a_check_finds_a_broker_without_rights_and_leaves_nothing_there(tmp_path: Path) -> None:
+    """It exits with 1. Gateways, ingests and pages ignore all that it has sent."""
+    mosquitto = await Mosquitto.start(tmp_path)
+    (tmp_path / "machines").mkdir()
+    (tmp_path / "machines" / "counter.yaml").write_text(TEMPLATE)
+    machine = {"template": "counter", "connection": f"modbus+tcp://{LOOPBACK}:{free_port()}?timeout=10"}
+    config = write_factory(
+        tmp_path / "factory.yaml",
+        broker={"url": mosquitto.url},
+        stores=[{"sqlite": {"path": str(tmp_path / "readings.db")}}],
+        lines={"line": {"area": "area", "machines": {"m-01": machine}}},
+    )
+    simulator = await Lineside.start("simulate", config)
+    await simulator.logged("simulation.started")
+    ingest = await Lineside.start("ingest", config, "--report", str(tmp_path / "ingest.json"))
+    await ingest.logged("ingest.subscribed")
+    gateway = await Lineside.start("run", config, "--report", str(tmp_path / "run.json"))
+    file = tmp_path / "readings.db"
+    await until(lambda: file.exists() and len(rows(file, machine="m-01")) > 3, "readings are stored")
+    refused = await lineside("check", str(config), "--broker")
+    assert refused.code == 1
+    assert "gateway edge-01 runs here" in refused.error
+
+    before = await retained(mosquitto)
+    found = await check_broker(config, "--while-running", "--other", str(config), user="", code=1)
+    wrong = [one for one in found["attempts"] if one["unexpected"]]
+    assert {one["expected"] for one in wrong} == {"refused"}
+    assert {one["kind"] for one in wrong} == {"publish", "subscribe", "client id"}
+    assert any("probe-" in one["target"] and one["target"].endswith("/confirmed") for one in wrong)
+    assert await retained(mosquitto) - before <= {TOPICS.ingest("enterprise", "site", "ingest-edge-01", "report")}
+    text = await lineside("check", str(config), "--broker", "--while-running")
+    assert text.text.startswith("UNEXPECTED allowed")
+    await gateway.stop()
+    await ingest.stop()
+    assert report(tmp_path / "run.json")["balanced"]
+    closing = report(tmp_path / "ingest.json")
+    assert (closing["dead_letters"], closing["set_aside"], closing["retained_ignored"]) == (0, 0, 0)
+    for part in (gateway, ingest):
+        assert part.events("mqtt.message_ignored") == []
+        assert part.events("mqtt.not_connected") == []
+
+
+async def retained(mosquitto: Mosquitto) -> set[str]:
+    """Return the topics with a retained message."""
+    found: set[str] = set()
+    async with aiomqtt.Client(LOOPBACK, mosquitto.port) as client:
+        await client.subscribe("lineside/#", qos=1)
+        await client.publish("lineside/end", b"end", qos=1)
+        async for message in client.messages:
+            if str(message.topic) == "lineside/end":
+                break
+            if message.retain:
+                found.add(str(message.topic))
+    return found
 
 
 async def test_nobody_connects_without_a_password(plant: Plant) -> None:
