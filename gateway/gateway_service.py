@@ -257,7 +257,7 @@ class GatewayService:
             return results[group].take
 
         def retain(leaf: str, payload: bytes) -> None:
-            self._messages.set(self.topics.below(machine.path, leaf), payload)
+            self._messages.set(self.topics.machine(machine.path, leaf), payload)
 
         surroundings = Surroundings(sink, self.clock, time.monotonic, self.spool.save_soon, retain)
         calculations = calculations_of(machine, surroundings)
@@ -380,7 +380,7 @@ class GatewayService:
         for path in change.removed:
             self.states.remove(path)
             self._calculations.configure(str(path), ())
-            self._messages.drop(self.topics.below(path, "alarm/"))
+            self._messages.drop(self.topics.machine(path, "alarm/"))
             for builder in self._builders.pop(path):
                 self.spool.close_record(builder)
         for machine in change.touched:

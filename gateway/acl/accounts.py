@@ -78,8 +78,12 @@ class Account(NamedTuple):
         return any(right.action is action and topic_matches_sub(right.topic, topic) for right in self.rights)
 
 
-def accounts_of(factories: Sequence[Factory], page: str = "page", reader: str = "reader") -> list[Account]:
-    """Return the accounts of factories at one broker; `page` and `reader` are the users of the page and of commands.
+def accounts_of(
+    factories: Sequence[Factory], page: str = "page", reader: str = "reader", operator: str = "operator"
+) -> list[Account]:
+    """Return the accounts of factories at one broker.
+
+    `page` and `reader` are the users of the page and of commands that read, `operator` that of commands for alarms.
 
     Each factory has a gateway and an ingest; ingests of one id in several factories share an account. Raises
     `WrongAccounts`.
@@ -87,13 +91,15 @@ def accounts_of(factories: Sequence[Factory], page: str = "page", reader: str = 
     ingests: dict[str, list[Factory]] = defaultdict(list)
     for factory in factories:
         ingests[factory.ingest.id].append(factory)
-    others = {page, reader, *ingests}
+    others = {page, reader, operator, *ingests}
     lines = _shared_lines(factories)
     found = [_gateway(factory, lines, others) for factory in factories]
     found += [_ingest(name, some) for name, some in ingests.items()]
     sites = sorted({(one.factory.enterprise, one.factory.site) for one in factories})
     found.append(_watcher(Party.PAGE, page, factories, sites, ("page",)))
     found.append(_watcher(Party.READER, reader, factories, [EVERYWHERE], ("tail", "fleet", "check")))
+    if any(factory.gateway.commands.enabled for factory in factories):
+        found.append(_watcher(Party.OPERATOR, operator, factories, sites, ("alarms",)))
     for text in (*(one.user for one in found), *(factory.broker.root for factory in factories)):
         if not _PLAIN.fullmatch(text):
             raise WrongAccounts(f"{text!r} can't be written for a broker; use letters, digits and _ . - @ only")
@@ -102,7 +108,7 @@ def accounts_of(factories: Sequence[Factory], page: str = "page", reader: str = 
         if one.user in owners:
             raise WrongAccounts(
                 f"{owners[one.user]} and {one.owner} have the user {one.user}: give each a broker.username, an id or "
-                "an option --page-user, --reader-user of its own"
+                "an option --page-user, --reader-user or --operator-user of its own"
             )
         owners[one.user] = one.owner
     return found
@@ -184,14 +190,14 @@ def _ingest(name: str, factories: Sequence[Factory]) -> Account:
 def _watcher(
     party: Party, user: str, factories: Iterable[Factory], sites: Iterable[tuple[str, str]], kinds: Iterable[str]
 ) -> Account:
-    """Return the account of a part that publishes nothing."""
+    """Return the account of a part that is outside of the flow, and publishes no more than commands."""
     roots = dict.fromkeys(factory.broker.root for factory in factories)
     rights: list[Right] = []
     for root in roots:
         for site in sites:
             for use in USES:
                 rights += _rights(party, use, Topics(root).all_of(use, site))
-    owner = "the page" if party is Party.PAGE else "the commands tail, fleet and check"
+    owner = "the page" if party is Party.PAGE else f"the commands {', '.join(kinds)}"
     clients = tuple(f"{PREFIX}{kind}-*" for kind in kinds)
     return Account(user, party, owner, clients, several=True, rights=tuple(rights))
 

@@ -35,7 +35,7 @@ LISTEN = 2.0
 
 HARMLESS = frozenset({
     (MACHINES, "data"), (MACHINES, "event"), (GATEWAYS, "data"), (GATEWAYS, "metadata"), (GATEWAYS, "confirmed"),
-    (GATEWAYS, "wanted"), (INGESTS, "share"),
+    (GATEWAYS, "wanted"), (GATEWAYS, "command"), (GATEWAYS, "answer"), (INGESTS, "share"),
 })  # fmt: skip
 """Topics on which every part ignores an empty message, also for names that exist."""
 
@@ -107,6 +107,7 @@ class _Attempts:
 
     def _invented(self, use: Use) -> str:
         own, name = self._factory.factory, self._probe
+        use = use._replace(leaf=use.leaf.replace("+", name))
         if use.kind == GATEWAYS:
             return self._topics.gateway(own.enterprise, own.site, name, use.leaf)
         if use.kind == INGESTS:

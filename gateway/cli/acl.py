@@ -10,6 +10,7 @@ import click
 
 from gateway.acl import BROKERS
 from gateway.cli.common import FORMAT, OUTPUT_FOLDER, SET, load, print_json
+from gateway.cli.output import echo
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,8 +29,12 @@ if TYPE_CHECKING:
 @click.option("--out", type=OUTPUT_FOLDER, help="The folder for the files, in place of standard output.")
 @click.option("--page-user", default="page", show_default=True, help="The user of the page.")
 @click.option("--reader-user", default="reader", show_default=True, help="The user of tail, fleet and check.")
+@click.option("--operator-user", default="operator", show_default=True, help="The user of commands for alarms.")
 @FORMAT
-def acl(configs: Sequence[Path], broker: str, out: Path | None, page_user: str, reader_user: str, style: str) -> None:
+def acl(
+    configs: Sequence[Path], broker: str, out: Path | None, page_user: str, reader_user: str, operator_user: str,
+    style: str,
+) -> None:  # fmt: skip
     """Write users and rights of a broker for the gateways and ingests of CONFIG, the page, and commands that read.
 
     Each user has the topics that its part of the product uses, and no others. Name the CONFIG of every gateway at the
@@ -40,10 +45,10 @@ def acl(configs: Sequence[Path], broker: str, out: Path | None, page_user: str, 
 
     factories = [load(config) for config in configs]
     try:
-        accounts = accounts_of(factories, page_user, reader_user)
+        accounts = accounts_of(factories, page_user, reader_user, operator_user)
         written = BROKERS[broker](accounts, factories[0].broker)
     except (NotPossible, WrongAccounts) as error:
-        click.echo(f"lineside: {error}", err=True)
+        echo(f"lineside: {error}", err=True)
         sys.exit(1)
     if out is not None:
         _save(out, written)
@@ -51,12 +56,10 @@ def acl(configs: Sequence[Path], broker: str, out: Path | None, page_user: str, 
         print_json(_as_dict(broker, accounts, written))
         return
     for name, text in written.files.items():
-        click.echo(str(out / name) if out is not None else f"==> {name} <==\n{text}")
-    click.echo(
-        "Set the passwords:" if written.commands else "The broker takes the users from certificates.", err=True
-    )
+        echo(str(out / name) if out is not None else f"==> {name} <==\n{text}")
+    echo("Set the passwords:" if written.commands else "The broker takes the users from certificates.", err=True)
     for line in (*written.commands, "", *written.notes):
-        click.echo(line, err=True)
+        echo(line, err=True)
 
 
 def _save(folder: Path, written: Written) -> None:
@@ -66,7 +69,7 @@ def _save(folder: Path, written: Written) -> None:
         for name, text in written.files.items():
             (folder / name).write_text(text, encoding="utf-8")
     except OSError as error:
-        click.echo(f"lineside: {error.filename} can't be written: {error.strerror}", err=True)
+        echo(f"lineside: {error.filename} can't be written: {error.strerror}", err=True)
         sys.exit(1)
 
 

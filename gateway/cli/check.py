@@ -174,7 +174,7 @@ def _check_broker(
         })  # fmt: skip
     else:
         for line in broker_lines(found):
-            click.echo(line)
+            echo(line)
     sys.exit(0 if passed else 1)
 
 

@@ -32,14 +32,16 @@ class Party(StrEnum):
     INGEST = "ingest"
     PAGE = "page"
     READER = "reader"
+    OPERATOR = "operator"
 
 
 class Use(NamedTuple):
     """The parties that use a topic, and how: `docs/topics.md` has the same table for users.
 
-    A party that is of the `kind` uses its own topics: a gateway those of its machines and its own, an ingest its own.
-    Others use those of all machines, gateways or ingests. `retained` says whether a message there is retained; None
-    if some are. Those of `clears` publish an empty retained message, which removes a retained message.
+    A `leaf` with `+` stands for a topic of each name in its place. A party that is of the `kind` uses its own topics:
+    a gateway those of its machines and its own, an ingest its own. Others use those of all machines, gateways or
+    ingests. `retained` says whether a message there is retained; None if some are. Those of `clears` publish an empty
+    retained message, which removes a retained message.
     """
 
     kind: str
@@ -52,19 +54,22 @@ class Use(NamedTuple):
 
 
 _GATEWAY, _INGEST = frozenset({Party.GATEWAY}), frozenset({Party.INGEST})
-_WATCHERS = frozenset({Party.PAGE, Party.READER})
+_WATCHERS, _OPERATOR = frozenset({Party.PAGE, Party.READER}), frozenset({Party.OPERATOR})
 
 USES = (
     Use(MACHINES, "data", _GATEWAY, _INGEST | _WATCHERS, shared=True),
     Use(MACHINES, "event", _GATEWAY, _INGEST | _WATCHERS, shared=True),
     Use(MACHINES, "meta", _GATEWAY, _INGEST | _WATCHERS, retained=True),
     Use(MACHINES, "state", _GATEWAY, _GATEWAY | _WATCHERS, retained=True),
+    Use(MACHINES, "alarm/+", _GATEWAY, _WATCHERS | _OPERATOR, retained=True),
     Use(GATEWAYS, "state", _GATEWAY, _GATEWAY | _WATCHERS, retained=True),
     Use(GATEWAYS, "ledger", _GATEWAY, _WATCHERS, retained=None),
     Use(GATEWAYS, "data", _GATEWAY, _INGEST | _WATCHERS, shared=True),
     Use(GATEWAYS, "metadata", _GATEWAY, _INGEST),
     Use(GATEWAYS, "confirmed", _INGEST, _GATEWAY, clears=_GATEWAY),
     Use(GATEWAYS, "wanted", _INGEST, _GATEWAY, clears=_GATEWAY),
+    Use(GATEWAYS, "command", _OPERATOR, _GATEWAY, clears=_GATEWAY),
+    Use(GATEWAYS, "answer", _GATEWAY, _OPERATOR),
     Use(INGESTS, "state", _INGEST, _INGEST | _GATEWAY | _WATCHERS, retained=True),
     Use(INGESTS, "report", _INGEST, _WATCHERS, retained=True),
     Use(INGESTS, "share", _INGEST, _INGEST, shared=True),
@@ -103,7 +108,7 @@ class Topics:
     root: str
 
     def machine(self, path: MachinePath, leaf: str) -> str:
-        """Return a topic of a machine."""
+        """Return a topic of a machine, such as `alarm/oil_low` of an alarm."""
         return f"{self.root}/{path}/{leaf}"
 
     def data(self, path: MachinePath) -> str:
@@ -117,10 +122,6 @@ class Topics:
     def meta(self, path: MachinePath) -> str:
         """Return the topic of a machine's description."""
         return f"{self.root}/{path}/meta"
-
-    def below(self, path: MachinePath, leaf: str) -> str:
-        """Return a topic below that of a machine, such as that of an alarm: `alarm/oil_low`."""
-        return f"{self.root}/{path}/{leaf}"
 
     def state(self, path: MachinePath) -> str:
         """Return the topic of a machine's state."""

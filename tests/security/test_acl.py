@@ -219,7 +219,7 @@ def topics_of(gateway: str, machine: str, ingest: str) -> list[str]:
         elif use.kind == INGESTS:
             found.append(TOPICS.ingest("enterprise", "site", ingest, use.leaf))
         else:
-            found.append(TOPICS.machine(place, use.leaf))
+            found.append(TOPICS.machine(place, use.leaf.replace("+", "hot")))
     return found
 
 
