@@ -63,7 +63,7 @@ USUAL_SECONDS = 10.0
 @click.option("--broker", is_flag=True, help="Try the rights of the user at the broker, in place of the points.")
 @click.option("--as", "part", type=click.Choice(["gateway", "ingest", "reader"]), default="gateway",
               show_default=True, help="With --broker: the part whose rights the user should have.")  # fmt: skip
-@click.option("--other", type=click.Path(dir_okay=False, path_type=pathlib.Path), metavar="CONFIG",
+@click.option("--other", type=click.Path(exists=True, dir_okay=False, path_type=pathlib.Path), metavar="CONFIG",
               help="With --broker: a file with another user, to try whether its client can be disconnected.",
 )  # fmt: skip
 @click.option("--while-running", is_flag=True, help="With --broker: although the service runs on this machine.")
