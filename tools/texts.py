@@ -2,10 +2,11 @@
 """Collect the texts of the page, and keep the catalogues of its languages complete.
 
 tools/texts.py            add texts that are new to the catalogues, without a translation
-tools/texts.py --check    exit 1 if a text has no translation, or one with other placeholders
+tools/texts.py --check    exit 1 if a text is in no catalogue, has no translation, or one with other placeholders
 tools/texts.py --prune    also remove texts that nothing uses any more
 
 Texts are in the page's modules as t("..."), tn("...", "...", count) and mark("..."), and in Python as _("...").
+An error for readers whose text is written without _ is a problem: it would be English for everybody.
 """
 
 from __future__ import annotations
@@ -36,6 +37,15 @@ _CALL = re.compile(rf"(?<![\w.$])(?:(t|mark)\(\s*{_STRING}|(tn)\(\s*{_STRING}\s*
 
 _UNREADABLE = re.compile(r"(?<![\w.$])(?:t|tn|mark)\(\s*[`']")
 """A call whose text is a template or in single quotes."""
+
+ERRORS = frozenset({"ReaderError", "HTTPException"})
+"""The base classes of errors whose text is for readers; a class that is derived from one is found by its name."""
+
+ANSWERS = frozenset({"error", "Response", "PlainTextResponse", "HTMLResponse", "JSONResponse"})
+"""Functions and classes that answer a request; a text in their arguments is for readers."""
+
+ERROR_KEYS = frozenset({"error", "problem", "problems"})
+"""Keys of JSON whose text is for readers."""
 
 _PLACEHOLDER = re.compile(r"\{(\w+)\}")
 
@@ -71,18 +81,77 @@ def _unquoted(text: str) -> str:
 
 
 def calls_of_python(source: str) -> Iterator[tuple[str, str]]:
-    """Yield the texts of a Python module."""
+    """Yield the texts of a Python module. Raises `ValueError` for a text that is not written in the call."""
     for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "_" and node.args:
+        if isinstance(node, ast.Call) and _name(node.func) == "_" and node.args:
             argument = node.args[0]
-            if isinstance(argument, ast.Constant) and isinstance(argument.value, str):
-                yield argument.value, ""
+            if not isinstance(argument, ast.Constant) or not isinstance(argument.value, str):
+                raise ValueError(f'{node.lineno}: write the text in the call, as in _("...")')
+            yield argument.value, ""
+
+
+def errors_of(sources: Iterable[str]) -> frozenset[str]:
+    """Return the names of all classes of errors whose text is for readers."""
+    bases = {
+        node.name: {_name(base) for base in node.bases}
+        for source in sources
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.ClassDef)
+    }
+    found = set(ERRORS)
+    while more := {name for name, own in bases.items() if name not in found and own & found}:
+        found |= more
+    return frozenset(found)
+
+
+def untranslated(source: str, errors: frozenset[str]) -> Iterator[tuple[int, str]]:
+    """Yield the lines of a Python module with a text for readers that is not in the catalogues, and the text."""
+    tree = ast.parse(source)
+    own = [node for node in ast.walk(tree) if isinstance(node, ast.ClassDef) and node.name in errors]
+    inside = {id(call) for node in own for call in ast.walk(node) if _is_super_init(call)}
+    for node in ast.walk(tree):
+        places: list[ast.expr] = []
+        if isinstance(node, ast.Call) and (_is_for_readers(node.func, errors) or id(node) in inside):
+            places = node.args
+        elif isinstance(node, ast.Dict):
+            pairs = zip(node.keys, node.values, strict=True)
+            places = [one for key, one in pairs if isinstance(key, ast.Constant) and key.value in ERROR_KEYS]
+        for place in places:
+            if _is_english(place):
+                yield place.lineno, ast.unparse(place)
+
+
+def _is_for_readers(called: ast.expr, errors: frozenset[str]) -> bool:
+    """Return whether a call makes an error or an answer for readers; `log.error` does not."""
+    return _name(called) in errors or (isinstance(called, ast.Name) and called.id in ANSWERS)
+
+
+def _is_super_init(node: ast.AST) -> bool:
+    return isinstance(node, ast.Call) and ast.unparse(node.func) == "super().__init__"
+
+
+def _is_english(node: ast.expr) -> bool:
+    """Return whether an expression is a text as it is written, or is put together of texts and values."""
+    match node:
+        case ast.Constant(value=value):
+            return isinstance(value, str) and value != ""
+        case ast.BinOp(left=one, right=other) | ast.IfExp(body=one, orelse=other):
+            return _is_english(one) or _is_english(other)
+        case ast.Call(func=ast.Attribute(value=text, attr="format" | "join")):
+            return _is_english(text)
+    return isinstance(node, ast.JoinedStr) or (isinstance(node, ast.Call) and _name(node.func) == "str")
+
+
+def _name(node: ast.expr) -> str:
+    """Return the last part of a name: that of `module.name` is `name`."""
+    return node.id if isinstance(node, ast.Name) else node.attr if isinstance(node, ast.Attribute) else ""
 
 
 def collect(page: Path = PAGE) -> dict[str, Text]:
     """Return the texts of the page by their English text. Raises `Problems`."""
     found: dict[str, Text] = {}
     problems = []
+    errors = errors_of(file.read_text(encoding="utf-8") for file in page.glob("**/*.py"))
     for file in sorted([*page.glob("static/js/**/*.js"), *page.glob("**/*.py")]):
         name = file.relative_to(page).as_posix()
         source = file.read_text(encoding="utf-8")
@@ -91,6 +160,11 @@ def collect(page: Path = PAGE) -> dict[str, Text]:
         except (ValueError, SyntaxError) as error:
             problems.append(f"{name}:{error}")
             continue
+        if file.suffix == ".py":
+            problems += [
+                f'{name}:{line}: a reader sees {written}; write it as _("...")'
+                for line, written in untranslated(source, errors)
+            ]
         for text, plural in calls:
             known = found.setdefault(text, Text(text, plural))
             known.files.add(name)

@@ -8,16 +8,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
+from gateway.dashboard.texts.text import ReaderError
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from starlette.requests import Request
 
+    from gateway.dashboard.texts.text import Text
 
-class Forbidden(Exception):
+
+class Forbidden(ReaderError):
     """The person of a request may not do this; the text says what role may. `status` is that of HTTP."""
 
-    def __init__(self, text: str, status: int = 403) -> None:
+    def __init__(self, text: Text, status: int = 403) -> None:
         super().__init__(text)
         self.status = status
 

@@ -15,6 +15,9 @@ from starlette.responses import Response
 from gateway.common.state_log import RepeatLog
 from gateway.dashboard.actions import Forbidden
 from gateway.dashboard.feeds.base import BadArguments
+from gateway.dashboard.security.access import error as error_answer
+from gateway.dashboard.texts.misfits import misfit_text
+from gateway.dashboard.texts.text import _
 from gateway.dashboard.trends.errors import BadRequest, TrendError
 from gateway.dashboard.trends.gone import Gone, until_gone
 
@@ -75,34 +78,32 @@ def posted(
 
 async def _body(request: Request) -> bytes:
     if request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
-        raise BadRequest("send application/json")
+        raise BadRequest(_("send application/json"))
     body = bytearray()
     async for part in request.stream():
         body += part
         if len(body) > MAX_BODY:
-            raise BadRequest(f"a request has at most {MAX_BODY} bytes")
+            raise BadRequest(_("a request has at most {most} bytes", most=MAX_BODY))
     return bytes(body)
 
 
 def _refused(request: Request, error: Exception) -> Response:
     """Return the answer for an error; a defect costs one answer, is logged, and the page says so."""
     if isinstance(error, Forbidden):
-        return json_answer({"error": str(error), "kind": "forbidden"}, error.status)
+        return error_answer(request, error.status, error.text, kind="forbidden")
     if isinstance(error, TrendError):
-        return refusal(error)
+        return refusal(request, error)
     if isinstance(error, BadArguments):
-        return json_answer({"error": str(error), "kind": "bad_request"}, 400)
+        return error_answer(request, 400, error.text, kind="bad_request")
     if isinstance(error, ValidationError):
-        first = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(map(str, first["loc"]))
-        return json_answer({"error": f"{where}: {first['msg']}", "kind": "bad_request"}, 400)
+        return error_answer(request, 400, misfit_text(error), kind="bad_request")
     _failures.error("dashboard.query_failed", key=request.url.path, path=request.url.path, exc_info=error)
-    return json_answer({"error": "the query failed; the log of the dashboard has the reason", "kind": "failed"}, 500)
+    return error_answer(request, 500, _("the query failed; the log of the dashboard has the reason"), kind="failed")
 
 
-def refusal(error: TrendError) -> Response:
+def refusal(request: Request, error: TrendError) -> Response:
     """Return the answer for an error of a query."""
-    return json_answer({"error": str(error), "kind": error.kind}, error.status)
+    return error_answer(request, error.status, error.text, kind=error.kind)
 
 
 def json_answer(content: object, status: int = 200) -> Response:

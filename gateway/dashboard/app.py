@@ -6,14 +6,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.responses import FileResponse
 from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.staticfiles import StaticFiles
 
 from gateway import __version__
 from gateway.dashboard.answers import json_answer
+from gateway.dashboard.security.access import answer_of, error
 from gateway.dashboard.socket import PageConnection
 from gateway.dashboard.texts import LANGUAGES, catalogue
+from gateway.dashboard.texts.text import _
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -52,7 +55,8 @@ class Page:
                 WebSocketRoute("/api/live", self._live),
                 *(routes or []),
                 Route("/{view:path}", _shell),
-            ]
+            ],
+            exception_handlers={HTTPException: answer_of},
         )
 
     async def _settings(self, request: Request) -> Response:
@@ -62,7 +66,7 @@ class Page:
     async def _texts(self, request: Request) -> Response:
         language = request.path_params["language"]
         if language not in LANGUAGES:
-            return json_answer({"error": f"a language is one of {', '.join(LANGUAGES)}"}, 404)
+            return error(request, 404, _("a language is one of {languages}", languages=", ".join(LANGUAGES)))
         return json_answer(catalogue(language))
 
     async def _live(self, socket: WebSocket) -> None:
@@ -72,5 +76,5 @@ class Page:
 async def _shell(request: Request) -> Response:
     """Return the page; its scripts show the view that the address names."""
     if "." in request.path_params["view"].rpartition("/")[2] or request.path_params["view"].startswith("api/"):
-        return json_answer({"error": "not found"}, 404)
+        return error(request, 404, _("not found"))
     return FileResponse(STATIC / "index.html", headers={"Cache-Control": "no-cache"})

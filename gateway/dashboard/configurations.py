@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter, OrderedDict
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
@@ -20,6 +21,8 @@ from gateway.acquisition.link_load import link_loads
 from gateway.acquisition.link_plan import are_kept, plan_of
 from gateway.common.digests import same_digest
 from gateway.dashboard.answers import json_answer
+from gateway.dashboard.security.access import error
+from gateway.dashboard.texts.text import _
 from gateway.settings.load import load_factory
 from gateway.settings.problems import ConfigurationError, Problem
 from gateway.settings.reload import looks_of
@@ -173,7 +176,7 @@ class Configurations:
         given = {(one.factory.enterprise, one.factory.site, one.gateway.id) for one, _ in self._given}
         heard = [seen.member for plant in self._plants.plants for _, seen in plant.fleet.gateways]
         others = (one for one in heard if (one.enterprise, one.site, one.name) not in given)
-        for _, one in zip(range(MAX_NAMES), others, strict=False):
+        for one in islice(others, MAX_NAMES):
             yield f"{one.enterprise}/{one.site}/{one.name}"
 
     async def points(self, number: int, words: str, offset: int, limit: int) -> dict[str, Any]:
@@ -318,7 +321,7 @@ def configuration_routes(configurations: Configurations, guard: Guard) -> list[R
         try:
             return json_answer(_scrubbed(await configurations.connection(number, index)))
         except IndexError:
-            return json_answer({"error": "there is no such connection"}, 404)
+            return error(request, 404, _("there is no such connection"))
 
     below = "/api/configurations/{number:int}"
     return [
@@ -334,10 +337,10 @@ async def _page_of(request: Request, rows: Callable[[int, str, int, int], Awaita
     query = request.query_params
     offset, limit = query.get("offset", "0"), query.get("limit", str(MAX_ROWS))
     if not (offset.isascii() and offset.isdecimal() and limit.isascii() and limit.isdecimal() and len(offset) < 10):  # noqa: PLR2004 - digits
-        return json_answer({"error": "offset and limit are whole numbers"}, 400)
+        return error(request, 400, _("offset and limit are whole numbers"))
     search = query.get("search", "")[:MAX_SEARCH]
     try:
         found = await rows(request.path_params["number"], search, int(offset), min(int(limit[:9]), MAX_ROWS))
     except IndexError:
-        return json_answer({"error": "there is no such configuration"}, 404)
+        return error(request, 404, _("there is no such configuration"))
     return json_answer(_scrubbed(found))

@@ -24,7 +24,7 @@ from gateway.dashboard.configurations import Configurations, configuration_route
 from gateway.dashboard.parts.routes import PartRoutes
 from gateway.dashboard.plants import Plants
 from gateway.dashboard.production.routes import ProductionRoutes
-from gateway.dashboard.security import CLIENT, identity_of, records_itself, require, secure
+from gateway.dashboard.security import CLIENT, identity_of, needs, records_itself, require, secure
 from gateway.dashboard.security.tls import tls_options
 from gateway.dashboard.stored import Stored
 from gateway.dashboard.trends.routes import Trends
@@ -157,7 +157,7 @@ def operator_of(request: Request) -> str:
     """Return the name of the person of a request. Raises `Forbidden` if the role is below operator."""
     identity = identity_of(request)
     if not identity.role.includes(Role.OPERATOR):
-        raise Forbidden(f"this needs the role {Role.OPERATOR}")
+        raise Forbidden(needs(Role.OPERATOR))
     records_itself(request)
     return identity.name
 

@@ -19,6 +19,8 @@ from gateway.common.state_log import RepeatLog
 from gateway.common.tasks import cancel_and_wait
 from gateway.dashboard.feeds import FEEDS
 from gateway.dashboard.feeds.base import BadArguments
+from gateway.dashboard.texts.language import language_of
+from gateway.dashboard.texts.text import ReaderError, _
 
 if TYPE_CHECKING:
     from starlette.websockets import WebSocket
@@ -47,7 +49,11 @@ BAD_REQUEST = 1008
 """The code that closes the connection of a page that sends anything else (RFC 6455, 7.4.1: policy violation)."""
 
 
-class BadRequest(Exception):
+MAX_REASON = 123
+"""Bytes of the reason of a close (RFC 6455, 5.5.1)."""
+
+
+class BadRequest(ReaderError):
     """A message is not one that a page sends; the text has the reason."""
 
 
@@ -65,6 +71,7 @@ class PageConnection:
     def __init__(self, socket: WebSocket, plants: Plants) -> None:
         self._socket = socket
         self._plants = plants
+        self._language = language_of(socket)
         self._subscriptions: dict[int, _Subscription] = {}
         self._failures = RepeatLog(log)
 
@@ -82,7 +89,7 @@ class PageConnection:
         except WebSocketDisconnect:
             pass
         except BadRequest as error:
-            await self._socket.close(BAD_REQUEST, str(error))
+            await self._socket.close(BAD_REQUEST, _reason(error.text.into(self._language)))
         finally:
             await cancel_and_wait(*both)
             await asyncio.gather(*both, return_exceptions=True)  # both may have noticed that the page has gone
@@ -98,14 +105,14 @@ class PageConnection:
         except orjson.JSONDecodeError:
             request = None
         if not isinstance(request, dict):
-            raise BadRequest("a message is a JSON object")
+            raise BadRequest(_("a message is a JSON object"))
         if "close" in request:
             self._subscriptions.pop(request["close"], None)
             return
         number = request.get("open", request.get("set"))
         arguments = request.get("arguments", {})
         if type(number) is not int or not isinstance(arguments, dict):
-            raise BadRequest("open or set is a number, and arguments an object")
+            raise BadRequest(_("open or set is a number, and arguments an object"))
         if "open" in request:
             self._open(number, request.get("feed"))
         subscription = self._subscriptions.get(number)
@@ -116,14 +123,15 @@ class PageConnection:
             subscription.due = 0.0
         except BadArguments as error:
             del self._subscriptions[number]
-            await self._socket.send_text(orjson.dumps({"error": str(error), "feed": number}).decode())
+            content = {"error": error.text.into(self._language), "feed": number}
+            await self._socket.send_text(orjson.dumps(content).decode())
 
     def _open(self, number: int, name: object) -> None:
         kind = FEEDS.get(name) if isinstance(name, str) else None
         if kind is None:
-            raise BadRequest(f"a feed is one of {', '.join(FEEDS)}")
+            raise BadRequest(_("a feed is one of {feeds}", feeds=", ".join(FEEDS)))
         if len(self._subscriptions) >= MAX_FEEDS and number not in self._subscriptions:
-            raise BadRequest(f"a page has at most {MAX_FEEDS} feeds")
+            raise BadRequest(_("a page has at most {most} feeds", most=MAX_FEEDS))
         self._subscriptions[number] = _Subscription(kind(self._plants))
 
     async def _send(self) -> None:
@@ -155,3 +163,8 @@ class PageConnection:
             self._failures.error("dashboard.feed_failed", key=name, feed=name, exc_info=error)
             self._subscriptions.pop(number, None)
             return orjson.Fragment(b'{"failed":true}')
+
+
+def _reason(text: str) -> str:
+    """Return as much of a text as the frame of a close has room for."""
+    return text.encode()[:MAX_REASON].decode(errors="ignore")

@@ -18,6 +18,7 @@ from gateway.dashboard.trends.stop import Stop
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from gateway.dashboard.texts.text import Text
     from gateway.dashboard.trends.readers import OpenStore
     from gateway.model.path import MachinePath
     from gateway.model.reading import Reading
@@ -108,7 +109,7 @@ class Stored:
 
     async def each(
         self, function: Callable[[Source], T], seconds: float, below: tuple[str, ...] = ()
-    ) -> tuple[list[T], list[str]]:
+    ) -> tuple[list[T], list[Text]]:
         """Run a function with each store of machines below a path; return the results, and why some are missing.
 
         Raises `NoStore` where there is no store to ask.
@@ -123,10 +124,10 @@ class Stored:
             *(self._one(*one, function, seconds) for one in chosen), return_exceptions=True
         )
         found: list[T] = []
-        problems = []
+        problems: list[Text] = []
         for result in results:
             if isinstance(result, TrendError):
-                problems.append(str(result))
+                problems.append(result.text)
             elif isinstance(result, BaseException):
                 raise result
             else:

@@ -31,8 +31,10 @@ from gateway.dashboard.feeds.base import BadArguments
 from gateway.dashboard.live.alarms import ALARMS, CHANGES, Alarm, Alarms
 from gateway.dashboard.live.points import PointInfo
 from gateway.dashboard.plants import Plants
+from gateway.dashboard.security import needs
 from gateway.dashboard.stored import Stored
 from gateway.model.reading import NamedScan
+from gateway.users.roles import Role
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -378,7 +380,7 @@ def test_a_note_needs_the_right_and_a_valid_request(factory: Factory):
 
     def refuse(request: object) -> str:
         del request
-        raise Forbidden("this needs the role operator")
+        raise Forbidden(needs(Role.OPERATOR))
 
     client = TestClient(Starlette(routes=AlarmRoutes(plants, Stored([]), Actors(refuse, recorded)).routes()))
     body = {"action": "shelve", "alarms": [{"path": str(PRESS), "key": "k"}]}

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 import pytest
 from dashboard_plant import POINTS, PRESS, SECOND, T0, FedPlant, plants
+from starlette.requests import HTTPConnection
 from starlette.testclient import TestClient
 
 from gateway.dashboard import feeds, socket
@@ -255,7 +256,7 @@ def test_a_feed_with_a_defect_costs_its_view_alone(client: TestClient, monkeypat
 async def test_a_page_that_does_not_read_gets_fewer_messages_and_nothing_queues(fed: FedPlant):
     """A tablet behind a bad radio link must not fill the memory of the server."""
 
-    class Slow:
+    class Slow(HTTPConnection):
         """A WebSocket whose page takes one message and then none."""
 
         sent: list[str] = []
@@ -282,7 +283,7 @@ async def test_a_page_that_does_not_read_gets_fewer_messages_and_nothing_queues(
                 self.more.clear()
                 await self.more.wait()
 
-    page = Slow()
+    page = Slow({"type": "websocket", "query_string": b"", "headers": []})
     running = asyncio.create_task(socket.PageConnection(page, plants(fed)).run())  # type: ignore[arg-type]
     async with asyncio.timeout(30):
         await page.has(1)

@@ -40,13 +40,62 @@ def test_texts_of_scripts_are_found_in_all_their_forms():
     assert list(texts.calls_of_script(source)) == [
         ('a "quoted" text', ""), ("{count} part", "{count} parts"), ("held", ""), ("über {name}", ""),
     ]  # fmt: skip
-    assert list(texts.calls_of_python('_("one")\n_(name)\nother("two")')) == [("one", "")]
+    assert list(texts.calls_of_python('_("one")\nother("two")')) == [("one", "")]
 
 
 def test_a_text_in_other_quotes_is_refused_with_its_line():
     """A template can't be translated: its values would be in the key."""
     with pytest.raises(ValueError, match=r"^2: write the text in double quotes"):
         list(texts.calls_of_script("\nt(`${count} parts`)"))
+
+
+def test_a_text_of_python_is_written_in_its_call():
+    """A name or a text with values in it can't be found in a catalogue."""
+    for source in ("_(name)", '_(f"{count} parts")'):
+        with pytest.raises(ValueError, match=r"^2: write the text in the call"):
+            list(texts.calls_of_python(f"\n{source}"))
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        'raise Wrong("no point is chosen")',
+        'raise Wrong(f"{count} points are chosen")',
+        'raise module.Wrong("no point" if count else "")',
+        'raise HTTPException(404, "not found")',
+        'raise Wrong("no {}".format(name))',
+        'class Worse(Wrong):\n    def __init__(self): super().__init__("no point")',
+        'error(request, 404, "there is no such connection")',
+        'json_answer({"error": "not found"}, 404)',
+        'json_answer({"error": str(error)}, 404)',
+        'PlainTextResponse("the sign-in failed")',
+    ],
+)
+def test_an_error_for_readers_that_is_in_no_catalogue_is_found(source: str, tmp_path: Path):
+    """A reader in Huangdao must not find English where something went wrong."""
+    (tmp_path / "errors.py").write_text("class Base(ReaderError): ...\nclass Wrong(errors.Base): ...\n")
+    (tmp_path / "routes.py").write_text(f"{source}\n")
+    with pytest.raises(texts.Problems, match=r"^routes.py:\d: a reader sees .*; write it as _"):
+        texts.collect(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        'raise Wrong(_("no point is chosen"))',
+        "raise Wrong(text)",
+        'raise ValueError("no reader sees this")',
+        'log.error("dashboard.query_failed", hint="look at the store")',
+        'error(request, 404, _("not found"), kind="failed")',
+        'state = {"error": "", "kind": "failed"}',
+        'found = {"error": link.error}',
+    ],
+)
+def test_a_text_that_no_reader_sees_may_be_written_as_it_is(source: str, tmp_path: Path):
+    """Names of errors, log events and texts of other programs have no translation."""
+    (tmp_path / "errors.py").write_text("class Wrong(ReaderError): ...\n")
+    (tmp_path / "routes.py").write_text(f"{source}\n")
+    assert set(texts.collect(tmp_path)) <= {"no point is chosen", "not found"}
 
 
 def test_a_text_with_and_without_a_plural_is_refused(tmp_path: Path):

@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from gateway.dashboard.alarms.notes import LONGEST_SHELF, MAX_COMMENT, MAX_KEY, SHORTEST_SHELF
+from gateway.dashboard.feeds.base import BadArguments
+from gateway.dashboard.texts.text import _
 from gateway.model.path import MachinePath
 from gateway.model.text import clean_text
 
@@ -26,7 +28,7 @@ class NotedAlarm(BaseModel):
     @classmethod
     def _is_of_a_machine(cls, path: str) -> str:
         if len(path.split("/")) != len(MachinePath._fields):
-            raise ValueError("path is enterprise/site/area/line/machine")
+            raise BadArguments(_("path is enterprise/site/area/line/machine"))
         return path
 
     @property

@@ -19,6 +19,8 @@ from gateway.dashboard.alarms.stored import StoredChanges, stored_changes
 from gateway.dashboard.answers import answered, posted
 from gateway.dashboard.feeds.alarms import Filter, filter_of, shown
 from gateway.dashboard.feeds.base import BadArguments
+from gateway.dashboard.texts.language import language_of
+from gateway.dashboard.texts.text import _
 from gateway.dashboard.trends.errors import NoStore
 from gateway.dashboard.trends.selection import clock, number_of, span_of
 
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from gateway.dashboard.live.alarms import Alarm
     from gateway.dashboard.plants import Plants
     from gateway.dashboard.stored import Stored
+    from gateway.dashboard.texts.text import Text
 
 SECONDS = 15.0
 """Seconds that each store has for a history."""
@@ -77,9 +80,10 @@ class AlarmRoutes:
             _described, [*(part.changes for part in found), heard], standing, wanted, (since, until), limit
         )
         known = [part.since for part in found] or [self._plants.alarms_since or self._plants.started]
-        return content | {"from": since, "to": until, "now": now, "known_since": max(known), "problems": problems}
+        said = [one.into(language_of(request)) for one in problems]
+        return content | {"from": since, "to": until, "now": now, "known_since": max(known), "problems": said}
 
-    async def _stored_parts(self, wanted: Filter, since: int, until: int) -> tuple[list[StoredChanges], list[str]]:
+    async def _stored_parts(self, wanted: Filter, since: int, until: int) -> tuple[list[StoredChanges], list[Text]]:
         """Return the changes in the stores; without a store the page shows the changes that it has heard."""
         try:
             return await self._stored.each(
@@ -96,7 +100,7 @@ def _priorities(query: Any) -> dict[str, list[int]]:  # noqa: ANN401 - a mapping
     try:
         return {"priorities": [int(one) for one in written.split(",")]}
     except ValueError:
-        raise BadArguments("priorities are numbers from 1 to 4, as in 1,2") from None
+        raise BadArguments(_("priorities are numbers from 1 to 4, as in 1,2")) from None
 
 
 def together(parts: Iterable[Iterable[Alarm]]) -> list[Alarm]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from gateway.dashboard.feeds.base import BadArguments, Feed
 from gateway.dashboard.feeds.paths import below
 from gateway.dashboard.live.machine import GOOD, UNCERTAIN
+from gateway.dashboard.texts.text import _
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -61,11 +62,11 @@ def filter_of(arguments: dict[str, Any]) -> Filter:
     priorities = arguments.get("priorities", list(PRIORITIES))
     text, state, shelved = arguments.get("text", ""), arguments.get("state", "all"), arguments.get("shelved", False)
     if not isinstance(priorities, list) or not all(type(one) is int and one in PRIORITIES for one in priorities):
-        raise BadArguments("priorities is a list of numbers from 1 to 4")
+        raise BadArguments(_("priorities is a list of numbers from 1 to 4"))
     if not isinstance(text, str) or len(text) > MAX_TEXT:
-        raise BadArguments(f"text is text of at most {MAX_TEXT} characters")
+        raise BadArguments(_("text is text of at most {most} characters", most=MAX_TEXT))
     if state not in STATES or not isinstance(shelved, bool):
-        raise BadArguments(f"state is one of {', '.join(STATES)}, and shelved true or false")
+        raise BadArguments(_("state is one of {states}, and shelved true or false", states=", ".join(STATES)))
     return Filter(below(arguments.get("path", "")), tuple(sorted(set(priorities))), text.lower(), state, shelved)
 
 
@@ -100,7 +101,7 @@ class AlarmsFeed(Feed):
     def choose(self, arguments: dict[str, Any]) -> None:
         limit = arguments.get("limit", SHOWN)
         if type(limit) is not int or not 1 <= limit <= MOST_SHOWN:
-            raise BadArguments(f"limit is a number from 1 to {MOST_SHOWN}")
+            raise BadArguments(_("limit is a number from 1 to {most}", most=MOST_SHOWN))
         self._filter, self._limit, self._seen = filter_of(arguments), limit, None
 
     def changes(self) -> dict[str, Any] | None:

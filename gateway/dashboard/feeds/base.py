@@ -10,11 +10,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
 
+from gateway.dashboard.texts.text import ReaderError
+
 if TYPE_CHECKING:
     from gateway.dashboard.plants import Plants
 
 
-class BadArguments(ValueError):
+class BadArguments(ReaderError, ValueError):
     """The arguments of a subscription do not fit; the text says what would."""
 
 

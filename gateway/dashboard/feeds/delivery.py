@@ -21,6 +21,7 @@ from gateway.dashboard.feeds.members import (
     row_of_unheard,
 )
 from gateway.dashboard.live.rates import Rates
+from gateway.dashboard.texts.text import _
 from gateway.status.fleet import MUTE
 
 if TYPE_CHECKING:
@@ -126,7 +127,7 @@ class DeliveryFeed(Feed):
         visible = arguments.get("visible", [])
         fits = isinstance(visible, list) and len(visible) <= MAX_VISIBLE
         if not fits or not all(type(one) is str for one in visible):
-            raise BadArguments(f"visible is a list of at most {MAX_VISIBLE} keys of members")
+            raise BadArguments(_("visible is a list of at most {most} keys of members", most=MAX_VISIBLE))
         self._visible = frozenset(visible)
         self._figures = {key: one for key, one in self._figures.items() if key in self._visible}
 

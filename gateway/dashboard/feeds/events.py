@@ -6,6 +6,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from gateway.dashboard.feeds.base import BadArguments, Feed
+from gateway.dashboard.texts.text import _
 
 if TYPE_CHECKING:
     from gateway.dashboard.live.journal import JournalEvent
@@ -34,7 +35,7 @@ class EventsFeed(Feed):
     def choose(self, arguments: dict[str, Any]) -> None:
         began, after, before = (arguments.get(name, 0) for name in ("began", "after", "before"))
         if not all(type(one) is int for one in (began, after, before)):
-            raise BadArguments("began, after and before are numbers")
+            raise BadArguments(_("began, after and before are numbers"))
         journal = self.plants.journal
         if began == journal.began and before <= after <= journal.number:
             self._newest, self._oldest = after, before

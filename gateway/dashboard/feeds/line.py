@@ -11,6 +11,7 @@ from gateway.dashboard.feeds.machine_rows import row_of
 from gateway.dashboard.feeds.overview import timeline
 from gateway.dashboard.feeds.timelines import coarse
 from gateway.dashboard.live.roles import kind_of
+from gateway.dashboard.texts.text import _
 
 if TYPE_CHECKING:
     from gateway.dashboard.live.machine import LiveMachine, Transition
@@ -138,12 +139,12 @@ class LineFeed(Feed):
         path, span = arguments.get("path"), arguments.get("span", SPANS[0])
         levels = tuple(path.split("/")) if isinstance(path, str) else ()
         if len(levels) != 4 or not all(levels):  # noqa: PLR2004 - ISA-95
-            raise BadArguments("path is enterprise/site/area/line")
+            raise BadArguments(_("path is enterprise/site/area/line"))
         first, last = arguments.get("first", 0), arguments.get("last", PAGE)
         if type(first) is not int or type(last) is not int or not 0 <= first <= last <= first + PAGE:
-            raise BadArguments(f"first and last are positions of at most {PAGE} machines")
+            raise BadArguments(_("first and last are positions of at most {most} machines", most=PAGE))
         if span not in SPANS:
-            raise BadArguments(f"span is one of {', '.join(map(str, SPANS))} seconds")
+            raise BadArguments(_("span is one of {spans} seconds", spans=", ".join(map(str, SPANS))))
         if levels != self._path:
             self._path, self._missing = levels, False
             self._forget()

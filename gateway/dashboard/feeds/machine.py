@@ -13,6 +13,7 @@ from gateway.dashboard.feeds.overview import timeline
 from gateway.dashboard.feeds.paths import machine_path
 from gateway.dashboard.live.grouping import grouped
 from gateway.dashboard.live.roles import Roles
+from gateway.dashboard.texts.text import _
 
 if TYPE_CHECKING:
     from gateway.dashboard.live.machine import LiveMachine, Trail, Transition
@@ -72,7 +73,7 @@ class MachineFeed(Feed):
         path = machine_path(arguments.get("path"))
         visible = arguments.get("visible", [])
         if not isinstance(visible, list) or len(visible) > MAX_VISIBLE or not all(type(at) is int for at in visible):
-            raise BadArguments(f"visible is a list of at most {MAX_VISIBLE} positions of points")
+            raise BadArguments(_("visible is a list of at most {most} positions of points", most=MAX_VISIBLE))
         if path != self._path:
             self._path, self._missing = path, False
             self._forget()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from gateway.dashboard.feeds.base import BadArguments
 from gateway.dashboard.feeds.machine_rows import RowsFeed, row_of
 from gateway.dashboard.live.roles import kind_of
+from gateway.dashboard.texts.text import _
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -37,7 +38,7 @@ class OverviewFeed(RowsFeed):
     def choose(self, arguments: dict[str, Any]) -> None:
         strip = arguments.get("strip", STRIP // 1_000_000)
         if not isinstance(strip, int | float):
-            raise BadArguments("strip is a number of seconds")
+            raise BadArguments(_("strip is a number of seconds"))
         super().choose(arguments)
         self._strip = min(max(int(strip * 1_000_000), 0), MAX_STRIP)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from gateway.dashboard.feeds.base import BadArguments
+from gateway.dashboard.texts.text import _
 from gateway.model.path import MachinePath
 
 
@@ -10,12 +11,12 @@ def machine_path(written: object) -> MachinePath:
     """Return the path of a machine. Raises `BadArguments`."""
     levels = written.split("/") if isinstance(written, str) else []
     if len(levels) != len(MachinePath._fields) or not all(levels):
-        raise BadArguments("path is enterprise/site/area/line/machine")
+        raise BadArguments(_("path is enterprise/site/area/line/machine"))
     return MachinePath(*levels)
 
 
 def below(written: object) -> tuple[str, ...]:
     """Return the levels of a path that machines are below; all machines are below none. Raises `BadArguments`."""
     if not isinstance(written, str):
-        raise BadArguments("path is text, as in acme/north")
+        raise BadArguments(_("path is text, as in acme/north"))
     return tuple(filter(None, written.split("/")))

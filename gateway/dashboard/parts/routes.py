@@ -14,6 +14,8 @@ from gateway.dashboard.answers import answered
 from gateway.dashboard.live.roles import is_serial
 from gateway.dashboard.parts.stored import reading_of, search_part
 from gateway.dashboard.parts.visits import carries_results
+from gateway.dashboard.texts.language import language_of
+from gateway.dashboard.texts.text import _
 from gateway.dashboard.trends.errors import BadRequest, NoStore
 from gateway.dashboard.trends.selection import clock, span_of
 
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from gateway.dashboard.parts.visits import Visit
     from gateway.dashboard.plants import Plants
     from gateway.dashboard.stored import Stored
+    from gateway.dashboard.texts.text import Text
     from gateway.model.reading import Reading
 
 SECONDS = 12.0
@@ -57,14 +60,15 @@ class PartRoutes:
         query = request.query_params
         serial = query.get("serial", "").strip()
         if not serial or len(serial) > MAX_SERIAL:
-            raise BadRequest(f"serial is a serial number of at most {MAX_SERIAL} characters")
+            raise BadRequest(_("serial is a serial number of at most {most} characters", most=MAX_SERIAL))
         now = clock()
         since, until = span_of({"from": query.get("from", "-7d"), "to": query.get("to", "now")}, now, UTC, MAX_SPAN)
         found, problems = await self._ask(serial, since, min(until, now))
         visits = [self._shown(visit, results) for part in found for visit, results in part.visits]
         suggestions = sorted((one for part in found for one in part.suggestions), key=lambda one: -one.time)
         return {
-            "serial": serial, "from": since, "to": until, "now": now, "problems": problems,
+            "serial": serial, "from": since, "to": until, "now": now,
+            "problems": [one.into(language_of(request)) for one in problems],
             "known_since": max((part.since for part in found), default=until),
             "machines": sum(part.machines for part in found), "points": sum(part.points for part in found),
             "visits": sorted(visits, key=lambda visit: visit["from"]),
@@ -72,12 +76,12 @@ class PartRoutes:
             "live": list(self._live(serial)),
         }  # fmt: skip
 
-    async def _ask(self, serial: str, since: int, until: int) -> tuple[list[FoundPart], list[str]]:
+    async def _ask(self, serial: str, since: int, until: int) -> tuple[list[FoundPart], list[Text]]:
         """Ask the stores; without one the page still says where the part is now."""
         try:
             return await self._stored.each(lambda source: search_part(source, serial, since, until), SECONDS)
         except NoStore as error:
-            return [], [str(error)]
+            return [], [error.text]
 
     def _shown(self, visit: Visit, results: list[Reading]) -> dict[str, Any]:
         found = self._plants.find(visit.path)

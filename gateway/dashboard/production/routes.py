@@ -13,6 +13,7 @@ from starlette.routing import Route
 from gateway.dashboard.answers import answered
 from gateway.dashboard.feeds.paths import below
 from gateway.dashboard.production.stored import stored_production
+from gateway.dashboard.texts.language import language_of
 from gateway.dashboard.trends.selection import clock, span_of
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ class ProductionRoutes:
         )
         return {
             "from": since, "to": until, "now": now, "known_since": max((one.since for one in found), default=until),
-            "witnessed": all(one.witnessed for one in found), "problems": problems,
+            "witnessed": all(one.witnessed for one in found),
+            "problems": [one.into(language_of(request)) for one in problems],
             "machines": [machine for one in found for machine in one.machines],
         }  # fmt: skip

@@ -16,7 +16,7 @@
 | `gate.py` | `secure`: all of it around an application |
 """
 
-from gateway.dashboard.security.access import CLIENT, describe, identity_of, records_itself, require
+from gateway.dashboard.security.access import CLIENT, describe, identity_of, needs, records_itself, require
 from gateway.dashboard.security.gate import secure
 
-__all__ = ["CLIENT", "describe", "identity_of", "records_itself", "require", "secure"]
+__all__ = ["CLIENT", "describe", "identity_of", "needs", "records_itself", "require", "secure"]

@@ -12,13 +12,18 @@ from functools import wraps
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
+from starlette.exceptions import HTTPException
 from starlette.responses import Response
+
+from gateway.dashboard.texts.language import language_of
+from gateway.dashboard.texts.text import _
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from starlette.requests import HTTPConnection, Request
 
+    from gateway.dashboard.texts.text import Text
     from gateway.users.roles import Identity, Role
 
     Endpoint = Callable[[Request], Awaitable[Response]]
@@ -55,7 +60,7 @@ def require(role: Role) -> Callable[[Endpoint], Endpoint]:
         @wraps(endpoint)
         async def checked(request: Request) -> Response:
             if not identity_of(request).role.includes(role):
-                return error(403, f"this needs the role {role}")
+                return error(request, 403, needs(role))
             return await endpoint(request)
 
         return checked
@@ -75,6 +80,34 @@ def records_itself(connection: HTTPConnection) -> None:
     connection.scope[DESCRIPTION] = None
 
 
-def error(status: int, text: str, **more: object) -> Response:
-    """Return an error as JSON."""
-    return Response(orjson.dumps({"error": text} | more), status, media_type="application/json")
+def needs(role: Role) -> Text:
+    """Return the text for somebody whose role is too low."""
+    return _("this needs the role {role}", role=role)
+
+
+class RequestRefused(HTTPException):
+    """A request can't be answered; the text says why, in the reader's language."""
+
+    def __init__(self, status: int, text: Text) -> None:
+        super().__init__(status, text.english)
+        self.text = text
+
+
+_OF_STATUS = {404: _("not found"), 405: _("this address has no such method")}
+"""The texts of the errors that Starlette raises itself."""
+
+
+async def answer_of(request: Request, problem: Exception) -> Response:
+    """Return the answer to a request that Starlette, or a check of its size, has refused."""
+    if not isinstance(problem, HTTPException):
+        raise problem
+    if isinstance(problem, RequestRefused):
+        return error(request, problem.status_code, problem.text)
+    usual = _("the request has failed with the status {status}", status=problem.status_code)
+    return error(request, problem.status_code, _OF_STATUS.get(problem.status_code, usual))
+
+
+def error(connection: HTTPConnection, status: int, text: Text, **more: object) -> Response:
+    """Return an error as JSON, in the language of who asks."""
+    content = {"error": text.into(language_of(connection))} | more
+    return Response(orjson.dumps(content), status, media_type="application/json")

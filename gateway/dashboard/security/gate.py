@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 import orjson
-from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import RedirectResponse, Response
 
 from gateway.common.tasks import cancel_and_wait
-from gateway.dashboard.security.access import CLIENT, DESCRIPTION, IDENTITY, Description, error
+from gateway.dashboard.security.access import CLIENT, DESCRIPTION, IDENTITY, Description, RequestRefused, error
 from gateway.dashboard.security.headers import Headers
 from gateway.dashboard.security.limits import bounded, check_sizes
 from gateway.dashboard.security.login import Login, address_of, form_of, session_as_dict, stamp_of
@@ -22,6 +21,7 @@ from gateway.dashboard.security.login_page import continue_page
 from gateway.dashboard.security.oidc import Oidc
 from gateway.dashboard.security.origin import Hosts, is_same_origin
 from gateway.dashboard.security.sessions import Sessions, cookie_name, cookie_of
+from gateway.dashboard.texts.text import _
 from gateway.users.authenticator import Authenticator
 from gateway.users.roles import Identity, Role
 
@@ -104,25 +104,25 @@ class _Gate:
             started = True
             await send(message)
 
+        request = Request(scope, bounded(receive))
         try:
             check_sizes(scope)
-            request = Request(scope, bounded(receive))
             response = await self._refused(request) or await self._answer(request)
             CLIENT.set(address_of(request))
             await (response or self._application(request))(scope, request.receive, send_noting)
-        except HTTPException as problem:
+        except RequestRefused as problem:
             if started:
                 raise
-            await error(problem.status_code, problem.detail)(scope, receive, send)
+            await error(request, problem.status_code, problem.text)(scope, receive, send)
 
     async def _refused(self, request: Request) -> Response | None:
         """Return the answer to a request by another name, or from a page of another server."""
         if not self._hosts.allows(request.headers):
-            return error(421, "this name is not one of this server; add it to dashboard.hosts")
+            return error(request, 421, _("this name is not one of this server; add it to dashboard.hosts"))
         if request.method not in SAFE and not is_same_origin(request.headers, request.url.scheme):
             if request.url.path == "/login":
                 return self._login.refused_origin(request)
-            return error(403, "the request is from a page of another server")
+            return error(request, 403, _("the request is from a page of another server"))
         return None
 
     async def _answer(self, request: Request) -> Response | None:
@@ -137,7 +137,8 @@ class _Gate:
             return self._sign_in_first(request)
         token = self._local_token if session is None else session.csrf_token
         if request.method not in SAFE and not await _has_token(request, token):
-            return error(403, "the header X-CSRF-Token is missing or wrong; GET /api/session has it")
+            text = _("the header X-CSRF-Token is missing or wrong; GET /api/session has it")
+            return error(request, 403, text)
         request.scope[IDENTITY] = identity
         return self._session_answer(request, session, identity, token)
 
@@ -152,7 +153,9 @@ class _Gate:
         if session is not None:
             self._sessions.use(session)
         if request.url.path == "/logout" and request.method == "POST":
-            return error(409, "nobody is signed in") if session is None else self._login.sign_out(request, session)
+            if session is None:
+                return error(request, 409, _("nobody is signed in"))
+            return self._login.sign_out(request, session)
         return None
 
     async def _who(self, connection: HTTPConnection) -> tuple[Session | None, Identity | None]:
@@ -181,7 +184,7 @@ class _Gate:
     def _sign_in_first(self, request: Request) -> Response:
         path = request.url.path
         if path.startswith("/api/") or request.method not in SAFE:
-            return error(401, "sign in", login="/login")
+            return error(request, 401, _("sign in"), login="/login")
         query = f"?{request.url.query}" if request.url.query else ""
         if request.headers.get("sec-fetch-site") == "cross-site":
             # a browser sends the cookie for a link of this server only

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from starlette.exceptions import HTTPException
+from gateway.dashboard.security.access import RequestRefused
+from gateway.dashboard.texts.text import _
 
 if TYPE_CHECKING:
     from starlette.types import Message, Receive, Scope
@@ -20,20 +21,20 @@ MOST_TARGET = 8 * 2**10
 
 
 def check_sizes(scope: Scope) -> None:
-    """Check the headers of a request. Raises `HTTPException` with 400, 413, 414 or 431."""
+    """Check the headers of a request. Raises `RequestRefused` with 400, 413, 414 or 431."""
     if not scope["path"].startswith("/"):
-        raise HTTPException(400, "an address begins with /")
+        raise RequestRefused(400, _("an address begins with /"))
     if len(scope.get("raw_path") or b"") + len(scope["query_string"]) > MOST_TARGET:
-        raise HTTPException(414, f"an address has at most {MOST_TARGET:,} bytes")
+        raise RequestRefused(414, _("an address has at most {most} bytes", most=MOST_TARGET))
     if sum(len(name) + len(value) for name, value in scope["headers"]) > MOST_HEADERS:
-        raise HTTPException(431, f"the headers have at most {MOST_HEADERS:,} bytes")
+        raise RequestRefused(431, _("the headers have at most {most} bytes", most=MOST_HEADERS))
     for name, value in scope["headers"]:
         if name == b"content-length" and (not value.isdigit() or int(value[:20]) > MOST_BODY):
-            raise HTTPException(413, f"a body has at most {MOST_BODY:,} bytes")
+            raise RequestRefused(413, _("a body has at most {most} bytes", most=MOST_BODY))
 
 
 def bounded(receive: Receive) -> Receive:
-    """Return a `receive` that raises `HTTPException` for a body that is larger than its header said."""
+    """Return a `receive` that raises `RequestRefused` for a body that is larger than its header said."""
     read = 0
 
     async def receive_bounded() -> Message:
@@ -41,7 +42,7 @@ def bounded(receive: Receive) -> Receive:
         message = await receive()
         read += len(message.get("body", b""))
         if read > MOST_BODY:
-            raise HTTPException(413, f"a body has at most {MOST_BODY:,} bytes")
+            raise RequestRefused(413, _("a body has at most {most} bytes", most=MOST_BODY))
         return message
 
     return receive_bounded

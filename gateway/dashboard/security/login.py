@@ -21,9 +21,11 @@ import orjson
 from starlette.responses import RedirectResponse, Response
 
 from gateway.dashboard.security.access import error
-from gateway.dashboard.security.login_page import continue_page, language_of, login_page
+from gateway.dashboard.security.login_page import PROBLEMS, continue_page, login_page
 from gateway.dashboard.security.oidc import NoRole, NotAccepted, ProviderFailed, binding
 from gateway.dashboard.security.sessions import cookie_name, cookie_of, set_cookie
+from gateway.dashboard.texts.language import language_of
+from gateway.dashboard.texts.text import _
 from gateway.users.authenticator import Reason, Refused
 
 if TYPE_CHECKING:
@@ -99,7 +101,7 @@ class Login:
                 return await self._to_provider(self._oidc, request)
             case "GET", "/login/oidc/callback" if self._oidc is not None:
                 return await self._from_provider(self._oidc, request)
-        return error(404, "not found")
+        return error(request, 404, _("not found"))
 
     def _page(self, request: Request, **more: Any) -> Response:  # noqa: ANN401 - of login_page
         return login_page(
@@ -108,8 +110,8 @@ class Login:
         )  # fmt: skip
 
     def language(self, request: Request) -> str:
-        """Return the language of a page."""
-        return language_of(request.headers.get("accept-language", ""), self._section.language)
+        """Return the language of a page: as configured, or that of the browser."""
+        return str(self._section.language or language_of(request))
 
     def refused_origin(self, request: Request) -> Response:
         """Return the page for a form that is from another server."""
@@ -118,7 +120,7 @@ class Login:
     async def _sign_in(self, request: Request) -> Response:
         fields = await _fields(request)
         if fields is None:
-            return error(400, "send a form, or JSON, with name and password")
+            return error(request, 400, _("send a form, or JSON, with name and password"))
         address = address_of(request)
         found = await self._authenticator.authenticate(fields.name, fields.password, address)
         if isinstance(found, Refused):
@@ -148,7 +150,8 @@ class Login:
         problem = "wrong" if refused.reason is Reason.DISABLED else str(refused.reason)
         status = 401 if problem == "wrong" else 429
         if fields.is_json:
-            response = error(status, problem, retry_after=seconds)
+            text = PROBLEMS[problem].given(seconds=seconds)
+            response = error(request, status, text, kind=problem, retry_after=seconds)
         else:
             response = self._page(
                 request, status=status, problem=problem, seconds=seconds, name=fields.name[:64], after=fields.after

@@ -8,15 +8,10 @@ from urllib.parse import urlencode
 
 from starlette.responses import HTMLResponse
 
-from gateway.dashboard.texts import LANGUAGES, catalogue
+from gateway.dashboard.texts.text import _
 
 if TYPE_CHECKING:
-    from gateway.settings.dashboard_section import Language
-
-
-def _(text: str) -> str:
-    """Mark a text for the catalogues."""
-    return text
+    from gateway.dashboard.texts.text import Text
 
 
 PROBLEMS = {
@@ -60,25 +55,10 @@ _FORM = """<form method="post" action="/login">
 </form>
 """
 
-_MOST_LANGUAGES = 20
-"""Languages of a browser that are looked at."""
 
-
-def language_of(accepted: str, configured: Language | None) -> str:
-    """Return the language of a page: as configured, or the first that is accepted (RFC 9110, clause 12.5.4)."""
-    if configured is not None:
-        return str(configured)
-    for one in accepted[:1000].split(",")[:_MOST_LANGUAGES]:
-        language = one.partition(";")[0].strip().lower().partition("-")[0]
-        if language in LANGUAGES:
-            return language
-    return "en"
-
-
-def _html(language: str, text: str, **values: int) -> str:
+def _html(language: str, text: Text) -> str:
     """Return a text in a language, as HTML."""
-    found = catalogue(language).get(text, text)
-    return escape((found if isinstance(found, str) else text).format(**values))
+    return escape(text.into(language))
 
 
 def login_page(
@@ -89,7 +69,7 @@ def login_page(
     title = _html(language, _("Sign in"))
     body = ""
     if problem:
-        text = _html(language, PROBLEMS[problem], seconds=seconds)
+        text = _html(language, PROBLEMS[problem].given(seconds=seconds))
         body += f'<p class="problem" id="problem" role="alert">{text}</p>\n'
     if with_oidc:
         # a link: a form must not lead to another server by the content security policy

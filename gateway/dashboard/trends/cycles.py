@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, NamedTuple
 
+from gateway.dashboard.texts.text import _
 from gateway.dashboard.trends.changes import changes
 from gateway.dashboard.trends.errors import BadRequest
 
@@ -65,8 +66,13 @@ def beginning_of(written: str | None, facts: PointFacts | None) -> Value | None:
     try:
         return float(written)
     except ValueError:
-        choice = f"; its labels are {', '.join(labels.values())}" if labels else ""
-        raise BadRequest(f"{written!r} is not a value of this point{choice}") from None
+        value = repr(written)
+        if not labels:
+            raise BadRequest(_("{value} is not a value of this point", value=value)) from None
+        choice = ", ".join(labels.values())
+        raise BadRequest(
+            _("{value} is not a value of this point; its labels are {labels}", value=value, labels=choice)
+        ) from None
 
 
 def newest_cycles(

@@ -10,8 +10,10 @@ TrendError
 
 from __future__ import annotations
 
+from gateway.dashboard.texts.text import ReaderError, _
 
-class TrendError(Exception):
+
+class TrendError(ReaderError):
     """Base of the errors of a query. `status` is that of HTTP, `kind` the name of the error for the page."""
 
     status = 500
@@ -32,7 +34,7 @@ class NoStore(TrendError):
     kind = "no_store"
 
     def __init__(self) -> None:
-        super().__init__("this factory has no store that can be read")
+        super().__init__(_("this factory has no store that can be read"))
 
 
 class StoreDown(TrendError):
@@ -42,7 +44,7 @@ class StoreDown(TrendError):
     kind = "store_unavailable"
 
     def __init__(self, store: str, problem: object) -> None:
-        super().__init__(f"the store {store} is unavailable: {problem}")
+        super().__init__(_("the store {store} is unavailable: {problem}", store=store, problem=problem))
 
 
 class Busy(TrendError):
@@ -52,7 +54,7 @@ class Busy(TrendError):
     kind = "busy"
 
     def __init__(self) -> None:
-        super().__init__("too many queries are waiting for the store; ask again in a moment")
+        super().__init__(_("too many queries are waiting for the store; ask again in a moment"))
 
 
 class TimedOut(TrendError):
@@ -62,4 +64,6 @@ class TimedOut(TrendError):
     kind = "timed_out"
 
     def __init__(self, seconds: float) -> None:
-        super().__init__(f"the store did not answer within {seconds:g} s; choose fewer points, or a shorter time")
+        super().__init__(
+            _("the store did not answer within {seconds} s; choose fewer points, or a shorter time", seconds=seconds)
+        )

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import UTC
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -20,6 +21,8 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from starlette.routing import Route
 
 from gateway.dashboard.answers import answered, refusal
+from gateway.dashboard.texts.language import language_of
+from gateway.dashboard.texts.text import _
 from gateway.dashboard.trends.bands import MAX_LANE_SPAN, lanes
 from gateway.dashboard.trends.columns import shown
 from gateway.dashboard.trends.csv_lines import CsvStyle
@@ -120,17 +123,19 @@ class Trends:
             return await self._readers[number].call(lambda store: trend(store, own, facts, stop), stop)
 
         results = await asyncio.gather(*(part(*one) for one in parts.items()), return_exceptions=True)
-        problems = [one for one in results if isinstance(one, BaseException)]
-        for problem in problems:
-            if len(problems) == len(results) or not isinstance(problem, TrendError):
+        failed = [one for one in results if isinstance(one, BaseException)]
+        for problem in failed:
+            if len(failed) == len(results) or not isinstance(problem, TrendError):
                 raise problem
+        language = language_of(request)
+        problems = [one.text.into(language) for one in failed if isinstance(one, TrendError)]
         series = [one for result in results if not isinstance(result, BaseException) for one in result]
         order = {str(point): place for place, point in enumerate(selection.points)}
         series.sort(key=lambda one: order[one["point"]])
         found = {one["point"] for one in series}
         return {
             "from": since, "to": until, "now": now, "zone": self._zone, "series": series,
-            "missing": [name for name in order if name not in found], "problems": [str(one) for one in problems],
+            "missing": [name for name in order if name not in found], "problems": problems,
         }  # fmt: skip
 
     async def _bands(self, request: Request) -> dict[str, Any]:
@@ -182,15 +187,15 @@ class Trends:
         selection = Selection(points_of(query.getlist("point")), since, until)
         every = duration(query["every"]) if "every" in query else None
         if every is not None and every < 1:
-            raise BadRequest("every is a duration, as in 10s or 1m")
+            raise BadRequest(_("every is a duration, as in 10s or 1m"))
         if query.get("decimal", "point") not in {"point", "comma"}:
-            raise BadRequest("decimal is point or comma")
+            raise BadRequest(_("decimal is point or comma"))
         parts = self._by_reader(selection.points)
         if len(parts) > 1:
-            raise BadRequest("a file has the points of one factory; choose those of one")
+            raise BadRequest(_("a file has the points of one factory; choose those of one"))
         style = CsvStyle(query.get("decimal") == "comma", zone)
         self._on_export(request, selection)
-        return Export(self._exporters[next(iter(parts))], selection, style, every, refusal)
+        return Export(self._exporters[next(iter(parts))], selection, style, every, partial(refusal, request))
 
     # -- the meaning of a request --
 
@@ -204,8 +209,8 @@ class Trends:
         try:
             return ZoneInfo(name)
         except (ZoneInfoNotFoundError, ValueError, OSError):
-            text = "is not a time zone; write UTC, plant, or one as Europe/Berlin"
-            raise BadRequest(f"{name[:100]!r} {text}") from None
+            wrong = _("{name} is not a time zone; write UTC, plant, or one as Europe/Berlin", name=repr(name[:100]))
+            raise BadRequest(wrong) from None
 
     def _facts_of(self, points: Iterable[PointName]) -> dict[PointName, PointFacts]:
         of_machines = {path: self._facts(path) for path in {one.path for one in points}}

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta, tzinfo
 from typing import TYPE_CHECKING, NamedTuple
 
 from drivers.base import parse_duration
+from gateway.dashboard.texts.text import _
 from gateway.dashboard.trends.errors import BadRequest
 from gateway.model.path import MachinePath
 
@@ -64,7 +65,8 @@ def machine_of(written: str) -> MachinePath:
     """Return a path out of `enterprise/site/area/line/machine`. Raises `BadRequest`."""
     levels = written.split("/")
     if len(written) > MAX_TEXT or len(levels) != len(MachinePath._fields) or not all(levels):
-        raise BadRequest(f"{written[:MAX_TEXT]!r} is not a machine; write enterprise/site/area/line/machine")
+        wrong = _("{text} is not a machine; write enterprise/site/area/line/machine", text=_quoted(written))
+        raise BadRequest(wrong)
     return MachinePath(*levels)
 
 
@@ -72,17 +74,22 @@ def point_of(written: str) -> PointName:
     """Return a point out of `enterprise/site/area/line/machine/point`. Raises `BadRequest`."""
     parts = written.split("/", len(MachinePath._fields))
     if len(written) > MAX_TEXT or len(parts) != len(MachinePath._fields) + 1 or not all(parts):
-        raise BadRequest(f"{written[:MAX_TEXT]!r} is not a point; write enterprise/site/area/line/machine/point")
+        wrong = _("{text} is not a point; write enterprise/site/area/line/machine/point", text=_quoted(written))
+        raise BadRequest(wrong)
     return PointName(MachinePath(*parts[:-1]), parts[-1])
+
+
+def _quoted(written: str) -> str:
+    return repr(written[:MAX_TEXT])
 
 
 def points_of(written: Sequence[str]) -> tuple[PointName, ...]:
     """Return points without repetitions. Raises `BadRequest` for none, or too many."""
     points = tuple(dict.fromkeys(map(point_of, written)))
     if not points:
-        raise BadRequest("no point is chosen; add point=enterprise/site/area/line/machine/point")
+        raise BadRequest(_("no point is chosen; add point=enterprise/site/area/line/machine/point"))
     if len(points) > MAX_POINTS:
-        raise BadRequest(f"{len(points)} points are chosen, and {MAX_POINTS} are the most")
+        raise BadRequest(_("{count} points are chosen, and {most} are the most", count=len(points), most=MAX_POINTS))
     return points
 
 
@@ -94,7 +101,7 @@ def moment(written: str, now: int, zone: tzinfo = UTC) -> int:
     """
     text = written.strip()
     if len(text) > MAX_TEXT:
-        raise BadRequest("a time is too long")
+        raise BadRequest(_("a time is too long"))
     found: int | None = None
     if text in {"", "now", "-0", "0s"}:
         found = now
@@ -106,7 +113,9 @@ def moment(written: str, now: int, zone: tzinfo = UTC) -> int:
         # the + of an offset is a space in a query that was not encoded
         found = _of_iso(text.replace(" ", "+") if re.search(r":\d\d(\.\d+)? \d\d", text) else text, zone)
     if found is None or found not in _TIMES:
-        raise BadRequest(f"{text!r} is not a time; write 2026-11-24T06:00:00Z, -1h, now, or microseconds")
+        raise BadRequest(
+            _("{text} is not a time; write 2026-11-24T06:00:00Z, -1h, now, or microseconds", text=repr(text))
+        )
     return found
 
 
@@ -116,7 +125,7 @@ def duration(text: str) -> int:
         seconds = parse_duration(text)
         return round(seconds * 1e6) if isinstance(seconds, float) else 0
     except (ValueError, OverflowError):
-        raise BadRequest(f"{text!r} is not a duration; write 90s, 15m, 1h or 7d") from None
+        raise BadRequest(_("{text} is not a duration; write 90s, 15m, 1h or 7d", text=repr(text))) from None
 
 
 def _of_iso(text: str, zone: tzinfo) -> int | None:
@@ -133,9 +142,10 @@ def span_of(query: Mapping[str, str], now: int, zone: tzinfo = UTC, longest: int
     since = moment(query.get("from", _DEFAULT_FROM), now, zone)
     until = moment(query.get("to", "now"), now, zone)
     if until <= since:
-        raise BadRequest("the span is empty: `to` is not after `from`")
+        raise BadRequest(_("the span is empty: `to` is not after `from`"))
     if until - since > longest:
-        raise BadRequest(f"the span is longer than {longest / 86_400_000_000:g} days; choose a shorter one")
+        days = longest / 86_400_000_000
+        raise BadRequest(_("the span is longer than {days} days; choose a shorter one", days=days))
     return since, until
 
 
@@ -148,5 +158,5 @@ def number_of(query: Mapping[str, str], name: str, default: int, most: int) -> i
     """Return a whole number from 1 to `most`. Raises `BadRequest`."""
     text = query.get(name, str(default))
     if not _NUMBER.fullmatch(text) or not 1 <= int(text) <= most:
-        raise BadRequest(f"{name} is a whole number from 1 to {most}")
+        raise BadRequest(_("{name} is a whole number from 1 to {most}", name=name, most=most))
     return int(text)

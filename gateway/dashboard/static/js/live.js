@@ -5,6 +5,8 @@
  * shows. `status` tells the shell whether the server is there.
  */
 
+import { readerHeaders } from "./texts.js";
+
 const RETRY_FIRST = 500, RETRY_MAX = 5000;
 const SILENT = 12000; // the server sends something every 5 s
 
@@ -102,7 +104,7 @@ export class Live {
  * @param {string} path @param {object} [body] with a body it is a POST
  */
 export async function request(path, body) {
-  const options = { headers: { Accept: "application/json" }, credentials: "same-origin" };
+  const options = { headers: readerHeaders(), credentials: "same-origin" };
   if (body !== undefined) {
     Object.assign(options, { method: "POST", body: JSON.stringify(body) });
     Object.assign(options.headers, { "Content-Type": "application/json", "X-CSRF-Token": session.csrf_token });

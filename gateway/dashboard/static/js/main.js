@@ -27,7 +27,7 @@ const LANGUAGES = { en: "English", de: "Deutsch", zh: "中文" };
 export class App {
   constructor(settings) {
     this.settings = settings;
-    this.live = new Live(`${location.protocol === "https:" ? "wss" : "ws"}://${location.host}/api/live`,
+    this.live = new Live(`${location.protocol === "https:" ? "wss" : "ws"}://${location.host}/api/live?language=${document.documentElement.lang}`,
       (connected) => this.noteServer(connected), () => location.assign(`/login?next=${encodeURIComponent(location.pathname + location.search)}`));
     this.main = h("main", { class: "main", id: "main", tabindex: "-1" });
     this.banners = h("div", { role: "status", "aria-live": "polite" });

@@ -1,5 +1,7 @@
 /** Stored readings, as the server answers them. Each function throws a `StoredError` with the server's text. */
 
+import { readerHeaders } from "./texts.js";
+
 /** Points of one request, and of one chart. */
 export const MOST_POINTS = 50;
 
@@ -19,7 +21,7 @@ export class StoredError extends Error {
  * @returns {Promise<any>}
  */
 async function get(path, query, signal) {
-  const options = { headers: { Accept: "application/json" }, credentials: /** @type {const} */ ("same-origin"), signal };
+  const options = { headers: readerHeaders(), credentials: /** @type {const} */ ("same-origin"), signal };
   let response;
   try {
     response = await fetch(`${path}?${search(query)}`, options);
@@ -72,5 +74,6 @@ export function exportAddress(points, from, to, { comma, zone, every }) {
   /** @type {Query} */
   const query = [...selection(points, from, to), ["decimal", comma ? "comma" : "point"], ["zone", zone]];
   if (every) query.push(["every", every]);
+  query.push(["language", document.documentElement.lang]); // a link has no headers of the page
   return `/api/export.csv?${search(query)}`;
 }

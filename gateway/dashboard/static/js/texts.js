@@ -22,6 +22,9 @@ export function choose(language, texts, timeZone) {
   document.documentElement.lang = language;
 }
 
+/** Return the headers of a request whose errors are for the reader: the server answers in the language of the page. */
+export const readerHeaders = () => ({ Accept: "application/json", "Accept-Language": document.documentElement.lang });
+
 /** The locale and the time zone in use, for other formats by Intl. */
 export const place = () => ({ locale, timeZone: zone });
 
