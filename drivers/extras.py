@@ -31,7 +31,7 @@ EXTRAS: dict[str, Extra] = {
     "dashboard": Extra(
         "the page",
         ("starlette", "uvicorn", "websockets", "polib", "argon2"),
-        ("argon2-cffi>=23.1", "polib>=1.2", "starlette>=1.0", "uvicorn>=0.40", "websockets>=15"),
+        ("argon2-cffi>=23.1", "polib>=1.2", "starlette>=1.0", "uvicorn>=0.47", "websockets>=15"),
     ),
     "oidc": Extra(
         "sign-in by an identity provider",
@@ -49,7 +49,7 @@ EXTRAS: dict[str, Extra] = {
             "argon2-cffi>=23.1",
             "polib>=1.2",
             "starlette>=1.0",
-            "uvicorn>=0.40",
+            "uvicorn>=0.47",
             "websockets>=15",
         ),
     ),

@@ -51,7 +51,7 @@ async def served(app: ASGIApp, port: int, **options: Any) -> AsyncIterator[None]
         await serving
 
 
-def make_certificate(folder: Path, password: str = "") -> tuple[Path, Path]:
+def make_certificate(folder: Path, password: str = "", serial: int = 1) -> tuple[Path, Path]:
     """Write a certificate of localhost that signs itself, and its key."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
@@ -62,7 +62,7 @@ def make_certificate(folder: Path, password: str = "") -> tuple[Path, Path]:
         .subject_name(name)
         .issuer_name(name)
         .public_key(key.public_key())
-        .serial_number(1)
+        .serial_number(serial)
         .not_valid_before(now - timedelta(hours=1))
         .not_valid_after(now + timedelta(days=1))
         .add_extension(names, critical=False)

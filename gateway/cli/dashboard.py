@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import signal
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
@@ -14,9 +15,6 @@ from gateway.cli.output import echo
 from gateway.common.own_files import keep_files_private
 from gateway.settings.dashboard_section import check_exposure
 from gateway.settings.sections import parse_endpoint
-
-if TYPE_CHECKING:
-    import asyncio
 
 
 @click.command()
@@ -30,7 +28,8 @@ if TYPE_CHECKING:
 def dashboard(configs: tuple[Path, ...], listen: str | None, *, everything: bool, with_stdin: bool) -> None:
     """Serve a web page with the plants of one or several CONFIGs, until it is stopped.
 
-    It listens to the brokers and reads the stores. Its settings are those of `dashboard` in the first CONFIG.
+    It listens to the brokers and reads the stores. Its settings are those of `dashboard` in the first CONFIG. SIGHUP
+    lets it read its certificate again.
     """
     keep_files_private()
     require("dashboard")
@@ -49,6 +48,8 @@ def dashboard(configs: tuple[Path, ...], listen: str | None, *, everything: bool
     from gateway.dashboard.service import DashboardService  # noqa: PLC0415 - an extra
 
     async def main(stop: asyncio.Event) -> None:
-        await DashboardService(factories, section, everything=everything).run(stop)
+        service = DashboardService(factories, section, everything=everything)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, service.asked_to_reload)
+        await service.run(stop)
 
     serve(main, with_stdin=with_stdin)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING
@@ -25,7 +26,7 @@ from gateway.dashboard.parts.routes import PartRoutes
 from gateway.dashboard.plants import Plants
 from gateway.dashboard.production.routes import ProductionRoutes
 from gateway.dashboard.security import CLIENT, identity_of, needs, records_itself, require, secure
-from gateway.dashboard.security.tls import tls_options
+from gateway.dashboard.security.tls import Certificate
 from gateway.dashboard.stored import Stored
 from gateway.dashboard.trends.routes import Trends
 from gateway.settings.dashboard_section import ALARM_NOTES
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from starlette.routing import Route
 
     from gateway.dashboard.live.points import PointInfo
+    from gateway.dashboard.security.tls import Renewal
     from gateway.dashboard.trends.selection import Selection
     from gateway.model.path import MachinePath
     from gateway.settings.dashboard_section import DashboardSection
@@ -75,23 +77,33 @@ class DashboardService:
         self._section = section
         self._trends = Trends(factories, self._published, self._machines, zone=section.time_zone or "")
         self._configurations = Configurations(self.plants, everything=everything)
+        self._certificate: Certificate | None = None
         self._page = Page(self.plants, {"time_zone": section.time_zone or "", "language": section.language or ""})
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Serve until `stop` is set. Raises `OSError` if the address is in use."""
+        """Serve until `stop` is set. Raises `OSError` for an address in use, or a certificate that can't be used."""
+        if self._section.tls is not None:
+            self._certificate = Certificate(self._section.tls, self._note_renewal)
         async with AuditLog(self._section.audit) as audit:
             server = _Server(self._config(audit))
             await self._serve(server, stop)
 
     def _config(self, audit: AuditLog) -> uvicorn.Config:
-        """Return the settings of the server. Raises `OSError` for a certificate that can't be used."""
+        """Return the settings of the server."""
         routes = self._routes(Actors(operator_of, partial(_record, audit)), audit)
         app = secure(self._page.app(routes), self._section, Users(self._section.users), audit)
         return uvicorn.Config(
             app, log_config=None, access_log=False, lifespan="off", server_header=False, limit_concurrency=MAX_OPEN,
             timeout_graceful_shutdown=CLOSE_SECONDS, ws="websockets-sansio", ws_max_size=MAX_MESSAGE,
-            **tls_options(self._section.tls),
+            **({} if self._certificate is None else self._certificate.options()),
         )  # fmt: skip
+
+    def asked_to_reload(self) -> None:
+        """Read the certificate again; for a changed configuration the page is started again."""
+        if self._certificate is None:
+            log.warning("dashboard.restart_to_reload", why="the page reads its certificate again, and has none")
+        else:
+            self._certificate.ask()
 
     async def _serve(self, server: _Server, stop: asyncio.Event) -> None:
         listening = self._bind()
@@ -103,6 +115,8 @@ class DashboardService:
                 "alarms": AlarmBackfill(self.plants, self._stored).run,
                 "service manager": partial(manager.keep_informed, self._status, _no_wait),
             }
+            if self._certificate is not None:
+                helpers["certificate"] = self._certificate.watch
             running = [
                 tasks.create_task(supervise(run, BestEffort(name, (MissingSecret,))), name=name)
                 for name, run in helpers.items()
@@ -150,7 +164,20 @@ class DashboardService:
 
     def _status(self) -> str:
         connected = sum(plant.link is not None and plant.link.connected for plant in self.plants.plants)
-        return f"{connected} of {len(self.plants.plants)} brokers connected"
+        status = f"{connected} of {len(self.plants.plants)} brokers connected"
+        if self._certificate is not None and self._certificate.problem:
+            status += (
+                f"; a new certificate was refused {self._certificate.refused} times: {self._certificate.problem}"
+            )
+        return status
+
+    def _note_renewal(self, renewal: Renewal) -> None:
+        """Add what became of a changed certificate to the journal."""
+        event, level = ("certificate refused", "warning") if renewal.problem else ("certificate renewed", "info")
+        self.plants.journal.add(
+            time.time_ns() // 1000, "configuration", renewal.file, event, level,
+            **({"error": renewal.problem} if renewal.problem else {"serial": renewal.serial}),
+        )  # fmt: skip
 
 
 def operator_of(request: Request) -> str:

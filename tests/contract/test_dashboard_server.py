@@ -19,7 +19,7 @@ from served import make_certificate, served
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from gateway.dashboard.security.tls import tls_options
+from gateway.dashboard.security.tls import Certificate, Renewal
 from gateway.settings.dashboard_section import DashboardTls
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ async def https(folder: Path, **keys: Any) -> AsyncIterator[Served]:
     port = free_port()
     tls = {"certificate": str(certificate), "key": str(key)}
     with serving(folder, listen=f"127.0.0.1:{port}", tls=tls, **keys) as page:
-        async with served(page.app, port, **tls_options(page.section.tls)):
+        async with served(page.app, port, **Certificate(DashboardTls.model_validate(tls)).options()):
             yield Served(page, port, ssl.create_default_context(cafile=certificate))
 
 
@@ -167,16 +167,114 @@ async def test_a_certificate_that_can_not_be_used_is_named(tmp_path: Path, monke
     certificate, key = make_certificate(tmp_path, "hunter2-of-the-key")
     written: dict[str, Any] = {"certificate": str(certificate), "key": str(key)}
     with pytest.raises(Exception, match="write key_password"):
-        tls_options(DashboardTls.model_validate(written))
+        Certificate(DashboardTls.model_validate(written))
     monkeypatch.setenv("LINESIDE_SECRET_DASHBOARD_KEY", "wrong-password")
     written["key_password"] = {"secret": "dashboard_key"}
     with pytest.raises(OSError, match="can't be used") as wrong:
-        tls_options(DashboardTls.model_validate(written))
+        Certificate(DashboardTls.model_validate(written))
     assert wrong.value.filename == str(certificate)
     monkeypatch.setenv("LINESIDE_SECRET_DASHBOARD_KEY", "hunter2-of-the-key")
-    assert tls_options(DashboardTls.model_validate(written))["ssl_keyfile"] == str(key)
+    assert Certificate(DashboardTls.model_validate(written)).serial == "1"
     with pytest.raises(FileNotFoundError):
-        tls_options(DashboardTls.model_validate(written | {"key": str(tmp_path / "none.key")}))
+        Certificate(DashboardTls.model_validate(written | {"key": str(tmp_path / "none.key")}))
+
+
+# -- a renewed certificate --
+
+
+class Renewed(NamedTuple):
+    """A page whose certificate is watched, and what became of each new certificate."""
+
+    folder: Path
+    port: int
+    certificate: Certificate
+    renewals: asyncio.Queue[Renewal]
+
+    async def connect(self, host: str = "localhost", **versions: ssl.TLSVersion) -> asyncio.StreamWriter:
+        """Return a connection that trusts the certificate of the file alone."""
+        context = ssl.create_default_context(cafile=self.folder / "box.pem")
+        for name, version in versions.items():
+            setattr(context, name, version)
+        _, writer = await asyncio.open_connection(host, self.port, ssl=context)
+        return writer
+
+    async def serial(self, **options: Any) -> str:
+        writer = await self.connect(**options)
+        writer.close()
+        return serial_of(writer)
+
+
+def serial_of(writer: asyncio.StreamWriter) -> str:
+    return str(int(writer.get_extra_info("peercert")["serialNumber"], 16))
+
+
+@pytest.fixture
+async def renewed(tmp_path: Path) -> AsyncIterator[Renewed]:
+    certificate, key = make_certificate(tmp_path)
+    port = free_port()
+    tls = {"certificate": str(certificate), "key": str(key)}
+    renewals: asyncio.Queue[Renewal] = asyncio.Queue()
+    used = Certificate(DashboardTls.model_validate(tls), renewals.put_nowait)
+    with serving(tmp_path, listen=f"127.0.0.1:{port}", tls=tls) as page:
+        async with served(page.app, port, **used.options()):
+            watching = asyncio.create_task(used.watch(0.02))
+            yield Renewed(tmp_path, port, used, renewals)
+            watching.cancel()
+
+
+async def test_new_connections_get_a_renewed_certificate_and_open_ones_live_on(renewed: Renewed) -> None:
+    """A certificate that lives for weeks is renewed without a restart, which would sign everybody out."""
+    context = ssl.create_default_context(cafile=renewed.folder / "box.pem")
+    reader, writer = await asyncio.open_connection("localhost", renewed.port, ssl=context)
+    assert serial_of(writer) == "1"
+    make_certificate(renewed.folder, serial=2)
+    async with asyncio.timeout(30):
+        assert await renewed.renewals.get() == Renewal(str(renewed.folder / "box.pem"), "2", "")
+    assert await renewed.serial() == "2"
+    assert await renewed.serial(maximum_version=ssl.TLSVersion.TLSv1_2) == "2"
+    assert await renewed.serial(host="127.0.0.1") == "2"  # without a name in the handshake
+    writer.write(b"GET /login HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+    assert (await asyncio.wait_for(reader.read(), 10)).startswith(b"HTTP/1.1 200 ")
+    writer.close()
+
+
+@pytest.mark.parametrize("fault", ["another key", "no certificate", "torn certificate", "key with a password"])
+async def test_new_files_that_can_not_be_used_change_nothing_and_are_said_once(
+    renewed: Renewed, tmp_path_factory: pytest.TempPathFactory, fault: str
+) -> None:
+    """A renewal that went wrong at night must not lock everybody out, nor fill the log."""
+    old, other = await renewed.connect(), tmp_path_factory.mktemp("other")
+    password = "hunter2-of-the-key" if fault == "key with a password" else ""
+    certificate, key = make_certificate(other, password, serial=2)
+    good = [(renewed.folder / name).read_bytes() for name in ("box.pem", "box.key")]
+    with structlog.testing.capture_logs() as logs:
+        if fault in {"another key", "key with a password"}:
+            (renewed.folder / "box.key").write_bytes(key.read_bytes())
+        elif fault == "no certificate":
+            (renewed.folder / "box.pem").unlink()
+        else:
+            (renewed.folder / "box.pem").write_bytes(certificate.read_bytes()[:200])
+        async with asyncio.timeout(30):
+            refused = await renewed.renewals.get()
+            while renewed.certificate.refused < 3:
+                renewed.certificate.ask()
+                await asyncio.sleep(0)
+        assert refused.serial == "1"
+        assert refused.problem
+        assert renewed.certificate.problem == refused.problem
+        (renewed.folder / "box.pem").write_bytes(good[0])
+        assert await renewed.serial() == "1"
+        (renewed.folder / "box.key").write_bytes(good[1])
+        async with asyncio.timeout(30):
+            while (await renewed.renewals.get()).problem:
+                pass
+    events = [entry["event"] for entry in logs if entry["event"].startswith("dashboard.certificate")]
+    assert events[0] == "dashboard.certificate_refused"
+    assert events[-1] == "dashboard.certificate_renewed"
+    assert events.count("dashboard.certificate_refused") <= 2  # the files were corrected one after the other
+    assert renewed.certificate.problem == ""
+    assert serial_of(old) == "1"
+    old.close()
 
 
 # -- a provider --

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import ssl
 from typing import TYPE_CHECKING, Any
 
@@ -55,6 +57,26 @@ async def test_a_killed_page_forgets_its_sessions_and_keeps_its_audit_log(tmp_pa
     found = [(entry["who"], entry["action"], entry["from"]) for entry in entries if entry["who"] != "lineside"]
     assert found == [("anna", "login", LOOPBACK), ("anna", "request", LOOPBACK)]
     assert PASSWORD not in page.log.read_text()
+
+
+async def test_a_hangup_lets_the_page_read_its_certificate_again(tmp_path: Path) -> None:
+    """The hook of a renewal sends it; sessions and the process go on."""
+    certificate, key = make_certificate(tmp_path)
+    port = free_port()
+    config = factory(
+        tmp_path, listen=f"{LOOPBACK}:{port}", tls={"certificate": str(certificate), "key": str(key)}
+    )  # fmt: skip
+    page = await Lineside.start("dashboard", config)
+    await page.logged("dashboard.listening")
+    for serial in (2, 3):
+        make_certificate(tmp_path, serial=serial)
+        os.kill(page.pid, signal.SIGHUP)
+        renewed = await page.logged("dashboard.certificate_renewed", serial - 1)
+        assert renewed["serial"] == str(serial)
+        context = ssl.create_default_context(cafile=certificate)
+        async with httpx2.AsyncClient(base_url=f"https://localhost:{port}", verify=context) as client:
+            assert (await client.get("/login")).status_code == 200
+    assert await page.stop() == 0
 
 
 async def test_a_certificate_without_its_key_is_a_line_of_text(tmp_path: Path) -> None:

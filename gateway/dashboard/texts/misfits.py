@@ -1,4 +1,4 @@
-"""What is wrong with the body of a request, for a reader: the errors of pydantic as texts of the catalogues."""
+"""The fault in the body of a request, for a reader: the errors of pydantic as texts of the catalogues."""
 
 from __future__ import annotations
 

@@ -145,7 +145,7 @@ def span_of(query: Mapping[str, str], now: int, zone: tzinfo = UTC, longest: int
         raise BadRequest(_("the span is empty: `to` is not after `from`"))
     if until - since > longest:
         days = longest / 86_400_000_000
-        raise BadRequest(_("the span is longer than {days} days; choose a shorter one", days=days))
+        raise BadRequest(_("the span is longer than {days} days; choose a shorter span", days=days))
     return since, until
 
 

@@ -25,10 +25,12 @@ const EVENTS = {
   connected: mark("connected"), "not connected": mark("not connected"), active: mark("active"), inactive: mark("inactive"),
   acknowledged: mark("acknowledged"), removed: mark("removed"), "noted as acknowledged": mark("noted as acknowledged"),
   shelved: mark("shelved"), "note removed": mark("note removed"), "shelving ended": mark("shelving ended"),
+  "certificate renewed": mark("certificate renewed"), "certificate refused": mark("certificate refused"),
 };
 
 const FIELDS = {
   was: mark("before"), reason: mark("reason"), gateway: mark("gateway"), host: mark("host"), version: mark("version"), error: mark("error"),
+  serial: mark("serial number"),
   message: mark("message"), source: mark("source"), name: mark("name"), severity: mark("severity"),
   who: mark("who"), comment: mark("comment"),
 };
