@@ -7,6 +7,7 @@ import json
 import time
 from base64 import b64decode, urlsafe_b64encode
 from hashlib import sha256
+from secrets import token_hex
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlencode
 
@@ -25,16 +26,20 @@ CLIENT, SECRET = "lineside", "s3cret-of-the-client"
 class Provider:
     """A provider whose user is signed in already: `/authorize` returns a code at once.
 
-    `claims` are added to those of the ID token; `fault` names one thing that is wrong.
+    `claims` are added to those of the ID token; `fault` names one thing that is wrong. `returns` are the addresses
+    that a browser may come back to after a sign-out; `signed_out` has the query of each sign-out.
     """
 
     def __init__(self, issuer: str) -> None:
         self.issuer = issuer
         self.claims: dict[str, Any] = {"sub": "42", "preferred_username": "olga", "roles": ["shift-leads"]}
         self.fault = ""
+        self.returns: set[str] = set()
+        self.signed_out: list[dict[str, str]] = []
         self.requests: list[str] = []
         self._key = _key("first")
         self._codes: dict[str, dict[str, str]] = {}
+        self._issued: set[str] = set()
 
     def rotate(self) -> None:
         """Sign with another key from now on."""
@@ -47,6 +52,7 @@ class Provider:
                 Route("/authorize", self._authorize),
                 Route("/token", self._token, methods=["POST"]),
                 Route("/keys", self._keys),
+                Route("/end-session", self._end_session),
             ]
         )
 
@@ -58,10 +64,15 @@ class Provider:
             return PlainTextResponse("[" + "1," * 2**20 + "1]")
         issuer = "https://evil.example" if self.fault == "other issuer" else self.issuer
         token = "http://evil.example/token" if self.fault == "open token endpoint" else f"{self.issuer}/token"
-        return JSONResponse({
+        metadata = {
             "issuer": issuer, "authorization_endpoint": f"{self.issuer}/authorize", "token_endpoint": token,
-            "jwks_uri": f"{self.issuer}/keys",
-        })  # fmt: skip
+            "jwks_uri": f"{self.issuer}/keys", "end_session_endpoint": f"{self.issuer}/end-session",
+        }  # fmt: skip
+        if self.fault == "no sign-out":
+            del metadata["end_session_endpoint"]
+        if self.fault == "open sign-out":
+            metadata["end_session_endpoint"] = "http://evil.example/end-session"
+        return JSONResponse(metadata)
 
     async def _authorize(self, request: Request) -> Response:
         query = dict(request.query_params)
@@ -78,6 +89,26 @@ class Provider:
         self.requests.append(request.url.path)
         return JSONResponse(KeySet([self._key]).as_dict(private=False))
 
+    async def _end_session(self, request: Request) -> Response:
+        """Sign the user out (RP-Initiated Logout 1.0, clauses 2 and 3)."""
+        query = dict(request.query_params)
+        if query["client_id"] != CLIENT or query.get("id_token_hint", "") not in self._issued | {""}:
+            return PlainTextResponse("the hint is not an ID token of this provider", 400)
+        if query["post_logout_redirect_uri"] not in self.returns:
+            return PlainTextResponse("the address is not registered", 400)
+        self.signed_out.append(query)
+        return RedirectResponse(f"{query['post_logout_redirect_uri']}?{urlencode({'state': query['state']})}", 303)
+
+    def logout_token(self, **changes: Any) -> str:
+        """Return a token that signs the user out (Back-Channel Logout 1.0, clause 2.4); None removes a claim."""
+        now = int(time.time())
+        claims = {
+            "iss": self.issuer, "aud": CLIENT, "iat": now, "exp": now + 120, "jti": token_hex(8), "sub": "42",
+            "events": {"http://schemas.openid.net/event/backchannel-logout": {}},
+        } | changes  # fmt: skip
+        claims = {name: value for name, value in claims.items() if value is not None}
+        return jwt.encode({"alg": "RS256", "kid": self._key.kid, "typ": "logout+jwt"}, claims, self._key)
+
     async def _token(self, request: Request) -> Response:
         form = dict(parse_qsl((await request.body()).decode()))
         basic = b64decode(request.headers["authorization"].removeprefix("Basic ")).decode()
@@ -86,7 +117,9 @@ class Provider:
         right = query is not None and basic == f"{CLIENT}:{SECRET}" and form["redirect_uri"] == query["redirect_uri"]
         if not right or query is None or challenge != query["code_challenge"]:
             return JSONResponse({"error": "invalid_grant"}, 400)
-        return JSONResponse({"access_token": "a", "token_type": "Bearer", "id_token": self._id_token(query["nonce"])})
+        token = self._id_token(query["nonce"])
+        self._issued.add(token)
+        return JSONResponse({"access_token": "a", "token_type": "Bearer", "id_token": token})
 
     def _id_token(self, nonce: str) -> str:
         now = int(time.time())

@@ -394,3 +394,138 @@ async def test_a_provider_that_is_down_is_logged_once(plant: Plant) -> None:
             assert (await client.get("/login/oidc")).status_code == 303
     events = [entry["event"] for entry in logs]
     assert [event for event in events if event.startswith("oidc")] == ["oidc.unavailable", "oidc.available"]
+
+
+# -- sign-out at the provider --
+
+
+async def sign_out(plant: Plant, client: httpx2.AsyncClient, **more: Any) -> httpx2.Response:
+    token = (await client.get("/api/session")).json()["csrf_token"]
+    headers = {"X-CSRF-Token": token, "Origin": plant.server.origin}
+    return await client.post("/logout", headers=headers, **more)
+
+
+async def test_a_sign_out_goes_on_to_the_provider_and_comes_back(plant: Plant) -> None:
+    """At a computer that others use, the next person must not be signed in by an account that is still open."""
+    plant.provider.returns.add(f"{plant.server.origin}/login/oidc/signed-out")
+    async with plant.server.client() as client, httpx2.AsyncClient(verify=plant.server.context) as other:
+        await plant.sign_in(client)
+        answer = await sign_out(plant, client)
+        assert (await client.get("/api/who")).status_code == 401
+        returned = await other.get(answer.json()["next"])
+        target = urlsplit(returned.headers["location"])
+        page = await client.get(f"{target.path}?{target.query}", headers={"Sec-Fetch-Site": "cross-site"})
+        assert "You are signed out, also from the company account." in page.text
+        again = await client.get(f"{target.path}?{target.query}")  # the cookie is used up
+        assert "signed out" not in again.text
+    [query] = plant.provider.signed_out
+    assert query["client_id"] == CLIENT
+    assert query["id_token_hint"].count(".") == 2
+    assert [entry["action"] for entry in plant.server.page.entries()] == ["login", "logout"]
+
+
+async def test_a_form_leads_to_the_provider_by_a_page(plant: Plant) -> None:
+    """Without JavaScript: the content security policy forbids that a form leads to another server."""
+    async with plant.server.client() as client:
+        await plant.sign_in(client)
+        token = (await client.get("/api/session")).json()["csrf_token"]
+        answer = await client.post("/logout", data={"csrf_token": token}, headers={"Origin": plant.server.origin})
+    assert answer.status_code == 200
+    assert f'http-equiv="refresh" content="0; url={plant.provider.issuer}/end-session?' in answer.text
+    assert any(one.startswith("__Host-lineside=;") for one in answer.headers.get_list("set-cookie"))
+
+
+@pytest.mark.parametrize("fault", ["no sign-out", "open sign-out", "down"])
+async def test_without_a_sign_out_at_the_provider_the_page_says_so(
+    plant: Plant, fault: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The session ends here in any case, and the person knows that the company account is still open."""
+    plant.provider.fault = "" if fault == "down" else fault
+    async with plant.server.client() as client:
+        await plant.sign_in(client)
+        if fault == "down":
+            plant.provider.fault = fault
+            monkeypatch.setattr("gateway.dashboard.security.oidc.METADATA_SECONDS", 0.0)
+        answer = await sign_out(plant, client)
+        assert answer.json() == {"next": "/login?signed_out=here"}
+        assert (await client.get("/api/who")).status_code == 401
+        page = await client.get("/login?signed_out=here", headers={"Accept-Language": "de"})
+    assert "hier abgemeldet" in page.text
+    assert plant.provider.signed_out == []
+
+
+async def test_a_hint_that_is_too_long_is_left_out(plant: Plant) -> None:
+    """A provider with hundreds of groups in its tokens would refuse the address."""
+    plant.provider.claims["groups"] = [f"group-{n}" for n in range(1_000)]
+    async with plant.server.client() as client:
+        await plant.sign_in(client)
+        query = httpx2.URL((await sign_out(plant, client)).json()["next"]).params
+    assert "id_token_hint" not in query
+    assert query["client_id"] == CLIENT
+
+
+async def signed_out_by_provider(plant: Plant, token: str) -> int:
+    async with plant.server.client() as provider:
+        answer = await provider.post("/login/oidc/backchannel", data={"logout_token": token})
+        return answer.status_code
+
+
+@pytest.mark.parametrize(
+    ("changes", "remaining"),
+    [
+        ({}, {"tablet": False, "desk": False}),
+        ({"sid": "s-desk"}, {"tablet": True, "desk": False}),
+        ({"sub": None, "sid": "s-tablet"}, {"tablet": False, "desk": True}),
+        ({"sub": "43"}, {"tablet": True, "desk": True}),
+        ({"sid": "s-other"}, {"tablet": True, "desk": True}),
+    ],
+)
+async def test_the_provider_ends_the_sessions_that_it_means(
+    plant: Plant, changes: dict[str, Any], remaining: dict[str, bool]
+) -> None:
+    """A person who leaves the company is signed out of everything at once."""
+    async with plant.server.client() as tablet, plant.server.client() as desk:
+        clients = {"tablet": tablet, "desk": desk}
+        for name, client in clients.items():
+            plant.provider.claims["sid"] = f"s-{name}"
+            await plant.sign_in(client)
+        assert await signed_out_by_provider(plant, plant.provider.logout_token(**changes)) == 200
+        found = {name: (await client.get("/api/who")).status_code == 200 for name, client in clients.items()}
+    assert found == remaining
+    ended = [entry for entry in plant.server.page.entries() if entry["action"] == "logout"]
+    assert [entry["after"] for entry in ended] == [{"by": "provider"}] * (2 - sum(remaining.values()))
+
+
+WRONG_TOKENS: dict[str, dict[str, Any]] = {
+    "an ID token": {"nonce": "n"},
+    "no event": {"events": None},
+    "another event": {"events": {"http://schemas.openid.net/event/other": {}}},
+    "an event that is not an object": {"events": {"http://schemas.openid.net/event/backchannel-logout": 1}},
+    "nobody": {"sub": None},
+    "another client": {"aud": "another"},
+    "another provider": {"iss": "https://evil.example"},
+    "expired": {"exp": 1},
+    "no expiry": {"exp": None},
+    "no id": {"jti": None},
+    "an id that is not a text": {"jti": 7},
+}
+
+
+async def test_a_logout_token_that_is_wrong_signs_nobody_out(plant: Plant) -> None:
+    """Anybody can send one: it must not end the session of an operator, nor fetch keys again and again."""
+    async with plant.server.client() as client:
+        await plant.sign_in(client)
+        for name, changes in WRONG_TOKENS.items():
+            assert await signed_out_by_provider(plant, plant.provider.logout_token(**changes)) == 400, name
+        right = plant.provider.logout_token()
+        head, claims, signature = right.split(".")
+        for token in ("", "x", f"{head}.{claims}.", f"{head}.{claims}.{signature[::-1]}"):
+            assert await signed_out_by_provider(plant, token) == 400
+        assert (await client.get("/api/who")).status_code == 200
+        assert await signed_out_by_provider(plant, right) == 200
+        assert (await client.get("/api/who")).status_code == 401
+        await plant.sign_in(client)
+        assert await signed_out_by_provider(plant, right) == 400  # the same token again
+        assert (await client.get("/api/who")).status_code == 200
+    assert plant.provider.requests.count("/keys") == 1
+    assert {entry["action"] for entry in plant.server.page.entries()} == {"login", "logout"}

@@ -164,7 +164,7 @@ def test_a_feed_refuses_arguments_in_the_language_of_its_page(client: TestClient
         socket.send_json({"open": 1, "feed": "line", "arguments": {"path": 1}})
         while "error" not in (message := socket.receive_json()):
             pass
-    assert message == {"error": "path ist enterprise/site/area/line", "feed": 1}
+    assert message == {"error": catalogue("de")["path is enterprise/site/area/line"], "feed": 1}
 
 
 def test_values_stay_as_they_are():

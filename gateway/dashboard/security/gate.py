@@ -140,9 +140,9 @@ class _Gate:
             text = _("the header X-CSRF-Token is missing or wrong; GET /api/session has it")
             return error(request, 403, text)
         request.scope[IDENTITY] = identity
-        return self._session_answer(request, session, identity, token)
+        return await self._session_answer(request, session, identity, token)
 
-    def _session_answer(
+    async def _session_answer(
         self, request: Request, session: Session | None, identity: Identity, token: str
     ) -> Response | None:
         """Return the answer to a request about the session itself; None for the rest."""
@@ -155,7 +155,7 @@ class _Gate:
         if request.url.path == "/logout" and request.method == "POST":
             if session is None:
                 return error(request, 409, _("nobody is signed in"))
-            return self._login.sign_out(request, session)
+            return await self._login.sign_out(request, session)
         return None
 
     async def _who(self, connection: HTTPConnection) -> tuple[Session | None, Identity | None]:

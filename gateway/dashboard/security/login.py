@@ -6,11 +6,14 @@
 | `POST /login` | a form, or JSON with `name` and `password` |
 | `GET /login/oidc`, `GET /login/oidc/callback` | to the provider, and back |
 | `POST /logout` | ends the session; the header `X-CSRF-Token`, or the field `csrf_token` of a form |
+| `GET /login/oidc/signed-out` | back from the provider after a sign-out there |
+| `POST /login/oidc/backchannel` | ends the sessions of a user whom the provider has signed out |
 | `GET /api/session` | who is signed in, with which role, until when; the token for requests that change something |
 """
 
 from __future__ import annotations
 
+import hmac
 import math
 import time
 from hashlib import sha256
@@ -18,11 +21,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import parse_qsl
 
 import orjson
+import structlog
 from starlette.responses import RedirectResponse, Response
 
+from gateway.common.state_log import RepeatLog
 from gateway.dashboard.security.access import error
-from gateway.dashboard.security.login_page import PROBLEMS, continue_page, login_page
-from gateway.dashboard.security.oidc import NoRole, NotAccepted, ProviderFailed, binding
+from gateway.dashboard.security.login_page import PROBLEMS, continue_page, leave_page, login_page
+from gateway.dashboard.security.oidc import NoRole, NotAccepted, ProviderFailed, binding, sign_out_binding
 from gateway.dashboard.security.sessions import cookie_name, cookie_of, set_cookie
 from gateway.dashboard.texts.language import language_of
 from gateway.dashboard.texts.text import _
@@ -32,7 +37,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
     from gateway.audit.log import AuditLog
-    from gateway.dashboard.security.oidc import Oidc
+    from gateway.dashboard.security.oidc import Oidc, Subject
     from gateway.dashboard.security.sessions import Session, Sessions
     from gateway.settings.dashboard_section import DashboardSection
     from gateway.users.authenticator import Authenticator
@@ -45,11 +50,14 @@ MOST_FORM = 16 * 2**10
 LONGEST_PATH = 2_000
 """Characters of the path to go on to."""
 
-OIDC = "lineside-oidc"
-"""The cookie of a browser that has gone to the provider."""
+OIDC, SIGN_OUT = "lineside-oidc", "lineside-signout"
+"""The cookies of a browser that has gone to the provider, to sign in and to sign out."""
 
 UNKNOWN = "unknown user"
 """The `who` of a failure with a name that does not exist: people type a password there."""
+
+
+_refusals = RepeatLog(structlog.get_logger(__name__))
 
 
 class _Fields(NamedTuple):
@@ -94,14 +102,25 @@ class Login:
         """Answer a request below `/login`."""
         match request.method, request.url.path:
             case "GET" | "HEAD", "/login":
-                return self._page(request, after=local_path(request.query_params.get("next", "/")))
+                notice = "here" if request.query_params.get("signed_out") == "here" else ""
+                return self._page(request, after=local_path(request.query_params.get("next", "/")), notice=notice)
             case "POST", "/login":
                 return await self._sign_in(request)
-            case "GET", "/login/oidc" if self._oidc is not None:
-                return await self._to_provider(self._oidc, request)
-            case "GET", "/login/oidc/callback" if self._oidc is not None:
-                return await self._from_provider(self._oidc, request)
-        return error(request, 404, _("not found"))
+        found = None if self._oidc is None else await self._answer_with_provider(self._oidc, request)
+        return found or error(request, 404, _("not found"))
+
+    async def _answer_with_provider(self, oidc: Oidc, request: Request) -> Response | None:
+        """Answer a request below `/login/oidc`; None for an unknown path."""
+        match request.method, request.url.path:
+            case "GET", "/login/oidc":
+                return await self._to_provider(oidc, request)
+            case "GET", "/login/oidc/callback":
+                return await self._from_provider(oidc, request)
+            case "GET", "/login/oidc/signed-out":
+                return self._signed_out(request)
+            case "POST", "/login/oidc/backchannel":
+                return await self._by_provider(oidc, request)
+        return None
 
     def _page(self, request: Request, **more: Any) -> Response:  # noqa: ANN401 - of login_page
         return login_page(
@@ -160,20 +179,21 @@ class Login:
             response.headers["Retry-After"] = str(seconds)
         return response
 
-    def _begin(self, request: Request, response: Response, identity: Identity, stamp: str) -> None:
+    def _begin(
+        self, request: Request, response: Response, identity: Identity, stamp: str, subject: Subject | None = None
+    ) -> None:
         """Begin a session with a new id; the session that the browser had ends."""
         scheme = request.url.scheme
         if (old := self._sessions.find(cookie_of(request.headers, cookie_name(scheme)))) is not None:
             self._sessions.end(old)
-        id_, _ = self._sessions.begin(identity, stamp)
+        id_, _session = self._sessions.begin(identity, stamp, subject)
         set_cookie(response, scheme, id_)
         after = {"role": identity.role, "method": identity.method}
         self._audit.record("login", who=identity.name, address=address_of(request), after=after)
 
     async def _to_provider(self, oidc: Oidc, request: Request) -> Response:
-        origin = f"{request.url.scheme}://{request.headers['host']}"
         try:
-            url, flow = await oidc.begin(origin, local_path(request.query_params.get("next", "/")))
+            url, flow = await oidc.begin(_origin_of(request), local_path(request.query_params.get("next", "/")))
         except ProviderFailed:
             return self._page(request, status=502, problem="provider")
         response = RedirectResponse(url, 303)
@@ -185,7 +205,7 @@ class Login:
         scheme, address = request.url.scheme, address_of(request)
         cookie = cookie_of(request.headers, cookie_name(scheme, OIDC))
         try:
-            identity, flow = await oidc.finish(request.query_params, cookie)
+            identity, subject, after = await oidc.finish(request.query_params, cookie)
         except ProviderFailed:
             return self._page(request, status=502, problem="provider")
         except NotAccepted as refused:
@@ -196,20 +216,72 @@ class Login:
                 "login-failed", who=str(refused) or UNKNOWN, address=address, outcome="refused: no role"
             )
             return self._page(request, status=403, problem="no-role")
-        response = continue_page(self.language(request), flow.after)
-        self._begin(request, response, identity, "")
+        response = continue_page(self.language(request), after)
+        self._begin(request, response, identity, "", subject)
         set_cookie(response, scheme, "", OIDC, same_site="Lax", age=0)
         return response
 
-    def sign_out(self, request: Request, session: Session) -> Response:
-        """End a session."""
+    async def sign_out(self, request: Request, session: Session) -> Response:
+        """End a session; the answer leads to the provider of its user, if users can sign out there."""
         self._sessions.end(session)
         self._audit.record("logout", who=session.identity.name, address=address_of(request))
+        url, state = await self._provider_sign_out(request, session)
         is_form = "form" in request.headers.get("content-type", "")
-        response: Response = RedirectResponse("/login", 303) if is_form else Response(status_code=204)
+        response: Response
+        if session.subject is None:
+            response = RedirectResponse("/login", 303) if is_form else Response(status_code=204)
+        elif not is_form:
+            response = Response(orjson.dumps({"next": url}), media_type="application/json")
+        elif state:
+            response = leave_page(self.language(request), url)
+        else:
+            response = RedirectResponse(url, 303)
         set_cookie(response, request.url.scheme, "", age=0)
+        if state:
+            # Lax: the provider's redirect is a link of another server, and has to bring this cookie
+            cookie = sign_out_binding(state)
+            set_cookie(response, request.url.scheme, cookie, SIGN_OUT, same_site="Lax", age=600)
         response.headers["Clear-Site-Data"] = '"cache", "storage"'
         return response
+
+    async def _provider_sign_out(self, request: Request, session: Session) -> tuple[str, str]:
+        """Return where the browser goes on after a sign-out, and the state with which it comes back from there."""
+        if session.subject is None or self._oidc is None:
+            return "/login", ""
+        try:
+            url, state = await self._oidc.end_session(_origin_of(request), session.subject)
+        except ProviderFailed:
+            url, state = "", ""
+        return (url, state) if url else ("/login?signed_out=here", "")
+
+    def _signed_out(self, request: Request) -> Response:
+        """Return the page of the sign-in after a sign-out at the provider, if this browser has begun it."""
+        scheme = request.url.scheme
+        cookie = cookie_of(request.headers, cookie_name(scheme, SIGN_OUT))
+        is_ours = hmac.compare_digest(sign_out_binding(request.query_params.get("state", "")), cookie)
+        response = self._page(request, notice="everywhere" if is_ours else "")
+        set_cookie(response, scheme, "", SIGN_OUT, same_site="Lax", age=0)
+        return response
+
+    async def _by_provider(self, oidc: Oidc, request: Request) -> Response:
+        """End the sessions of a user whom the provider has signed out."""
+        form, address = await form_of(request) or {}, address_of(request)
+        try:
+            subject = await oidc.signed_out(form.get("logout_token", ""))
+        except ProviderFailed:
+            return error(request, 502, PROBLEMS["provider"])
+        except NotAccepted as refused:
+            # anybody can send a token: entries of the audit log for each would fill it
+            _refusals.warning("oidc.logout_refused", key=address, address=address, error=str(refused))
+            return error(request, 400, _("the logout token was not accepted"))
+        for session in self._sessions.of_subject(subject):
+            self._sessions.end(session)
+            self._audit.record("logout", who=session.identity.name, address=address, after={"by": "provider"})
+        return Response()
+
+
+def _origin_of(request: Request) -> str:
+    return f"{request.url.scheme}://{request.headers['host']}"
 
 
 def session_as_dict(identity: Identity, token: str, remaining: float | None) -> dict[str, Any]:

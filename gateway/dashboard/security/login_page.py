@@ -25,6 +25,15 @@ PROBLEMS = {
 }
 """The texts of problems."""
 
+NOTICES = {
+    "here": _(
+        "You are signed out here, and may still be signed in with the company account. Sign out there too if others "
+        "use this computer."
+    ),
+    "everywhere": _("You are signed out, also from the company account."),
+}
+"""The texts after a sign-out."""
+
 _PAGE = """<!doctype html>
 <html lang="{language}">
 <head>
@@ -63,14 +72,16 @@ def _html(language: str, text: Text) -> str:
 
 def login_page(
     language: str, *, status: int = 200, problem: str = "", seconds: int = 0, name: str = "", after: str = "/",
-    with_passwords: bool = True, with_oidc: bool = False,
+    notice: str = "", with_passwords: bool = True, with_oidc: bool = False,
 ) -> HTMLResponse:  # fmt: skip
-    """Return the page with its form, and with the text of a problem."""
+    """Return the page with its form, and with the text of a problem, or of a sign-out."""
     title = _html(language, _("Sign in"))
     body = ""
     if problem:
         text = _html(language, PROBLEMS[problem].given(seconds=seconds))
         body += f'<p class="problem" id="problem" role="alert">{text}</p>\n'
+    if notice:
+        body += f'<p class="notice" role="status">{_html(language, NOTICES[notice])}</p>\n'
     if with_oidc:
         # a link: a form must not lead to another server by the content security policy
         target = f"/login/oidc?{urlencode({'next': after})}"
@@ -90,7 +101,19 @@ def continue_page(language: str, after: str) -> HTMLResponse:
 
     A browser sends a cookie with SameSite=Strict for a link of this page, and not for the page of somebody else.
     """
-    target, title = escape(after), _html(language, _("Sign in"))
+    return _forward(language, after, _("Sign in"))
+
+
+def leave_page(language: str, url: str) -> HTMLResponse:
+    """Return a page that goes on to the provider at once, to sign out there.
+
+    The answer to a form must not lead to another server by the content security policy.
+    """
+    return _forward(language, url, _("Sign out"))
+
+
+def _forward(language: str, url: str, heading: Text) -> HTMLResponse:
+    target, title = escape(url), _html(language, heading)
     head = f'<meta http-equiv="refresh" content="0; url={target}">\n'
     body = f'<p><a href="{target}">{_html(language, _("Continue"))}</a></p>\n'
     return HTMLResponse(_PAGE.format(language=language, head=head, title=title, body=body))

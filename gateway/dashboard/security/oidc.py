@@ -2,6 +2,9 @@
 
 The ID token is checked as clause 3.1.3.7 demands: signature, issuer, audience, expiry, nonce. The state (RFC 6749,
 clause 10.12) is known to the browser that has begun, by a cookie, and is used once.
+
+Sign-out at the provider is OpenID Connect RP-Initiated Logout 1.0; a provider that signs a user out itself says so by
+OpenID Connect Back-Channel Logout 1.0.
 """
 
 from __future__ import annotations
@@ -58,6 +61,21 @@ ALGORITHMS = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES
 
 CALLBACK = "/login/oidc/callback"
 
+SIGNED_OUT = "/login/oidc/signed-out"
+"""Where the provider sends the browser after a sign-out."""
+
+LONGEST_HINT = 4096
+"""Characters of an ID token that is sent back as a hint; servers refuse addresses of more than 8 KiB."""
+
+LOGOUT_EVENT = "http://schemas.openid.net/event/backchannel-logout"
+"""The member of `events` that makes a token a logout token (Back-Channel Logout 1.0, clause 2.4)."""
+
+MOST_TOKENS = 10_000
+"""Ids of logout tokens that are remembered, so that none is used twice."""
+
+KEYS_SECONDS = 10.0
+"""Seconds between two fetches of keys for logout tokens: anybody can send tokens with keys that do not exist."""
+
 SCOPES = "openid profile email"
 
 
@@ -73,6 +91,22 @@ class NoRole(Exception):
     """A user has signed in, and has no role here; the text is the user's name."""
 
 
+class Subject(NamedTuple):
+    """How the provider names a user (`sub`) and its session (`sid`, may be empty); the ID token if it is short."""
+
+    sub: str
+    sid: str
+    id_token: str
+
+
+class SignedIn(NamedTuple):
+    """A sign-in that is finished."""
+
+    identity: Identity
+    subject: Subject
+    after: str
+
+
 class Flow(NamedTuple):
     """A sign-in under way. `after` is the path to go on to."""
 
@@ -85,10 +119,14 @@ class Flow(NamedTuple):
 
 
 class _Provider(NamedTuple):
-    """The metadata of the provider (OpenID Connect Discovery 1.0, clause 3), with its keys."""
+    """The metadata of the provider (OpenID Connect Discovery 1.0, clause 3), with its keys.
+
+    `end_session` is empty where the provider has no address to sign out at.
+    """
 
     authorization: str
     token: str
+    end_session: str
     methods: tuple[str, ...]
     keys: KeySet
     fetched: float
@@ -108,6 +146,7 @@ class Oidc:
         self._fetching = asyncio.Lock()
         self._flows: dict[str, Flow] = {}
         self._state = StateLog(log, "oidc.unstable", issuer=section.issuer)
+        self._logout_tokens: dict[str, float] = {}  # their ids, and when they expire
 
     async def begin(self, origin: str, after: str) -> tuple[str, Flow]:
         """Return the URL of the provider to go to, and the flow. `origin` is ours. Raises `ProviderFailed`."""
@@ -128,9 +167,9 @@ class Oidc:
             "scope": SCOPES, "state": flow.state, "nonce": flow.nonce,
             "code_challenge": create_s256_code_challenge(flow.verifier), "code_challenge_method": "S256",
         })  # fmt: skip
-        return f"{provider.authorization}{'&' if '?' in provider.authorization else '?'}{query}", flow
+        return _with_query(provider.authorization, query), flow
 
-    async def finish(self, query: Mapping[str, str], cookie: str) -> tuple[Identity, Flow]:
+    async def finish(self, query: Mapping[str, str], cookie: str) -> SignedIn:
         """Return who has signed in, from the query of the provider's redirect and the cookie of the browser.
 
         Raises `NotAccepted`, `NoRole` or `ProviderFailed`.
@@ -147,7 +186,76 @@ class Oidc:
         provider = await self._current()
         tokens = await self._exchange(provider, query.get("code", "")[:4096], flow)
         claims = await self._claims(provider, tokens, flow)
-        return self._identity(claims), flow
+        sid, token = claims.get("sid"), tokens["id_token"]
+        subject = Subject(
+            str(claims["sub"]), sid if isinstance(sid, str) else "", token if len(token) <= LONGEST_HINT else ""
+        )
+        return SignedIn(self._identity(claims), subject, flow.after)
+
+    async def end_session(self, origin: str, subject: Subject) -> tuple[str, str]:
+        """Return the URL at which the provider signs a user out, and the state with which the browser comes back.
+
+        Both are empty where the provider has no such URL. `origin` is ours. Raises `ProviderFailed`.
+        """
+        provider = await self._current()
+        if not provider.end_session:
+            return "", ""
+        ours = urlsplit(self._section.redirect_url or origin)
+        state = secrets.token_urlsafe(32)
+        query = {
+            "client_id": self._section.client_id, "post_logout_redirect_uri": f"{ours.scheme}://{ours.netloc}{SIGNED_OUT}",
+            "state": state,
+        }  # fmt: skip
+        if subject.id_token:
+            query["id_token_hint"] = subject.id_token
+        return _with_query(provider.end_session, urlencode(query)), state
+
+    async def signed_out(self, token: str) -> Subject:
+        """Return whom the provider has signed out, from a logout token (Back-Channel Logout 1.0, clause 2.6).
+
+        The subject has a `sub` or a `sid`. Raises `NotAccepted` or `ProviderFailed`.
+        """
+        from joserfc import jwt  # noqa: PLC0415 - an extra
+        from joserfc.errors import JoseError  # noqa: PLC0415 - an extra
+
+        provider = await self._current()
+        try:
+            try:
+                decoded = jwt.decode(token, provider.keys, ALGORITHMS)
+            except (JoseError, ValueError):
+                if self._clock() - provider.fetched < KEYS_SECONDS:
+                    raise
+                decoded = jwt.decode(token, (await self._current(fresh=True)).keys, ALGORITHMS)
+            jwt.JWTClaimsRegistry(
+                leeway=LEEWAY, iss={"essential": True, "value": self._section.issuer},
+                aud={"essential": True, "value": self._section.client_id}, iat={"essential": True},
+                exp={"essential": True}, jti={"essential": True}, events={"essential": True},
+            ).validate(decoded.claims)  # fmt: skip
+        except (JoseError, ValueError, TypeError, KeyError) as error:
+            raise NotAccepted(
+                f"the logout token is wrong: {clean_text(str(error) or type(error).__name__, 200)}"
+            ) from None
+        return self._subject_of(decoded.claims)
+
+    def _subject_of(self, claims: Mapping[str, Any]) -> Subject:
+        """Return the subject of a logout token whose signature and times are right. Raises `NotAccepted`."""
+        events, jti = claims["events"], claims["jti"]
+        if not isinstance(events, dict) or not isinstance(events.get(LOGOUT_EVENT), dict):
+            raise NotAccepted("the token is not a logout token")
+        if "nonce" in claims:
+            raise NotAccepted("the token is an ID token: it has a nonce")
+        sub, sid = (one if isinstance(one, str) else "" for one in (claims.get("sub"), claims.get("sid")))
+        if not sub and not sid:
+            raise NotAccepted("the logout token names nobody")
+        now = time.time()
+        for known in [known for known, expires in self._logout_tokens.items() if expires + LEEWAY < now]:
+            del self._logout_tokens[known]
+        if not isinstance(jti, str) or jti in self._logout_tokens:
+            raise NotAccepted("the logout token was used before")
+        while len(self._logout_tokens) >= MOST_TOKENS:
+            del self._logout_tokens[next(iter(self._logout_tokens))]
+        self._logout_tokens[jti] = float(claims["exp"])
+        return Subject(sub, sid, "")
 
     async def _exchange(self, provider: _Provider, code: str, flow: Flow) -> dict[str, Any]:
         """Return the tokens for a code (clause 3.1.3)."""
@@ -251,7 +359,19 @@ class Oidc:
         except (JoseError, ValueError, TypeError, KeyError, AttributeError) as error:
             raise ProviderFailed(f"the keys can't be used: {clean_text(str(error), 200)}") from None
         usable = tuple(one for one in methods if isinstance(one, str)) if isinstance(methods, list) else ()
-        return _Provider(authorization, token, usable, key_set, self._clock())
+        return _Provider(
+            authorization, token, self._end_session(found.get("end_session_endpoint")), usable, key_set, self._clock()
+        )
+
+    def _end_session(self, url: object) -> str:
+        """Return the address to sign out at; empty for an address without TLS, which does not stop the sign-in."""
+        if url is None:
+            return ""
+        try:
+            return _checked(url, "end_session_endpoint")
+        except ProviderFailed as error:
+            log.warning("oidc.end_session_refused", issuer=self._section.issuer, error=str(error))
+            return ""
 
     async def _fetch(
         self, url: str, form: dict[str, str] | None = None, auth: tuple[str, str] | None = None
@@ -287,9 +407,18 @@ class Oidc:
         return httpx2.AsyncClient(verify=self._context, follow_redirects=False, timeout=TIMEOUT)
 
 
+def _with_query(url: str, query: str) -> str:
+    return f"{url}{'&' if '?' in url else '?'}{query}"
+
+
 def binding(flow: Flow) -> str:
     """Return the cookie of the browser that has begun a flow."""
     return sha256(f"{flow.state} {flow.nonce}".encode()).hexdigest()
+
+
+def sign_out_binding(state: str) -> str:
+    """Return the cookie of the browser that has begun a sign-out."""
+    return sha256(f"sign-out {state}".encode()).hexdigest()
 
 
 def _checked(url: object, key: str) -> str:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from starlette.datastructures import Headers
     from starlette.responses import Response
 
+    from gateway.dashboard.security.oidc import Subject
     from gateway.users.roles import Identity
 
 MOST, MOST_OF_USER = 1_000, 10
@@ -26,14 +27,20 @@ ID_BYTES = 32
 
 
 class Session:
-    """A session. `stamp` is that of the user's password: another password ends the session."""
+    """A session. `stamp` is that of the user's password: another password ends the session.
 
-    __slots__ = ("created", "csrf_token", "ended", "identity", "key", "stamp", "used")
+    `subject` is how an identity provider names the user and its own session, None for a password.
+    """
 
-    def __init__(self, key: bytes, identity: Identity, stamp: str, now: float) -> None:
+    __slots__ = ("created", "csrf_token", "ended", "identity", "key", "stamp", "subject", "used")
+
+    def __init__(
+        self, key: bytes, identity: Identity, stamp: str, now: float, subject: Subject | None = None
+    ) -> None:
         self.key = key
         self.identity = identity
         self.stamp = stamp
+        self.subject = subject
         self.csrf_token = secrets.token_urlsafe(ID_BYTES)
         self.created = self.used = now
         self.ended = asyncio.Event()
@@ -51,7 +58,7 @@ class Sessions:
     def __len__(self) -> int:
         return len(self._sessions)
 
-    def begin(self, identity: Identity, stamp: str = "") -> tuple[str, Session]:
+    def begin(self, identity: Identity, stamp: str = "", subject: Subject | None = None) -> tuple[str, Session]:
         """Return the id of a new session, which nobody else knows, and the session."""
         now = self._clock()
         for one in [one for one in self._sessions.values() if self.remaining(one) <= 0]:
@@ -59,7 +66,7 @@ class Sessions:
         self._leave_room([one for one in self._sessions.values() if one.identity.name == identity.name], MOST_OF_USER)
         self._leave_room(self._sessions.values(), MOST)
         id_ = secrets.token_urlsafe(ID_BYTES)
-        session = Session(_key(id_), identity, stamp, now)
+        session = Session(_key(id_), identity, stamp, now, subject)
         self._sessions[session.key] = session
         return id_, session
 
@@ -83,6 +90,17 @@ class Sessions:
     def remaining(self, session: Session) -> float:
         """Return the seconds until a session expires without another request."""
         return min(session.created + self._lasts, session.used + self._idle) - self._clock()
+
+    def of_subject(self, subject: Subject) -> list[Session]:
+        """Return the sessions that an identity provider means by a user, by a session of its own, or by both."""
+
+        def is_meant(own: Subject) -> bool:
+            if subject.sub and own.sub != subject.sub:
+                return False
+            # a provider that names sessions in logout tokens alone means all of the user's
+            return not subject.sid or own.sid == subject.sid or (not own.sid and subject.sub != "")
+
+        return [one for one in self._sessions.values() if one.subject is not None and is_meant(one.subject)]
 
     def end(self, session: Session) -> None:
         """End a session; its WebSockets are closed."""

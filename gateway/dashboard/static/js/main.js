@@ -53,7 +53,8 @@ export class App {
   }
 
   async signOut() {
-    await request("/logout", {}).finally(() => location.assign("/login"));
+    const { next } = await request("/logout", {}).catch(() => ({}));
+    location.assign(next ?? "/login"); // the page of the identity provider that signs out, or our own
   }
 
   toggleTheme() {
