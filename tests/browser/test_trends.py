@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from playwright.sync_api import Page
+    from playwright.sync_api import Locator, Page
 
     Open = Callable[..., Page]
 
@@ -83,6 +83,137 @@ def test_a_link_reproduces_the_view(open_view: Open):
     wait_for_data(again, 3)
     assert query_of(again) == fixed
     assert again.locator(".legend-name").all_inner_texts() == names
+
+
+def find(page: Page, words: str) -> Locator:
+    """Search points, and return the first that is found."""
+    page.get_by_role("searchbox", name="Search points").fill(words)
+    point = page.locator(".picker-point").first
+    point.wait_for(timeout=PATIENCE)
+    page.wait_for_function(
+        "(words) => document.querySelector('.picker-point')?.dataset.point.endsWith(words)",
+        arg=words.rsplit(maxsplit=1)[-1], timeout=PATIENCE,
+    )  # fmt: skip
+    return point
+
+
+def middle(place: Locator) -> tuple[float, float]:
+    box = place.bounding_box()
+    assert box is not None
+    return box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+
+
+def drag(page: Page, point: Locator, target: tuple[float, float]) -> None:
+    """Press the mouse on a point, move it to a place, and keep it pressed."""
+    page.mouse.move(*middle(point))
+    page.mouse.down()
+    page.mouse.move(*target, steps=8)
+
+
+CURVE = """(name) => {
+  const canvas = document.querySelector(".chart-canvas");
+  const colour = getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+  const wanted = [1, 3, 5].map((at) => parseInt(colour.slice(at, at + 2), 16));
+  const copy = new OffscreenCanvas(canvas.width, canvas.height).getContext("2d", { willReadFrequently: true });
+  copy.drawImage(canvas, 0, 0);
+  const { data } = copy.getImageData(0, 0, canvas.width, canvas.height);
+  const columns = new Set();
+  for (let at = 0; at < data.length; at += 4) {
+    if (wanted.every((one, n) => data[at + n] === one)) columns.add((at / 4) % canvas.width);
+  }
+  return columns.size > 30;
+}"""
+"""Whether a chart has pixels of a colour in more than 30 columns: a line, and no text of an axis."""
+
+
+def test_points_are_dragged_with_the_mouse_into_the_chart(open_view: Open):
+    """Chart after chart of a machine is put together by hand: a point is seen where it was dropped."""
+    page = open_view("/trends", viewport={"width": 1280, "height": 800})
+    empty = page.locator(".trend-main .empty")
+    assert "drag them here" in empty.inner_text()
+    for number, name in enumerate(["bladder_pressure_left", "bladder_pressure_right"], 1):
+        drag(page, find(page, f"press-01 {name}"), middle(page.locator(".trend-main")))
+        ghost = page.locator(".drag-ghost")
+        assert ghost.inner_text().endswith(name)
+        assert page.locator(".trend-main.drop-here").count() == 1
+        page.mouse.up()
+        assert ghost.count() == 0
+        wait_for_data(page, number)
+        page.wait_for_function(CURVE, arg=f"--series-{number}", timeout=PATIENCE)
+    points = [f"{PRESS_1}/bladder_pressure_{side}" for side in ("left", "right")]
+    assert query_of(page)["point"] == points
+    assert page.locator(".picker-point[aria-pressed=true]").count() == 1
+    status = page.locator(".picker [role=status]")
+    assert status.inner_text() == "press-01 · bladder_pressure_right is in the chart."
+
+
+def test_a_drag_that_ends_elsewhere_or_with_escape_changes_nothing(open_view: Open):
+    """A point that was dropped beside the chart is not chosen by the end of the movement either."""
+    page = open_view(trends(f"{PRESS_1}/bladder_pressure_left", range=300), viewport={"width": 1280, "height": 800})
+    wait_for_data(page)
+    before = query_of(page)
+    chart = middle(page.locator(".trend-plot"))
+    point = find(page, "press-01 bladder_pressure_right")
+    drag(page, point, (chart[0], 60))  # the title
+    page.mouse.up()
+    drag(page, point, chart)
+    page.keyboard.press("Escape")
+    assert page.locator(".drag-ghost").count() == 0
+    page.mouse.up()
+    drag(page, point, chart)
+    page.mouse.move(*middle(point), steps=4)
+    page.mouse.up()
+    same = find(page, "press-01 bladder_pressure_left")
+    drag(page, same, chart)
+    assert page.locator(".drag-ghost.drag-refused").inner_text() == "This point is in the chart already."
+    page.mouse.up()
+    assert query_of(page) == before
+    point = find(page, "press-01 bladder_pressure_right")
+    point.click()  # a click without a movement still chooses
+    wait_for_data(page, 2)
+    assert len(query_of(page)["point"]) == 2
+
+
+def test_a_finger_drags_after_a_short_rest_and_scrolls_without(open_view: Open):
+    """On a tablet the list is below the chart, and a finger that moves at once scrolls."""
+    page = open_view("/trends", viewport={"width": 900, "height": 1100}, has_touch=True)
+    point = find(page, "press-01 bladder_pressure_left")
+    point.scroll_into_view_if_needed()
+    touch = page.context.new_cdp_session(page)
+
+    def finger(kind: str, *places: tuple[float, float]) -> None:
+        touch.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": [{"x": x, "y": y} for x, y in places]})
+
+    x, y = middle(point)
+    finger("touchStart", (x, y))
+    finger("touchMove", (x, y - 30))
+    assert page.locator(".drag-ghost").count() == 0
+    finger("touchEnd")
+    x, y = middle(point)
+    finger("touchStart", (x, y))
+    page.locator(".drag-ghost").wait_for(timeout=PATIENCE)
+    target = middle(page.locator(".trend-main"))
+    finger("touchMove", (x, (y + target[1]) / 2))
+    finger("touchMove", target)
+    page.locator(".trend-main.drop-here").wait_for(timeout=PATIENCE)
+    finger("touchEnd")
+    wait_for_data(page)
+    assert query_of(page)["point"] == [f"{PRESS_1}/bladder_pressure_left"]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_serious_during_a_drag(open_view: Open, scheme: str):
+    """The name at the pointer and the marked chart are read in both themes."""
+    page = open_view("/trends", color_scheme=scheme, viewport={"width": 1280, "height": 800})
+    drag(page, find(page, "press-01 bladder_pressure_left"), middle(page.locator(".trend-main")))
+    assert severe_findings(page) == []
+    page.mouse.up()
+
+
+@pytest.mark.parametrize(("locale", "hint"), [("de-DE", "hierher, um ihren Verlauf zu sehen"), ("zh-CN", "拖到此处")])
+def test_the_hint_for_a_drag_is_in_the_language_of_the_reader(open_view: Open, locale: str, hint: str):
+    page = open_view("/trends", locale=locale)
+    assert hint in page.locator(".trend-main .empty").inner_text()
 
 
 def test_live_readings_move_the_chart(open_view: Open):

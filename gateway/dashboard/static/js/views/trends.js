@@ -9,6 +9,7 @@ import * as stored from "../stored.js";
 import { MOST_POINTS } from "../stored.js";
 import { number, place, t, unit } from "../texts.js";
 import { PointPicker } from "./trends/picker.js";
+import { PointDrag } from "./trends/dragging.js";
 import { CyclePicker } from "./trends/cycles.js";
 import { Follower } from "./trends/follower.js";
 
@@ -56,14 +57,17 @@ class Trends {
     this.usual = new Map();
 
     this.notes = h("div", { class: "trend-notes", role: "status", "aria-live": "polite" });
-    this.empty = h("div", { class: "empty", text: t("Choose points to see their trends.") });
+    this.empty = h("div", { class: "empty", text: t("Choose points, or drag them here, to see their trends.") });
     this.plot = h("div", { class: "trend-plot" });
     this.legendPlace = h("div", { class: "trend-legend" });
     this.picker = new PointPicker(app, this.points, (points) => this.choosePoints(points));
+    const panel = h("section", { class: "panel trend-main", "aria-label": t("Trend") }, this.notes, this.empty, this.plot, this.legendPlace);
     root.append(
       h("div", { class: "title" }, h("h1", { text: t("Trends") }), this.toolbar()),
-      h("div", { class: "trend-page" }, this.picker.element,
-        h("section", { class: "panel trend-main", "aria-label": t("Trend") }, this.notes, this.empty, this.plot, this.legendPlace)));
+      h("div", { class: "trend-page" }, this.picker.element, panel));
+    this.dragging = new PointDrag({
+      list: this.picker.list, target: panel, refusal: (point) => this.picker.refusal(point), drop: (point) => this.picker.add(point),
+    });
 
     this.chart = new Chart(this.plot, {
       clock: this.clock, label: t("Trend"), now: () => app.live.now(),
@@ -93,6 +97,7 @@ class Trends {
     clearTimeout(this.again);
     clearInterval(this.refreshing);
     this.follower.close();
+    this.dragging.destroy();
     this.legend.destroy();
     this.chart.destroy();
   }

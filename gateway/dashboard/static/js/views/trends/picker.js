@@ -117,9 +117,19 @@ export class PointPicker {
 
   /** @param {string} point */
   toggle(point) {
-    const rest = this.chosen.filter((one) => one !== point);
-    if (rest.length === this.chosen.length && rest.length >= MOST_POINTS) return;
-    this.choose(rest.length < this.chosen.length ? rest : [...rest, point]);
+    if (this.chosen.includes(point)) this.remove(point);
+    else this.add(point);
+  }
+
+  /** Why a point can't be added; empty if it can. @param {string} point */
+  refusal(point) {
+    if (this.chosen.includes(point)) return t("This point is in the chart already.");
+    return this.chosen.length >= MOST_POINTS ? t("{count} points are the most.", { count: MOST_POINTS }) : "";
+  }
+
+  /** @param {string} point */
+  add(point) {
+    if (!this.refusal(point)) this.choose([...this.chosen, point]);
   }
 
   /** @param {string} point */
