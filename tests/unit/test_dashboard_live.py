@@ -14,6 +14,7 @@ from drivers.base import Quality
 from gateway.dashboard.live import alarms, journal, machine, plant
 from gateway.dashboard.live.journal import Journal
 from gateway.dashboard.live.machine import BAD, GOOD, NONE, TRAIL, TRAIL_STEP, UNCERTAIN, LiveMachine, Trail
+from gateway.dashboard.live.points import declared
 from gateway.model.reading import NamedScan, Reading
 from gateway.mqtt.session import LinkStatus
 
@@ -115,6 +116,25 @@ def test_a_stored_reading_counts_until_a_newer_one_is_heard(fed: FedPlant):
     assert press(fed).production[-1].state == "execute"
     press(fed).take_stored(Reading(PRESS, "pressure", T0 + 1, 2.0, "kPa", Quality.GOOD))
     assert reading(fed, "pressure")[0] == 16.0, "of another unit"
+
+
+def test_a_number_out_of_a_store_of_numbers_has_its_declared_type(fed: FedPlant):
+    """VictoriaMetrics says 6.0: without its type the state would be named 6.0, and a counter would have a mark."""
+    press(fed).take_stored(Reading(PRESS, "good_count", T0 - 1, 12.0, "", Quality.GOOD))
+    press(fed).take_stored(Reading(PRESS, "state", T0 - 1, 6.0, "", Quality.GOOD))
+    value, *_ = reading(fed, "good_count")
+    assert (value, type(value)) == (12, int)
+    assert press(fed).production[-1].state == "execute"
+
+
+@pytest.mark.parametrize(
+    ("value", "kind", "expected"),
+    [(1.0, "bool", True), (0.0, "bool", False), (6.0, "int", 6), (6.5, "int", 6.5), (6.0, "float", 6.0),
+     (True, "bool", True), (6, "int", 6), ("6.0", "string", "6.0"), (None, "int", None), (1e300, "int", int(1e300))],
+)  # fmt: skip
+def test_values_get_their_declared_type(value: object, kind: str, expected: object):
+    found = declared(value, kind)  # type: ignore[arg-type]
+    assert (found, type(found)) == (expected, type(expected))
 
 
 def test_history_comes_before_what_was_heard(fed: FedPlant):

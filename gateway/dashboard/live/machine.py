@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from drivers.base import Quality
 from gateway.dashboard.live.counts import MinuteCounts
-from gateway.dashboard.live.points import described_points
+from gateway.dashboard.live.points import declared, described_points
 from gateway.dashboard.live.roles import alarm_words_of, roles_of, serials_of, state_name
 
 if TYPE_CHECKING:
@@ -271,7 +271,8 @@ class LiveMachine:
         if at is None or reading.time <= self.times[at] or reading.unit != self.points[at].unit:
             return
         self.version += 1
-        self.values[at], self.times[at], self.versions[at] = reading.value, reading.time, self.version
+        self.values[at] = declared(reading.value, self.points[at].type)
+        self.times[at], self.versions[at] = reading.time, self.version
         self.qualities[at] = QUALITY_CODES[reading.quality]
         if reading.reason:
             self.faults[at] = Fault(reading.reason, reading.code)

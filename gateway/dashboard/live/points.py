@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from drivers.base import Value
     from gateway.mqtt.messages import DisplayedMeta
     from gateway.settings.factory import Machine
 
@@ -26,6 +27,18 @@ class PointInfo(NamedTuple):
     every: float = 0.0
     revised: Mapping[str, float] = {}
     at_least_every: float = 0.0
+
+
+def declared(value: Value | None, type_: str) -> Value | None:
+    """Return a value out of a store in the declared type of its point.
+
+    VictoriaMetrics has numbers alone: there 6.0 is the state 6, and 1.0 is true.
+    """
+    if not isinstance(value, float):
+        return value
+    if type_ == "bool":
+        return value != 0
+    return int(value) if type_ == "int" and value.is_integer() else value
 
 
 def described_points(meta: DisplayedMeta) -> tuple[PointInfo, ...]:

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from gateway.dashboard.live.points import declared
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from drivers.base import Value
     from gateway.dashboard.live.points import PointInfo
 
 PACKML = frozenset({
@@ -68,9 +71,10 @@ def _is_state(point: PointInfo) -> bool:
     return sum(label.lower() in PACKML for label in point.labels.values()) >= _NEEDED
 
 
-def state_name(point: PointInfo, value: object) -> str:
+def state_name(point: PointInfo, value: Value | None) -> str:
     """Return the name of the state that a value of a state point means, in lower case."""
-    return point.labels.get(str(value), str(value)).lower()
+    text = str(declared(value, point.type))
+    return point.labels.get(text, text).lower()
 
 
 def kind_of(state: str) -> str:

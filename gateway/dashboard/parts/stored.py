@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from gateway.dashboard.live.points import declared
 from gateway.dashboard.live.roles import is_serial
 from gateway.dashboard.parts.visits import Search, Suggestion, Visit, result_points
 from gateway.dashboard.stored import backwards
@@ -79,5 +80,5 @@ def reading_of(one: Reading, labels: Mapping[str, str]) -> dict[str, Any]:
     """Return a result as the page shows it."""
     return {
         "point": one.point, "value": one.value, "unit": one.unit, "time": one.time,
-        "quality": one.quality.value, "label": labels.get(str(one.value), ""),
+        "quality": one.quality.value, "label": labels.get(str(declared(one.value, "int")), ""),
     }  # fmt: skip

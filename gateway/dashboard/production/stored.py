@@ -7,7 +7,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from drivers.base import Quality
-from gateway.dashboard.live.points import PointInfo, configured_points
+from gateway.dashboard.live.points import PointInfo, configured_points, declared
 from gateway.dashboard.live.roles import Roles, kind_of, roles_of, state_name
 from gateway.dashboard.production.counters import Label, Step, by_label, counted, steps
 from gateway.dashboard.production.cycle_times import changes, histogram
@@ -219,7 +219,7 @@ def _numbers(readings: Iterable[Reading]) -> list[tuple[int, float | None]]:
 
 
 def _labels(readings: Iterable[Reading]) -> list[Label]:
-    return [Label(one.time, str(one.value)) for one in readings if one.value is not None]
+    return [Label(one.time, str(declared(one.value, "int"))) for one in readings if one.value is not None]
 
 
 def _by_order(

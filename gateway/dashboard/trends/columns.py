@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from drivers.base import Quality
+from gateway.dashboard.live.points import declared
 from gateway.stores.buckets import Bucket
 
 if TYPE_CHECKING:
@@ -44,8 +45,8 @@ def described(series: Series, facts: PointFacts | None, store: str) -> dict[str,
     }  # fmt: skip
 
 
-def of_readings(readings: Sequence[Reading]) -> dict[str, Any]:
-    """Return the readings of one series as columns.
+def of_readings(readings: Sequence[Reading], type_: str = "") -> dict[str, Any]:
+    """Return the readings of one series, of a declared type, as columns.
 
     `quality` is null where all are good. `reasons` has the reason, and code, of each other reading by its position.
     """
@@ -55,10 +56,13 @@ def of_readings(readings: Sequence[Reading]) -> dict[str, Any]:
         for position, one in enumerate(readings)
         if one.quality is not Quality.GOOD
     }
+    values = [one.value for one in readings]
+    if type_ in {"int", "bool"}:
+        values = [declared(one, type_) for one in values]
     return {
         "kind": "readings",
         "time": [one.time for one in readings],
-        "value": [shown(one.value) for one in readings],
+        "value": [shown(one) for one in values],
         "quality": quality if reasons else None,
         "reasons": reasons,
     }

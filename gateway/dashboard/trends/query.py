@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from gateway.dashboard.trends.columns import described, of_buckets, of_readings
+from gateway.dashboard.trends.selection import PointName
 from gateway.stores.buckets import MINUTE, reduce_readings, width_of
 from gateway.stores.series import id_of, positions
 
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 
     from gateway.dashboard.trends.facts import PointFacts
     from gateway.dashboard.trends.readers import OpenStore
-    from gateway.dashboard.trends.selection import PointName, Selection
+    from gateway.dashboard.trends.selection import Selection
     from gateway.dashboard.trends.stop import Stop
     from gateway.model.reading import Reading
     from gateway.stores.buckets import Bucket
@@ -42,6 +43,7 @@ def trend(
     chosen = store.find(selection.points)
     if not chosen:
         return []
+    known = [facts.get(PointName(one.id.path, one.id.point)) for one in chosen]
     buckets = max(1, min(selection.width, MAX_BUCKETS // len(chosen)))
     width = width_of(selection.since, selection.until, buckets)
     # readings of long spans are not counted: a store in the order of time reads those of all points for it
@@ -51,14 +53,13 @@ def trend(
     else:
         most = PER_PIXEL * buckets
         data = [
-            of_readings(own)
+            of_readings(own, fact.type if fact else "")
             if len(own) <= most
             else of_buckets(reduce_readings((r for r in own if r.time >= selection.since), [one], width), width)
-            for one, own in zip(chosen, readings, strict=True)
+            for one, fact, own in zip(chosen, known, readings, strict=True)
         ]
     return [
-        described(one, facts.get((one.id.path, one.id.point)), store.name) | columns  # type: ignore[call-overload]
-        for one, columns in zip(chosen, data, strict=True)
+        described(one, fact, store.name) | columns for one, fact, columns in zip(chosen, known, data, strict=True)
     ]
 
 
