@@ -52,7 +52,7 @@ META = MachineMeta(
 )
 
 
-def write_plant(folder: Path, stores: list[dict[str, Any]] | None = None) -> Factory:
+def write_plant(folder: Path, stores: list[dict[str, Any]] | None = None, enterprise: str = "acme") -> Factory:
     """Write a factory with one press and return it; its store is not there yet."""
     (folder / "machines").mkdir()
     (folder / "machines" / "test-press.yaml").write_text(
@@ -61,7 +61,7 @@ def write_plant(folder: Path, stores: list[dict[str, Any]] | None = None) -> Fac
     machine = {"template": "test-press", "connection": "modbus+tcp://127.0.0.1:1?unit=1"}
     file = write_factory(
         folder / "factory.yaml",
-        factory={"enterprise": "acme", "site": "north"},
+        factory={"enterprise": enterprise, "site": "north"},
         gateway={"id": "edge-01", "spool": {"folder": str(folder / "spool")}},
         broker={"url": "mqtt://127.0.0.1:1"},
         stores=[{"sqlite": {"path": str(folder / "readings.db"), "keep": "3650d"}}] if stores is None else stores,
