@@ -3,6 +3,7 @@
 import { axesOf, fitAxis } from "/static/js/chart/axes.js";
 import { Clock, elapsedText, elapsedTicks, HOUR, MINUTE, numberTicks, roundSpan, SECOND, timeTicks } from "/static/js/chart/scales.js";
 import { Series } from "/static/js/chart/series.js";
+import { shiftStart } from "/static/js/production/shift.js";
 import { searchTime, traceLine } from "/static/js/chart/trace.js";
 
 export { numberTicks, roundSpan, elapsedText };
@@ -27,6 +28,9 @@ export function wallClock(zone, iso) {
   const text = clock.write(at(iso));
   return [text, new Date(clock.parse(text) / 1000).toISOString()];
 }
+
+/** When the shift of a time began, with the time of day at which shifts begin. */
+export const shift = (zone, iso, begins) => new Date(shiftStart(at(iso), begins, new Clock("en-GB", zone)) / 1000).toISOString();
 
 /** Record the steps of a path. */
 class Steps {

@@ -115,6 +115,34 @@ def test_a_time_of_the_fields_is_of_the_plant_s_zone(call: Callable[..., Any], t
     assert call("wallClock", "Europe/Berlin", time)[1] == time
 
 
+@pytest.mark.parametrize(
+    ("now", "begins", "begun"),
+    [
+        ("2026-07-01T10:00:00Z", "06:00", "2026-07-01T04:00:00Z"),
+        ("2026-07-01T03:59:59Z", "06:00", "2026-06-30T20:00:00Z"),
+        (
+            "2026-03-29T02:00:00Z",
+            "22:00",
+            "2026-03-28T21:00:00Z",
+        ),  # 04:00 in summer time; the shift began in winter time
+        ("2026-03-29T03:59:59Z", "06:00", "2026-03-28T21:00:00Z"),  # a night shift of seven hours
+        ("2026-03-29T04:00:00Z", "06:00", "2026-03-29T04:00:00Z"),
+        (
+            "2026-10-25T04:30:00Z",
+            "22:00",
+            "2026-10-24T20:00:00Z",
+        ),  # 05:30 in winter time: a night shift of nine hours
+        ("2026-10-25T01:15:00Z", "02:00", "2026-10-25T00:00:00Z"),  # 02:15 for the second time
+        ("2026-03-29T01:45:00Z", "02:30", "2026-03-29T01:30:00Z"),  # 02:30 does not exist
+    ],
+)
+def test_a_shift_begins_at_its_time_of_day_also_when_the_clock_is_changed(
+    call: Callable[..., Any], now: str, begins: str, begun: str
+) -> None:
+    """An hour too much would count the parts of the shift before."""
+    assert call("shift", "Europe/Berlin", now, begins) == begun.replace("Z", ".000Z")
+
+
 def test_a_gap_and_a_bad_reading_end_a_line(call: Callable[..., Any]) -> None:
     steps = call("trace", [0, 1, 2, 10, 11, 12], [5, 6, 7, 8, None, 9], 3)
     assert steps == [

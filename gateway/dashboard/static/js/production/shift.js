@@ -1,18 +1,21 @@
 /** Shifts of eight hours, in the time zone of the plant. */
 
+import { Clock, DAY, HOUR, MINUTE } from "../chart/scales.js";
 import { place } from "../texts.js";
 
-const SHIFT = 8 * 3600, DAY = 24 * 3600; // seconds
+const SHIFT = 8 * HOUR;
 
 /**
- * Return when the present shift began, in microseconds since the epoch: one of the three that follow `begins`.
- * @param {number} now microseconds since the epoch @param {string} begins a time of day as in 06:00
+ * Return when the present shift began, in microseconds since the epoch: one of the three that follow `begins` on the
+ * wall clock. A shift in which the clock is changed lasts seven or nine hours.
+ * @param {number} now microseconds since the epoch @param {string} begins a time of day as in 06:00 @param {Clock} [clock]
  */
-export function shiftStart(now, begins) {
-  const parts = new Intl.DateTimeFormat("en-GB", { hour: "numeric", minute: "numeric", second: "numeric", hourCycle: "h23", timeZone: place().timeZone })
-    .formatToParts(now / 1000);
-  const [hour, minute, second] = ["hour", "minute", "second"].map((type) => Number(parts.find((one) => one.type === type).value));
-  const [beginHour, beginMinute] = begins.split(":").map(Number);
-  const elapsed = (hour * 3600 + minute * 60 + second - beginHour * 3600 - beginMinute * 60 + DAY) % SHIFT;
-  return Math.floor(now / 1e6 - elapsed) * 1e6;
+export function shiftStart(now, begins, clock = new Clock(place().locale, place().timeZone)) {
+  const [hour, minute] = begins.split(":").map(Number);
+  const wall = now + clock.offset(now);
+  const begin = wall - ((wall - hour * HOUR - minute * MINUTE) % SHIFT);
+  // the clock may have been changed since: of two times that it showed, the first; of a time that it left out, the later
+  const found = [clock.offset(now), clock.offset(now - DAY)].map((offset) => begin - offset).filter((time) => time <= now);
+  const shown = found.filter((time) => time + clock.offset(time) === begin);
+  return shown.length ? Math.min(...shown) : Math.max(...found);
 }
