@@ -8,7 +8,7 @@ import pytest
 from dashboards import factory
 from page_plant import wait_for
 from processes import LOOPBACK, Lineside, free_port
-from secured_page import HASH, PASSWORD
+from secured_page import HASH, PASSWORD, QUICK
 
 from gateway.users.roles import Role
 from gateway.users.users_file import changing, new_user
@@ -60,6 +60,20 @@ def test_a_person_signs_in_works_and_signs_out(url: str, open_page: Open) -> Non
     page.wait_for_selector("input[name=password]", timeout=PATIENCE)
     page.goto(f"{url}/events")
     assert page.url == f"{url}/login?next=%2Fevents"
+
+
+def test_a_session_that_ends_leads_to_the_sign_in_and_back(url: str, tmp_path: Path, open_page: Open) -> None:
+    """A page that stays open over the night must not show old values in the morning as if they were new."""
+    page = open_page(f"{url}/login?next=%2Fevents%3Fkind%3Dmachine")
+    for _ in range(2):
+        page.get_by_label("User name").fill("anna")
+        page.get_by_label("Password").fill(PASSWORD)
+        page.keyboard.press("Enter")
+        page.wait_for_selector("html[data-server=there] h1", timeout=PATIENCE)
+        assert page.url == f"{url}/events?kind=machine"
+        with changing(tmp_path / "lineside-data" / "users.yaml") as users:
+            users["anna"] = new_user(Role.OPERATOR, QUICK.hash(PASSWORD))  # another hash ends the session
+        page.wait_for_url(f"{url}/login?next=%2Fevents%3Fkind%3Dmachine", timeout=PATIENCE)
 
 
 def test_the_sign_in_needs_no_javascript(url: str, open_page: Open) -> None:

@@ -216,6 +216,14 @@ def test_the_hint_for_a_drag_is_in_the_language_of_the_reader(open_view: Open, l
     assert hint in page.locator(".trend-main .empty").inner_text()
 
 
+def test_points_without_a_unit_share_an_axis(open_view: Open):
+    """A count has no unit; the page invents none."""
+    page = open_view(trends(f"{PRESS_1}/good_count", f"{PRESS_1}/reject_count", range=300))
+    wait_for_data(page, 2)
+    assert page.locator(".series-table tbody .unit").all_inner_texts() == ["", ""]
+    assert "undefined" not in page.locator("main").inner_text()
+
+
 def test_live_readings_move_the_chart(open_view: Open):
     page = open_view(trends(f"{PRESS_1}/phase_time", range=300))
     wait_for_data(page)

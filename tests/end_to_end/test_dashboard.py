@@ -160,6 +160,17 @@ async def test_mistakes_of_the_command_line_are_said(tmp_path: Path, arguments: 
     assert "Traceback" not in ran.error
 
 
+@pytest.mark.parametrize("lines", [{}, {"line-1": {"area": "area", "machines": {}}}], ids=["lines", "machines"])
+async def test_a_factory_without_machines_is_refused_with_its_line(tmp_path: Path, lines: dict[str, Any]):
+    """An empty page would look like a plant that is down."""
+    config = write_factory(tmp_path / "factory.yaml", broker={"url": "mqtt://localhost"}, lines=lines)
+    ran = await lineside("dashboard", str(config))
+    assert ran.code == 1
+    assert ran.error.startswith(f"{config}:")
+    assert "lines" in ran.error.splitlines()[0]
+    assert "Traceback" not in ran.error
+
+
 async def test_a_page_without_broker_and_store_is_served_and_says_so(tmp_path: Path):
     """A shift leader must see that the broker is away, and not a page that does not open."""
     stores = [{"sqlite": {"path": str(tmp_path / "none" / "readings.db")}}]

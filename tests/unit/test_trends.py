@@ -286,6 +286,21 @@ def test_a_time_has_many_forms(written: str, expected: int) -> None:
     assert moment(written, START, ZoneInfo("Europe/Berlin")) == expected
 
 
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        ("2026-10-25T02:30:00", "2026-10-25T00:30:00Z"),  # twice: the first, in summer time
+        ("2026-10-25T02:30:00+01:00", "2026-10-25T01:30:00Z"),
+        ("2026-10-25T03:30:00", "2026-10-25T02:30:00Z"),
+        ("2026-03-29T02:30:00", "2026-03-29T01:30:00Z"),  # it does not exist: the clock goes from 2 to 3
+        ("2026-03-29T03:30:00", "2026-03-29T01:30:00Z"),
+    ],
+)
+def test_a_time_near_a_change_of_the_clock_is_one_time(written: str, expected: str) -> None:
+    """A link of the night of the change must show the same hour to everybody."""
+    assert moment(written, START, ZoneInfo("Europe/Berlin")) == moment(expected, START)
+
+
 @given(st.text(max_size=40))
 def test_any_text_is_a_time_or_refused(text: str) -> None:
     with suppress(BadRequest):
@@ -460,6 +475,18 @@ async def test_a_file_follows_the_reader_s_spreadsheet(trends: Trends, tmp_path:
     _, row = table(await export(trends, "pressure", decimal="comma", zone="Europe/Berlin"), ";")
     assert row[0] == "2025-11-24T17:00:01.000000+01:00"
     assert row[3] == "-1,5"
+
+
+async def test_times_of_an_hour_that_comes_twice_differ_in_a_file(trends: Trends, tmp_path: Path) -> None:
+    """In the night of the change two readings an hour apart have one time of day: the offset is the difference."""
+    first = moment("2026-10-25T00:30:00Z", START)
+    fill(tmp_path, *(scan((first - START) / SECOND + n * HOUR, pressure=float(n)) for n in range(3)))
+    answer = await export(
+        trends, "pressure", zone="Europe/Berlin", **{"from": first, "to": first + 3 * HOUR * SECOND}
+    )
+    assert [row[0] for row in table(answer)[1:]] == [
+        "2026-10-25T02:30:00.000000+02:00", "2026-10-25T02:30:00.000000+01:00", "2026-10-25T03:30:00.000000+01:00",
+    ]  # fmt: skip
 
 
 async def test_a_text_of_a_device_is_no_formula(trends: Trends, tmp_path: Path) -> None:
