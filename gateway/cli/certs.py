@@ -7,15 +7,22 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from drivers.opcua.security.certificates import common_name, names, printable, thumbprint
-from drivers.opcua.security.pki import Pki, certificates
+from drivers.opcua.security.certificates import (
+    common_name,
+    fingerprint,
+    names,
+    printable,
+    thumbprint,
+    verifies_itself,
+)
+from drivers.opcua.security.pki import Pki, certificates, digits_of
 from drivers.opcua.security.settings import SecureConnection, default_folder
 from gateway.cli.common import FORMAT, SET, load, print_json
 from gateway.cli.group import CommandGroup
 from gateway.cli.output import echo
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from cryptography import x509
 
@@ -23,8 +30,8 @@ if TYPE_CHECKING:
 TARGET = click.argument("target", metavar="CONFIG", type=click.Path(exists=True, path_type=Path))
 """The factory's YAML, or a folder of certificates."""
 
-THUMBPRINT = click.argument("thumbprint")
-"""A certificate's thumbprint, or how it begins."""
+FINGERPRINT = click.argument("fingerprint")
+"""A certificate's whole SHA-256 fingerprint."""
 
 
 @click.group(cls=CommandGroup)
@@ -44,13 +51,7 @@ def list_(target: Path, style: str) -> None:
     folders = []
     for pki in _folders(target):
         unreadable: list[Path] = []
-        kinds = {
-            "own": pki.certificate_file.parent,
-            "trusted": pki.trusted,
-            "issuer": pki.issuers,
-            "rejected": pki.rejected,
-        }
-        found = [(kind, one) for kind, folder in kinds.items() for _, one in certificates(folder, unreadable)]
+        found = list(_kept(pki, unreadable))
         for file in unreadable:
             echo(f"no certificate could be read of {file}", err=True)
         shown = [_as_dict(kind, certificate) for kind, certificate in found]
@@ -68,22 +69,54 @@ def list_(target: Path, style: str) -> None:
 @certs.command()
 @TARGET
 @SET
-@THUMBPRINT
+@click.argument("beginning")
 @FORMAT
-def trust(target: Path, thumbprint: str, style: str) -> None:
-    """Trust the rejected certificate with this THUMBPRINT, or the only certificate whose thumbprint begins so."""
-    certificate = _first(target, lambda pki: pki.trust(thumbprint))
+def show(target: Path, beginning: str, style: str) -> None:
+    """Show the certificates whose SHA-256 fingerprint, or SHA-1 thumbprint, begins with BEGINNING."""
+    wanted = digits_of(beginning)
+    found = [
+        (pki, kind, certificate)
+        for pki in _folders(target)
+        for kind, certificate in _kept(pki, [])
+        if fingerprint(certificate).startswith(wanted) or thumbprint(certificate).startswith(wanted)
+    ]
+    if not found or not wanted:
+        raise click.ClickException(f"no certificate has a fingerprint that begins with {beginning!r}")
+    if style == "json":
+        print_json({"certificates": [_as_dict(kind, one) | {"folder": str(pki.folder)} for pki, kind, one in found]})
+        return
+    for pki, kind, certificate in found:
+        click.echo(f"{kind:<9} {_line(certificate)}")
+        click.echo(f"  in         {pki.folder}\n  SHA-256    {_grouped(fingerprint(certificate))}")
+        click.echo(
+            f"  SHA-1      {_grouped(thumbprint(certificate))}\n  issuer     {common_name(certificate.issuer)}"
+        )
+        click.echo(f"  signature  {_signature(certificate)}\n  for        {_hosts(certificate)}")
+
+
+@certs.command()
+@TARGET
+@SET
+@FINGERPRINT
+@FORMAT
+def trust(target: Path, fingerprint: str, style: str) -> None:
+    """Trust the rejected certificate with this SHA-256 FINGERPRINT, which is written whole.
+
+    Compare it with the display or the engineering tool of the device first. A certificate that is out of date, or
+    whose own signature is wrong, is refused.
+    """
+    certificate = _first(target, lambda pki: pki.trust(fingerprint))
     _print("trusted", certificate, "its server is tried again within a minute; nothing need be restarted", style)
 
 
 @certs.command()
 @TARGET
 @SET
-@THUMBPRINT
+@FINGERPRINT
 @FORMAT
-def reject(target: Path, thumbprint: str, style: str) -> None:
-    """Trust the certificate with this THUMBPRINT no longer."""
-    certificate = _first(target, lambda pki: pki.distrust(thumbprint))
+def reject(target: Path, fingerprint: str, style: str) -> None:
+    """Trust the certificate with this SHA-256 FINGERPRINT no longer."""
+    certificate = _first(target, lambda pki: pki.distrust(fingerprint))
     _print("rejected", certificate, "an open connection stays open; the next connection is refused", style)
 
 
@@ -92,6 +125,19 @@ def _print(kind: str, certificate: x509.Certificate, effect: str, style: str) ->
         print_json(_as_dict(kind, certificate))
     else:
         echo(f"{kind:<9} {_line(certificate)}\n{effect}")
+
+
+def _kept(pki: Pki, unreadable: list[Path]) -> Iterator[tuple[str, x509.Certificate]]:
+    """Yield the certificates of a folder with their roles; add files without a certificate to `unreadable`."""
+    kinds = {
+        "own": pki.certificate_file.parent,
+        "trusted": pki.trusted,
+        "issuer": pki.issuers,
+        "rejected": pki.rejected,
+    }
+    for kind, folder in kinds.items():
+        for _, certificate in certificates(folder, unreadable):
+            yield kind, certificate
 
 
 def _folders(target: Path) -> list[Pki]:
@@ -114,7 +160,25 @@ def _first(target: Path, move: Callable[[Pki], x509.Certificate]) -> x509.Certif
             problems.append(str(error))
         except OSError as error:
             raise click.ClickException(str(error)) from None
-    raise click.ClickException("\n".join(problems))
+    raise click.ClickException("\n".join(dict.fromkeys(problems)))
+
+
+def _grouped(digits: str) -> str:
+    """Return a fingerprint as engineering tools show it: in capitals, with colons."""
+    return ":".join(digits[at : at + 2] for at in range(0, len(digits), 2)).upper()
+
+
+def _signature(certificate: x509.Certificate) -> str:
+    if certificate.issuer != certificate.subject:
+        return "of its issuer"
+    return "its own" if verifies_itself(certificate) else "wrong"
+
+
+def _hosts(certificate: x509.Certificate) -> str:
+    try:
+        return printable(str(names(certificate)))
+    except ValueError:
+        return "malformed"
 
 
 def _uri(certificate: x509.Certificate) -> str:
@@ -127,6 +191,7 @@ def _uri(certificate: x509.Certificate) -> str:
 def _as_dict(kind: str, certificate: x509.Certificate) -> dict[str, Any]:
     return {
         "kind": kind,
+        "fingerprint": fingerprint(certificate),
         "thumbprint": thumbprint(certificate),
         "from": certificate.not_valid_before_utc,
         "until": certificate.not_valid_after_utc,
@@ -137,4 +202,4 @@ def _as_dict(kind: str, certificate: x509.Certificate) -> dict[str, Any]:
 
 def _line(certificate: x509.Certificate) -> str:
     until = f"{certificate.not_valid_before_utc:%Y-%m-%d} to {certificate.not_valid_after_utc:%Y-%m-%d}"
-    return f"{thumbprint(certificate)}  {until}  {common_name(certificate.subject)}  {_uri(certificate)}"
+    return f"{fingerprint(certificate)}  {until}  {common_name(certificate.subject)}  {_uri(certificate)}"

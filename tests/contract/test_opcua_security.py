@@ -21,7 +21,7 @@ from processes import Lineside, free_port, write_factory
 import drivers
 from drivers.base import Group, NotConnected
 from drivers.opcua.driver import OpcUaDriver
-from drivers.opcua.security.certificates import thumbprint
+from drivers.opcua.security.certificates import fingerprint, thumbprint
 from drivers.opcua.security.pki import Pki
 from drivers.opcua.settings import OpcUaConnection, OpcUaSource
 from gateway.cli import main
@@ -201,8 +201,8 @@ async def test_an_unknown_server_is_refused_until_somebody_trusts_it(pki: Pki) -
             await reader.connect()
         assert channels(serving) == []
         assert caught.value.fault.code == "0x801A0000 BadCertificateUntrusted"
-        [command] = re.findall(r"lineside (certs trust \S+ [0-9a-f]{40})$", str(caught.value))
-        assert [file.stem for file in pki.rejected.iterdir()] == [thumbprint(own.certificate)]
+        [command] = re.findall(r"lineside (certs trust \S+ [0-9a-f]{64})$", str(caught.value))
+        assert [file.stem for file in pki.rejected.iterdir()] == [fingerprint(own.certificate)]
         ran = await asyncio.to_thread(CliRunner().invoke, main, command.split())
         assert ran.exit_code == 0, ran.output
         await reader.connect()
@@ -217,8 +217,8 @@ async def test_a_server_whose_certificate_changed_is_unknown_again(pki: Pki, ser
         assert await read(port, pki) == 12.5
     async with served(port, new):
         error = await refusal(port, pki)
-    assert thumbprint(new.certificate) in str(error)
-    assert thumbprint(server.certificate) not in str(error)
+    assert fingerprint(new.certificate) in str(error)
+    assert fingerprint(server.certificate) not in str(error)
 
 
 @pytest.mark.parametrize(

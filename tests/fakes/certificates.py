@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
@@ -112,9 +112,18 @@ _ALGORITHMS = {
 
 
 def weak(own: Signed, algorithm: str) -> Signed:
-    """Return a certificate that names a broken algorithm, which no library signs with any more."""
+    """Return a self-signed certificate with a broken algorithm, which no library makes certificates with any more."""
     der = own.der.replace(_ALGORITHMS["sha256"], _ALGORITHMS[algorithm])
-    return Signed(x509.load_der_x509_certificate(der), own.key)
+    signed = x509.load_der_x509_certificate(der).tbs_certificate_bytes
+    hash_ = {"sha1": hashes.SHA1(), "md5": hashes.MD5(), "sha256": hashes.SHA256()}[algorithm]  # noqa: S303
+    signature = own.key.sign(signed, padding.PKCS1v15(), hash_)
+    return Signed(x509.load_der_x509_certificate(der[: -len(signature)] + signature), own.key)
+
+
+def damaged(own: Signed) -> Signed:
+    """Return a certificate whose signature is wrong, as that of a certificate which somebody changed."""
+    der = own.der
+    return Signed(x509.load_der_x509_certificate(der[:-1] + bytes([der[-1] ^ 1])), own.key)
 
 
 def _host(name: str | x509.GeneralName) -> x509.GeneralName:

@@ -65,7 +65,7 @@ def test_wrong_option_is_a_usage_error_with_a_hint(one: Found) -> None:
     [
         (["validat"], "did you mean 'validate'?"),
         (["spool", "stat"], "did you mean 'status'?"),
-        (["certs", "xyz"], "there are: list, reject, trust"),
+        (["certs", "xyz"], "there are: list, reject, show, trust"),
         (["work"], "there are: "),
     ],
 )

@@ -88,10 +88,13 @@ def test_certs(tmp_path: Path) -> None:
     assert folder.keys() == documented("folders")
     assert folder["unreadable"] == [str(tmp_path / "rejected" / "bad.der")]
     [certificate] = folder["certificates"]
-    trusted = printed("certs", "trust", str(tmp_path), certificate["thumbprint"][:8])
+    shown = printed("certs", "show", str(tmp_path), certificate["thumbprint"][:8])
+    assert shown == {"certificates": [certificate | {"folder": str(tmp_path)}]}
+    assert shown.keys() == documented("lineside certs show")
+    trusted = printed("certs", "trust", str(tmp_path), certificate["fingerprint"])
     assert trusted == certificate | {"kind": "trusted"}
     assert trusted.keys() == documented("lineside certs trust")
-    assert printed("certs", "reject", str(tmp_path), certificate["thumbprint"]) == certificate
+    assert printed("certs", "reject", str(tmp_path), certificate["fingerprint"]) == certificate
 
 
 @pytest.mark.parametrize("age", [0.0, STALE + 1])

@@ -14,10 +14,10 @@ from click.testing import CliRunner
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID
-from fakes.certificates import make, revocations
+from fakes.certificates import Signed, damaged, make, revocations
 
 from drivers.opcua.security import pki as module
-from drivers.opcua.security.certificates import thumbprint
+from drivers.opcua.security.certificates import fingerprint, thumbprint
 from drivers.opcua.security.pki import Pki
 from drivers.opcua.security.settings import default_folder
 from gateway.cli import main
@@ -182,8 +182,8 @@ def test_rejected_certificates_are_kept_up_to_a_number(tmp_path: Path, monkeypat
     for age, certificate in enumerate(all_):
         pki.reject(certificate)
         pki.reject(certificate)
-        os.utime(pki.rejected / f"{thumbprint(certificate)}.der", (age, age))
-    assert {file.stem for file in pki.rejected.iterdir()} == {thumbprint(one) for one in all_[2:]}
+        os.utime(pki.rejected / f"{fingerprint(certificate)}.der", (age, age))
+    assert {file.stem for file in pki.rejected.iterdir()} == {fingerprint(one) for one in all_[2:]}
 
 
 # -- lineside certs --
@@ -206,7 +206,7 @@ def test_certificates_are_listed_by_their_role(tmp_path: Path) -> None:
     assert code == 0
     lines = {line.split()[0]: line for line in output.splitlines()}
     assert own.uri in lines["own"]
-    assert thumbprint(server.certificate) in lines["trusted"]
+    assert fingerprint(server.certificate) in lines["trusted"]
     assert "press-7  urn:test:server" in lines["trusted"]
     assert "plant  no URI" in lines["issuer"]
     assert f"to {stranger.certificate.not_valid_after_utc:%Y-%m-%d}" in lines["rejected"]
@@ -214,32 +214,82 @@ def test_certificates_are_listed_by_their_role(tmp_path: Path) -> None:
     assert "junk.der" in output
 
 
-def test_a_rejected_certificate_is_trusted_by_the_start_of_its_thumbprint_and_back(tmp_path: Path) -> None:
-    """Other programs show a thumbprint in capitals, with colons."""
+def test_a_rejected_certificate_is_trusted_by_its_whole_fingerprint_and_back(tmp_path: Path) -> None:
+    """Other programs show a fingerprint in capitals, with colons."""
     pki = Pki(tmp_path)
     server = make().certificate
     pki.reject(server)
-    shown = thumbprint(server).upper()
-    code, output = certs("trust", tmp_path, f"{shown[:2]}:{shown[2:4]}:{shown[4:12]}")
+    shown = fingerprint(server).upper()
+    code, output = certs("trust", tmp_path, f"{shown[:2]}:{shown[2:4]}:{shown[4:]}")
     assert code == 0
-    assert thumbprint(server) in output
+    assert fingerprint(server) in output
     assert pki.store().trusted == (server,)
     assert list(pki.rejected.iterdir()) == []
     assert certs("reject", tmp_path, shown)[0] == 0
     assert pki.store().trusted == ()
-    assert [file.stem for file in pki.rejected.iterdir()] == [thumbprint(server)]
+    assert [file.stem for file in pki.rejected.iterdir()] == [fingerprint(server)]
 
 
-@pytest.mark.parametrize("thumbprint_", ["0000000000", "", "zz"])
-def test_an_unknown_thumbprint_is_answered_with_the_known_thumbprints(tmp_path: Path, thumbprint_: str) -> None:
+@pytest.mark.parametrize("command", ["trust", "reject"])
+def test_less_than_the_whole_fingerprint_changes_nothing(tmp_path: Path, command: str) -> None:
+    """An intruder can make a certificate whose fingerprint begins alike within minutes."""
+    pki = Pki(tmp_path)
+    server = make().certificate
+    put(pki.rejected if command == "trust" else pki.trusted, server)
+    before = pki.store().trusted
+    for part in (fingerprint(server)[:8], fingerprint(server)[:-1], thumbprint(server), "", "zz"):
+        code, output = certs(command, tmp_path, part)
+        assert code == 1
+        assert "is not a SHA-256 fingerprint of 64 digits" in output
+        assert "lineside certs show" in output
+        assert pki.store().trusted == before
+
+
+def test_a_certificate_is_shown_by_the_beginning_of_its_fingerprint(tmp_path: Path) -> None:
+    """A person compares both digests with the device, as its tools show them."""
+    pki = Pki(tmp_path)
+    one, other = make("one").certificate, make("two").certificate
+    put(pki.rejected, one)
+    put(pki.trusted, other)
+    for part in (fingerprint(one)[:10], thumbprint(one)[:10].upper()):
+        code, output = certs("show", tmp_path, part)
+        assert code == 0
+        assert f"rejected  {fingerprint(one)}" in output
+        for digest in (fingerprint(one), thumbprint(one)):
+            assert digest.upper() in output.replace(":", "")
+        assert "signature  its own" in output
+        assert fingerprint(other) not in output
+    assert certs("show", tmp_path, "")[0] == 1
+    assert certs("show", tmp_path, "not-there")[0] == 1
+
+
+def test_an_unknown_fingerprint_is_answered_with_the_known_fingerprints(tmp_path: Path) -> None:
     """Nothing is trusted by guess."""
     pki = Pki(tmp_path)
     one, other = make("one").certificate, make("two").certificate
     put(pki.rejected, one, other)
-    code, output = certs("trust", tmp_path, thumbprint_)
+    code, output = certs("trust", tmp_path, "0" * 64)
     assert code == 1
-    assert thumbprint(one) in output
-    assert thumbprint(other) in output
+    assert fingerprint(one) in output
+    assert fingerprint(other) in output
+    assert pki.store().trusted == ()
+
+
+@pytest.mark.parametrize(
+    ("server", "reason"),
+    [
+        (make(days=(-9, -2)), "expired on"),
+        (make(days=(2, 9)), "is valid from"),
+        (damaged(make()), "its signature is wrong"),
+    ],
+)
+def test_a_certificate_that_can_not_be_right_is_not_trusted(tmp_path: Path, server: Signed, reason: str) -> None:
+    """Its connection would be refused; and a wrong signature means that somebody changed the certificate."""
+    pki = Pki(tmp_path)
+    pki.reject(server.certificate)
+    code, output = certs("trust", tmp_path, fingerprint(server.certificate))
+    assert code == 1
+    assert reason in output
     assert pki.store().trusted == ()
 
 
@@ -263,6 +313,6 @@ def test_a_configuration_leads_to_its_folders(tmp_path: Path) -> None:
     code, output = certs("list", file)
     assert code == 0
     assert str(tmp_path / "a") in output
-    assert certs("trust", file, thumbprint(server)[:8])[0] == 0
+    assert certs("trust", file, fingerprint(server))[0] == 0
     assert Pki(tmp_path / "b").store().trusted == (server,)
     assert certs("list", tmp_path / "none.yaml")[0] == 2

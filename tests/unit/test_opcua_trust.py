@@ -12,7 +12,7 @@ from asyncua import ua
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.x509.oid import ExtendedKeyUsageOID
-from fakes.certificates import APPLICATION, NOW, SERVER_URI, Signed, key, make, revocations, weak
+from fakes.certificates import APPLICATION, NOW, SERVER_URI, Signed, damaged, key, make, revocations, weak
 
 from drivers.opcua.security import trust
 from drivers.opcua.security.certificates import common_name, names, read_chain
@@ -107,6 +107,17 @@ def test_a_signature_that_is_not_the_issuers_is_refused() -> None:
     assert problem == Problem("BadCertificateChainIncomplete", "its signature is wrong")
 
 
+def test_a_trusted_certificate_whose_own_signature_is_wrong_is_refused() -> None:
+    """Somebody changed it after the device had signed it, also where SHA-1 is accepted."""
+    forged = make(signed_with=key("somebody"))
+    assert found(forged, store(forged)) == [Problem("BadCertificateInvalid", "its signature is wrong")]
+    legacy = EXPECTED._replace(legacy=True)
+    old = weak(make(), "sha1")
+    assert codes(old, store(old), expected=legacy) == []
+    changed = damaged(old)
+    assert codes(changed, store(changed), expected=legacy) == ["BadCertificateInvalid"]
+
+
 def test_a_way_in_a_circle_ends() -> None:
     """Two authorities that sign each other are not a root."""
     one, other = (
@@ -163,7 +174,7 @@ def test_common_certificates_of_devices_are_accepted(right: dict[str, Any]) -> N
 
 
 def test_a_signature_with_a_broken_hash_is_refused() -> None:
-    """All policies of Part 7 use SHA-256. No library signs with SHA-1 any more, so the test writes its name."""
+    """All policies of Part 7 use SHA-256."""
     old = weak(make(), "sha1")
     assert codes(old, store(old)) == ["BadCertificatePolicyCheckFailed"]
     assert "sha1, which is broken" in found(old, store(old))[0].text

@@ -9,7 +9,7 @@ from asyncua import ua
 from drivers.opcua.connection.client import STRENGTH, Client, short
 from drivers.opcua.connection.session import client_of
 from drivers.opcua.errors import HANDSHAKE_ERRORS, not_connected
-from drivers.opcua.security.certificates import common_name, printable, read_chain, thumbprint
+from drivers.opcua.security.certificates import common_name, fingerprint, printable, read_chain, thumbprint
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -40,7 +40,7 @@ class Endpoint(NamedTuple):
     users: tuple[str, ...]
     spoken: bool
     certificate: str
-    """Common name and thumbprint of the certificate; empty without a certificate."""
+    """Common name, thumbprint and fingerprint of the certificate; empty without a certificate."""
 
 
 class Application(NamedTuple):
@@ -95,4 +95,7 @@ def _certificate(endpoint: ua.EndpointDescription) -> str:
         chain = read_chain(endpoint.ServerCertificate or b"")
     except ValueError as error:
         return f"unreadable: {error}"
-    return f"{common_name(chain[0].subject)}, thumbprint {thumbprint(chain[0])}" if chain else ""
+    if not chain:
+        return ""
+    own = chain[0]
+    return f"{common_name(own.subject)}, thumbprint {thumbprint(own)}, SHA-256 {fingerprint(own)}"

@@ -12,8 +12,9 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
@@ -53,6 +54,42 @@ class Names(NamedTuple):
 def thumbprint(certificate: x509.Certificate) -> str:
     """Return the thumbprint: the SHA-1 of a certificate in 40 hexadecimal digits (Part 4, 7.2)."""
     return certificate.fingerprint(hashes.SHA1()).hex()  # noqa: S303 - a name; trust compares the whole certificate
+
+
+def fingerprint(certificate: x509.Certificate) -> str:
+    """Return the fingerprint by which a certificate is trusted: its SHA-256 in 64 hexadecimal digits."""
+    return certificate.fingerprint(hashes.SHA256()).hex()
+
+
+def verifies_itself(certificate: x509.Certificate) -> bool:
+    """Return False if a self-signed certificate was damaged or forged: its own key did not sign it.
+
+    True for a certificate of another issuer. Signatures with SHA-1 count; others judge whether they are accepted.
+    """
+    if certificate.issuer != certificate.subject:
+        return True
+    key, algorithm = certificate.public_key(), certificate.signature_hash_algorithm
+    try:
+        if isinstance(algorithm, hashes.SHA1) and isinstance(key, rsa.RSAPublicKey):
+            # the library verifies no certificate with it
+            key.verify(certificate.signature, certificate.tbs_certificate_bytes, padding.PKCS1v15(), algorithm)
+        else:
+            certificate.verify_directly_issued_by(certificate)
+    except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):
+        return False
+    return True
+
+
+def in_time(certificate: x509.Certificate, now: dt.datetime) -> bool:
+    """Return whether a certificate is valid at a time."""
+    return certificate.not_valid_before_utc <= now <= certificate.not_valid_after_utc
+
+
+def when_valid(certificate: x509.Certificate, now: dt.datetime) -> str:
+    """Return that a certificate has expired, or from when on it is valid, beside the time of this machine."""
+    if now > certificate.not_valid_after_utc:
+        return f"expired on {certificate.not_valid_after_utc:%Y-%m-%d %H:%M} UTC; it is {now:%Y-%m-%d %H:%M} here"
+    return f"is valid from {certificate.not_valid_before_utc:%Y-%m-%d %H:%M} UTC; it is {now:%Y-%m-%d %H:%M} here"
 
 
 def printable(text: str) -> str:

@@ -12,7 +12,9 @@ Several gateways may use the same folder: files are written atomically, and the 
 
 from __future__ import annotations
 
+import datetime as dt
 import os
+import re
 import tempfile
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -22,13 +24,16 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from drivers.opcua.security.certificates import (
+    fingerprint,
+    in_time,
     make_certificate,
     make_key,
     names,
     read_crl,
     read_file,
     read_key,
-    thumbprint,
+    verifies_itself,
+    when_valid,
 )
 from drivers.opcua.security.settings import default_folder
 from drivers.own_files import ForeignFile, read_own
@@ -125,7 +130,7 @@ class Pki:
 
     def reject(self, certificate: x509.Certificate) -> None:
         """Store the certificate of a rejected server for inspection."""
-        file = self.rejected / f"{thumbprint(certificate)}.der"
+        file = self.rejected / f"{fingerprint(certificate)}.der"
         if file.exists():
             return
         self.rejected.mkdir(parents=True, exist_ok=True)
@@ -134,30 +139,56 @@ class Pki:
         for old in kept[:-MAX_REJECTED]:
             old.unlink(missing_ok=True)
 
-    def trust(self, prefix: str) -> x509.Certificate:
-        """Move a rejected certificate, given by the prefix of its thumbprint, to the trusted certificates; return it.
+    def trust(self, whole: str) -> x509.Certificate:
+        """Move the rejected certificate with this SHA-256 fingerprint to the trusted certificates; return it.
 
-        Raises `ValueError` if no certificate, or more than one, has this prefix.
+        Raises `ValueError` if there is no such certificate, if less than the whole fingerprint is given (another
+        certificate can begin alike), and if the certificate is out of date or its signature is wrong.
         """
-        return _move(self.rejected, self.trusted, prefix)
+        file, certificate = _only(self.rejected, whole)
+        now = dt.datetime.now(dt.UTC)
+        if not verifies_itself(certificate):
+            raise ValueError(f"{file} is not trusted: its signature is wrong, so it was damaged or forged")
+        if not in_time(certificate, now):
+            raise ValueError(f"{file} is not trusted: it {when_valid(certificate, now)}")
+        return _move(file, certificate, self.trusted)
 
-    def distrust(self, prefix: str) -> x509.Certificate:
-        """Move a trusted certificate to the rejected certificates; otherwise like `trust`."""
-        return _move(self.trusted, self.rejected, prefix)
+    def distrust(self, whole: str) -> x509.Certificate:
+        """Move the trusted certificate with this SHA-256 fingerprint to the rejected certificates; return it.
+
+        Raises `ValueError` as `trust` does, but for the state of the certificate.
+        """
+        return _move(*_only(self.trusted, whole), self.rejected)
 
 
-def _move(here: Path, there: Path, prefix: str) -> x509.Certificate:
-    prefix = prefix.lower().replace(":", "").replace(" ", "")
-    found = [one for one in certificates(here, []) if thumbprint(one[1]).startswith(prefix)]
-    if len(found) != 1 or not prefix:
-        among = ", ".join(thumbprint(certificate) for _, certificate in found or certificates(here, []))
-        how = "no" if not found else "more than one"
+FINGERPRINT_DIGITS = 64
+"""Hexadecimal digits of a SHA-256 fingerprint."""
+
+
+def digits_of(written: str) -> str:
+    """Return a fingerprint, or how it begins, in lower case; programs show it in capitals and with colons."""
+    return written.lower().replace(":", "").replace(" ", "")
+
+
+def _only(folder: Path, whole: str) -> tuple[Path, x509.Certificate]:
+    """Return the certificate in a folder with this SHA-256 fingerprint, and its file. Raises `ValueError`."""
+    written = digits_of(whole)
+    if re.fullmatch(f"[0-9a-f]{{{FINGERPRINT_DIGITS}}}", written) is None:
         raise ValueError(
-            f"{how} certificate in {here} has a thumbprint that begins with {prefix!r}; there are: {among}"
+            f"{whole!r} is not a SHA-256 fingerprint of {FINGERPRINT_DIGITS} digits; the beginning, or a SHA-1 "
+            "thumbprint, is enough to look at a certificate with lineside certs show. Compare the whole fingerprint "
+            "with that of the device, and write it whole"
         )
-    [(file, certificate)] = found
+    for file, certificate in certificates(folder, []):
+        if fingerprint(certificate) == written:
+            return file, certificate
+    among = ", ".join(fingerprint(certificate) for _, certificate in certificates(folder, []))
+    raise ValueError(f"no certificate in {folder} has the fingerprint {written}; there are: {among or 'none'}")
+
+
+def _move(file: Path, certificate: x509.Certificate, there: Path) -> x509.Certificate:
     there.mkdir(parents=True, exist_ok=True)
-    file.replace(there / f"{thumbprint(certificate)}{file.suffix}")
+    file.replace(there / f"{fingerprint(certificate)}{file.suffix}")
     return certificate
 
 

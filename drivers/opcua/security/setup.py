@@ -26,7 +26,7 @@ from drivers.opcua.connection.client import (
     strongest,
 )
 from drivers.opcua.errors import HANDSHAKE_ERRORS, not_connected, status
-from drivers.opcua.security.certificates import common_name, read_chain, read_file, read_key, thumbprint
+from drivers.opcua.security.certificates import common_name, fingerprint, read_chain, read_file, read_key
 from drivers.opcua.security.pki import pki_of
 from drivers.opcua.security.settings import ANY_HOST, Policy, SecurityMode
 from drivers.opcua.security.trust import UNKNOWN, Expected, problems
@@ -248,7 +248,7 @@ def _judge(chain: Sequence[x509.Certificate], settings: OpcUaConnection, pki: Pk
     own = chain[0]
     text = f"its certificate ({common_name(own.subject)}) is refused: {'; '.join(problem.text for problem in found)}"
     if UNKNOWN & {problem.code for problem in found}:
-        text += f". If it is the right server: lineside certs trust {pki.folder} {thumbprint(own)}"
+        text += f". If it is the right server: lineside certs trust {pki.folder} {fingerprint(own)}"
         try:
             pki.reject(own)
         except OSError as error:

@@ -14,7 +14,16 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID
 
-from drivers.opcua.security.certificates import KEY_BITS, LEGACY_KEY_BITS, common_name, names, printable
+from drivers.opcua.security.certificates import (
+    KEY_BITS,
+    LEGACY_KEY_BITS,
+    common_name,
+    in_time,
+    names,
+    printable,
+    verifies_itself,
+    when_valid,
+)
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -44,6 +53,9 @@ _KNOWN = {
 _WEAK = (hashes.MD5, hashes.SHA1)
 
 LEGACY_HINT = " (a device that can't have a better certificate needs allow_insecure_legacy: true)"
+
+
+WRONG_SIGNATURE = "its signature is wrong"
 
 
 class Problem(NamedTuple):
@@ -89,6 +101,8 @@ def _problems(chain: Sequence[Certificate], store: Store, expected: Expected, no
             yield Problem("BadCertificateUntrusted", "it is not trusted, and nobody who is has signed it")
         for position, issuer in enumerate(path[1:]):
             yield from _of_issuer(issuer, position, now, legacy=expected.legacy)
+    elif not verifies_itself(own) and not _is_broken(own):
+        yield Problem("BadCertificateInvalid", WRONG_SIGNATURE)
     # a certificate that is itself trusted needs no authority, but an authority may revoke it
     yield from _revoked(path, store, now, required=expected.revocation_required and not pinned)
     yield from _of_application(own, now, legacy=expected.legacy)
@@ -103,7 +117,7 @@ def _path(own: Certificate, others: Sequence[Certificate], now: dt.datetime) -> 
         if not found or len(path) == MAX_CHAIN:
             return path, False
         # a renewed authority has two certificates with the same name and key
-        path.append(next((one for one in found if _in_time(one, now)), found[0]))
+        path.append(next((one for one in found if in_time(one, now)), found[0]))
     return path, True
 
 
@@ -119,7 +133,7 @@ def _signed(certificate: Certificate, issuer: Certificate) -> bool:
 
 def _missing(last: Certificate) -> str:
     if last.issuer == last.subject:
-        return "its signature is wrong"
+        return WRONG_SIGNATURE
     return f"its issuer {common_name(last.issuer)!r} is not known"
 
 
@@ -132,8 +146,8 @@ def _of_issuer(issuer: Certificate, below: int, now: dt.datetime, *, legacy: boo
         yield Problem("BadCertificateIssuerUseNotAllowed", f"its issuer {name!r} is not allowed to sign it")
     elif basic.path_length is not None and below > basic.path_length:
         yield Problem("BadCertificateIssuerUseNotAllowed", f"its issuer {name!r} may not have authorities below it")
-    if not _in_time(issuer, now):
-        yield Problem("BadCertificateIssuerTimeInvalid", f"its issuer {name!r} {_when(issuer, now)}")
+    if not in_time(issuer, now):
+        yield Problem("BadCertificateIssuerTimeInvalid", f"its issuer {name!r} {when_valid(issuer, now)}")
     yield from _strange(issuer, f"its issuer {name!r}")
     if not _signed(issuer, issuer):  # the signature of a root on itself proves nothing
         yield from _weak(issuer, f"its issuer {name!r}", legacy=legacy)
@@ -176,8 +190,8 @@ def _whole(crl: x509.CertificateRevocationList, now: dt.datetime) -> bool:
 
 def _of_application(own: Certificate, now: dt.datetime, *, legacy: bool) -> Iterator[Problem]:
     """Check the certificate alone: its time, key, signature, and key usage (Part 6, 6.2.2)."""
-    if not _in_time(own, now):
-        yield Problem("BadCertificateTimeInvalid", f"it {_when(own, now)}")
+    if not in_time(own, now):
+        yield Problem("BadCertificateTimeInvalid", f"it {when_valid(own, now)}")
     key = own.public_key()
     if not isinstance(key, rsa.RSAPublicKey):
         yield Problem("BadCertificatePolicyCheckFailed", "its key is not an RSA key")
@@ -219,22 +233,18 @@ def _of_names(own: Certificate, expected: Expected, *, pinned: bool) -> Iterator
         )
 
 
-def _in_time(certificate: Certificate, now: dt.datetime) -> bool:
-    return certificate.not_valid_before_utc <= now <= certificate.not_valid_after_utc
-
-
-def _when(certificate: Certificate, now: dt.datetime) -> str:
-    if now > certificate.not_valid_after_utc:
-        return f"expired on {certificate.not_valid_after_utc:%Y-%m-%d %H:%M} UTC; it is {now:%Y-%m-%d %H:%M} here"
-    return f"is valid from {certificate.not_valid_before_utc:%Y-%m-%d %H:%M} UTC; it is {now:%Y-%m-%d %H:%M} here"
-
-
 def _weak(certificate: Certificate, who: str, *, legacy: bool) -> Iterator[Problem]:
     algorithm = certificate.signature_hash_algorithm
     sha1 = isinstance(algorithm, hashes.SHA1)
     if isinstance(algorithm, _WEAK) and not (sha1 and legacy):
         text = f"{who} is signed with {algorithm.name}, which is broken{LEGACY_HINT if sha1 else ''}"
         yield Problem("BadCertificatePolicyCheckFailed", text)
+
+
+def _is_broken(certificate: Certificate) -> bool:
+    """Return whether a certificate is signed with a hash that is never accepted, whatever its signature."""
+    algorithm = certificate.signature_hash_algorithm
+    return isinstance(algorithm, _WEAK) and not isinstance(algorithm, hashes.SHA1)
 
 
 def _strange(certificate: Certificate, who: str) -> Iterator[Problem]:
