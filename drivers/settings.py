@@ -12,6 +12,7 @@ from typing_extensions import TypeVar
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from drivers.private_key import KeyFile
     from drivers.quality import ValueType
 
 _SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
@@ -82,6 +83,11 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False)
 
     one_key: ClassVar[bool] = False  # whether exactly one key is written, and the others are empty
+
+    @property
+    def key_files(self) -> Sequence[KeyFile]:
+        """The files of private keys that these settings name, which may be locked with a password."""
+        return ()
 
 
 def as_written(value: Any) -> Any:  # noqa: ANN401 - any settings' value

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from simulators.servers import Servers
 
 _ELSEWHERE = {
-    "modbus": frozenset({"backup", "peer", "ca", "certificate", "key", "server_name"}),
-    "opcua": frozenset({"backup", "pki", "password", "user_certificate", "user_key", "server_name",
-                        "server_uri", "endpoint", "peer", "dial_in"}),
+    "modbus": frozenset({"backup", "peer", "ca", "crl", "certificate", "key", "key_password", "server_name"}),
+    "opcua": frozenset({"backup", "pki", "password", "key_password", "user_certificate", "user_key",
+                        "user_key_password", "server_name", "server_uri", "endpoint", "peer", "dial_in"}),
 }  # fmt: skip
 """Protocol -> options that are dropped: other addresses, and secrets and files of the real machines."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from enum import StrEnum
-from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple, Self
 from urllib.parse import SplitResult, urlsplit
 
 from pydantic import BeforeValidator, Field, InstanceOf, model_validator
@@ -13,7 +13,14 @@ from drivers.base import Connection, File, Flag, Seconds
 from drivers.modbus.address import Table
 from drivers.modbus.raw_types import absent_values
 from drivers.peer import peer_network
+from drivers.secret import Secret  # noqa: TC001 - pydantic looks it up
+from drivers.tls import TlsFiles, check_pair
 from drivers.url import check_host, split_url
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from drivers.private_key import KeyFile
 
 
 class Transport(StrEnum):
@@ -119,10 +126,14 @@ class ModbusConnection(Connection):
     # TLS
     ca: File = None
     """TLS: the certificate of the authority to trust, as in `/etc/lineside/plant-ca.pem`."""
+    crl: File = None
+    """TLS: the revocation lists of the authorities, as in `/etc/lineside/plant-ca.crl.pem`."""
     certificate: File = None
     """TLS: our certificate, as in `/etc/lineside/edge-01.pem`."""
     key: File = None
     """TLS: the key of our certificate, as in `/etc/lineside/edge-01.key`."""
+    key_password: Secret | None = None
+    """TLS: the name of the key's password, as in `{secret: edge_key}`."""
     server_name: str | None = None
     """TLS: the name in the device's certificate, as in `press-01.plant`."""
     # limits of the device
@@ -193,10 +204,9 @@ class ModbusConnection(Connection):
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
-        if (self.certificate is None) != (self.key is None):
-            raise ValueError("a certificate needs its key, and a key its certificate")
-        if (self.ca or self.certificate or self.server_name) and self.transport is not Transport.TLS:
-            raise ValueError("ca, certificate, key and server_name are for modbus+tls alone")
+        check_pair(self.certificate, self.key, self.key_password)
+        if (self.ca or self.crl or self.certificate or self.server_name) and self.transport is not Transport.TLS:
+            raise ValueError("ca, crl, certificate, key and server_name are for modbus+tls alone")
         if self.in_flight > 1 and self.transport in {Transport.RTU, Transport.ASCII, Transport.RTU_TCP}:
             raise ValueError(f"{self.transport} has no transaction ids, so only one request can be in flight")
         if self.data_bits != 8 and self.transport is not Transport.ASCII:  # noqa: PLR2004 - bits of a byte
@@ -277,6 +287,15 @@ class ModbusConnection(Connection):
             return [f"peer://{self.peer or '*'}"]
         named = ((f"[{host}]" if ":" in host else host, port) for host, port in self.addresses())
         return [f"{self.transport}://{host}:{port}" for host, port in named]
+
+    @property
+    def tls_files(self) -> TlsFiles:
+        """The files of a connection with TLS."""
+        return TlsFiles(self.ca, self.crl, self.certificate, self.key, self.key_password)
+
+    @property
+    def key_files(self) -> Sequence[KeyFile]:
+        return self.tls_files.key_files()
 
     def listening(self) -> object | None:
         return ("tcp", self.port) if self.transport is Transport.LISTEN else None

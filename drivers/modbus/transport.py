@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 from drivers.base import Misconfigured, NotConnected
 from drivers.extras import MissingExtra, require
 from drivers.modbus.connection import BAUD, Transport
+from drivers.secret import MissingSecret
+from drivers.tls import TlsFileError, client_context, revocation_problem
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -70,7 +72,8 @@ async def open_transport(
         except TimeoutError:
             failures.append(f"{host}:{port} does not answer")
         except ssl.SSLCertVerificationError as error:
-            failures.append(f"{host}:{port}: its certificate is not trusted: {error.verify_message}")
+            revoked = revocation_problem(error, connection.crl)
+            failures.append(f"{host}:{port}: {revoked or f'its certificate is not trusted: {error.verify_message}'}")
         except (ssl.SSLError, OSError) as error:
             failures.append(f"{host}:{port}: {error.strerror or error}")
         except ValueError as error:  # the host is not a valid DNS name
@@ -96,18 +99,12 @@ def tls_context(connection: ModbusConnection) -> ssl.SSLContext:
 
     Modbus/TCP Security V2.1 asks for TLS 1.2 or newer, and for certificates on both sides.
     """
-    files = ", ".join(str(file) for file in (connection.ca, connection.certificate, connection.key) if file)
     try:
-        context = ssl.create_default_context(cafile=connection.ca)
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
-        if connection.certificate is not None:
-            # without a password, OpenSSL asks for the password of an encrypted key on the terminal
-            context.load_cert_chain(connection.certificate, connection.key, password="")
-    except ssl.SSLError as error:
-        raise Misconfigured(f"TLS files {files}: {error.strerror or error}") from error
-    except OSError as error:  # files are being replaced, or their folder is not mounted yet
-        raise NotConnected(f"TLS files {files}: {error.strerror or error}") from error
-    return context
+        return client_context(connection.tls_files)
+    except TlsFileError as error:
+        raise (NotConnected if error.is_away else Misconfigured)(f"TLS files: {error}") from error
+    except MissingSecret as error:
+        raise NotConnected(f"TLS files: {error}") from None
 
 
 class SerialTransport(asyncio.Transport):

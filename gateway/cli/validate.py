@@ -12,7 +12,8 @@ from gateway.cli.common import SET, overrides, size_of
 from gateway.cli.validation_formats import FORMATS, Validated
 from gateway.common.text import counted
 from gateway.settings.load import load_factory
-from gateway.settings.problems import ConfigurationError
+from gateway.settings.locked_keys import key_problems
+from gateway.settings.problems import ConfigurationError, Severity, in_order
 from gateway.settings.standalone import Kind, check_lines, check_template, kind_of
 from gateway.status.configuration_warnings import configuration_warnings
 
@@ -62,7 +63,9 @@ def _factory(file: Path, of_factories: dict[Path, Path]) -> Validated:
     except ConfigurationError as error:
         return Validated(file, Kind.FACTORY, valid=False, problems=error.problems)
     of_factories |= dict.fromkeys((one.resolve() for one in factory.files), file)
-    problems = configuration_warnings(factory)
+    problems = in_order([*configuration_warnings(factory), *key_problems(factory)])
+    if any(problem.severity is Severity.ERROR for problem in problems):
+        return Validated(file, Kind.FACTORY, valid=False, problems=problems)
     points = sum(len(machine.quantities) for machine in factory.machines)
     return Validated(
         file, Kind.FACTORY, valid=True, problems=problems, text=size_of(factory), digest=factory.digest,

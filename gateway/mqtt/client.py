@@ -28,7 +28,9 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
+from drivers.secret import MissingSecret
 from drivers.timer_grid import wait_for_slot
+from drivers.tls import revocation_problem
 from gateway.mqtt import constants
 from gateway.mqtt.constants import (
     ANSWER_TIMEOUT,
@@ -159,6 +161,8 @@ class MqttClient(aiomqtt.Client):
             timeout=constants.CONNECT_TIMEOUT,
             max_inflight_messages=RECEIVE_MAXIMUM,  # bounded by the sender, who knows what waits, and by the broker
         )
+        if broker.key_password is not None:
+            broker.key_password.reveal()  # a missing secret is found here, as that of the password is
         self.address = broker.url
         self._five = five
         self.receive_maximum = RECEIVE_MAXIMUM
@@ -272,7 +276,10 @@ class MqttClient(aiomqtt.Client):
         threading.Thread(target=connect, name="MQTT connect", daemon=True).start()
         try:
             await done
-        except (OSError, ValueError) as error:  # ValueError: paho's, and of a host name that can't be encoded
+        except ssl.SSLCertVerificationError as error:
+            raise MqttError(revocation_problem(error, self._broker.crl) or str(error)) from None
+        # ValueError: paho's, and of a host name that can't be encoded
+        except (OSError, ValueError, MissingSecret) as error:
             raise MqttError(str(error)) from None
 
     def _connect(self) -> None:

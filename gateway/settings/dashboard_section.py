@@ -12,13 +12,14 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 
+from drivers.private_key import KeyFile
 from drivers.url import check_host, split_url
 from gateway.common.setting_types import Duration, File, Folder, Secret, Section, Size
 from gateway.settings.problems import CLOSE, Problem, Severity
 from gateway.settings.sections import Endpoint, Listen, is_loopback, parse_endpoint
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from gateway.settings.factory import Factory
 
@@ -93,6 +94,10 @@ class DashboardTls(Section):
     """The key of the certificate, as in `/etc/lineside/edge-01.key`."""
     key_password: Secret | None = None
     """The name of the key's password, as in `{secret: dashboard_key}`."""
+
+    @property
+    def key_files(self) -> Sequence[KeyFile]:
+        return (KeyFile("key", self.key, "key_password", self.key_password),)
 
 
 class OidcRoles(Section):

@@ -7,15 +7,21 @@ from base64 import b64decode
 from enum import StrEnum
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated, NamedTuple, Self
+from typing import TYPE_CHECKING, Annotated, NamedTuple, Self
 from urllib.parse import urlsplit
 
 from pydantic import BeforeValidator, Field, WithJsonSchema, field_validator, model_validator
 
+from drivers.tls import TlsFiles, check_pair
 from drivers.url import check_host, split_url
 from gateway.common.setting_types import Duration, File, Folder, Name, Secret, Section, Size
 from gateway.model.part import MAX_WORKERS
 from gateway.settings.commands_section import CommandsSection
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from drivers.private_key import KeyFile
 
 
 class FactorySection(Section):
@@ -280,10 +286,15 @@ class BrokerSection(Section):
     """The name of the password, never the password, as in `{secret: broker_password}`."""
     ca: File | None = None
     """The certificate of whom to trust, in place of the system's, as in `/etc/lineside/plant-ca.pem`."""
+    crl: File | None = None
+    """The revocation lists of these authorities; a certificate in them is refused, as in
+    `/etc/lineside/plant-ca.crl.pem`."""
     certificate: File | None = None
     """Our certificate, where the broker asks for one, as in `/etc/lineside/edge-01.pem`."""
     key: File | None = None
     """The key of our certificate, as in `/etc/lineside/edge-01.key`."""
+    key_password: Secret | None = None
+    """The name of the key's password, as in `{secret: broker_key}`."""
     version: Annotated[Version, Field(strict=False)] = Version.V5
     """The version of MQTT, as in `"3.1.1"`."""
     root: str = "lineside/v1"
@@ -323,11 +334,19 @@ class BrokerSection(Section):
             raise ValueError("a password without a username")
         if len({urlsplit(url).scheme for url in (self.url, *self.backup)}) > 1:
             raise ValueError("url and backup are all mqtts, or all mqtt")
-        if (self.certificate is None) != (self.key is None):
-            raise ValueError("a certificate needs its key, and a key its certificate")
-        if (self.ca or self.certificate) and not self.tls:
-            raise ValueError("ca, certificate and key are for mqtts://")
+        check_pair(self.certificate, self.key, self.key_password)
+        if (self.ca or self.crl or self.certificate) and not self.tls:
+            raise ValueError("ca, crl, certificate and key are for mqtts://")
         return self
+
+    @property
+    def tls_files(self) -> TlsFiles:
+        """The files of a connection with TLS."""
+        return TlsFiles(self.ca, self.crl, self.certificate, self.key, self.key_password)
+
+    @property
+    def key_files(self) -> Sequence[KeyFile]:
+        return self.tls_files.key_files()
 
     @property
     def tls(self) -> bool:

@@ -21,8 +21,9 @@ import structlog
 from pydantic import Field, model_validator
 
 from drivers.extras import require
+from drivers.tls import TlsFileError, TlsFiles, check_pair, client_context
 from drivers.url import check_host, split_url
-from gateway.common.setting_types import Duration, Secret, Section
+from gateway.common.setting_types import Duration, File, Secret, Section
 from gateway.stores.base import Refusal, Rejected, Store, StoreError, StoreKind, Unavailable
 from gateway.stores.influxdb_errors import is_about_rows, refused_lines
 from gateway.stores.influxql import InfluxqlReader
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
     from influxdb_client import InfluxDBClient
 
+    from drivers.private_key import KeyFile
     from gateway.model.path import MachinePath
     from gateway.model.reading import Reading
     from gateway.stores.base import MachineScan
@@ -103,6 +105,17 @@ class InfluxSettings(Section):
 
     url: str
     """Where the server is, as in `http://tsdb:8086`."""
+    ca: File | None = None
+    """The certificate of whom to trust, in place of the system's, as in `/etc/lineside/plant-ca.pem`."""
+    crl: File | None = None
+    """The revocation lists of these authorities; a certificate in them is refused, as in
+    `/etc/lineside/plant-ca.crl.pem`."""
+    certificate: File | None = None
+    """Our certificate, where the server asks for one, as in `/etc/lineside/ingest.pem`."""
+    key: File | None = None
+    """The key of our certificate, as in `/etc/lineside/ingest.key`."""
+    key_password: Secret | None = None
+    """The name of the key's password, as in `{secret: store_key}`."""
     api: Annotated[Api, Field(strict=False)] = Api.V2
     """The write API: v2 of InfluxDB 2 and 3 and VictoriaMetrics, v1 of InfluxDB 1, as in `v1`."""
     org: str = ""
@@ -136,7 +149,24 @@ class InfluxSettings(Section):
         if parts.scheme not in {"http", "https"} or not parts.hostname:
             raise ValueError("the url is not one of a server; write http://HOST:8086 or https://HOST:8086")
         check_host(parts.hostname)
+        check_pair(self.certificate, self.key, self.key_password)
+        if (self.ca or self.crl or self.certificate) and not self.tls:
+            raise ValueError("ca, crl, certificate and key are for https://")
         return self
+
+    @property
+    def tls(self) -> bool:
+        """Whether the connection is encrypted, and the server's certificate verified."""
+        return split_url(self.url).scheme == "https"
+
+    @property
+    def tls_files(self) -> TlsFiles:
+        """The files of a connection with TLS."""
+        return TlsFiles(self.ca, self.crl, self.certificate, self.key, self.key_password)
+
+    @property
+    def key_files(self) -> Sequence[KeyFile]:
+        return self.tls_files.key_files()
 
 
 class _Response(NamedTuple):
@@ -172,6 +202,7 @@ class InfluxStore(Store):
         super().__init__()
         self._settings = settings
         self._client: InfluxDBClient | None = None
+        self._is_stale = False
         self._headers: dict[str, str] = {}
         self._writer: LineWriter
         self._is_victoria = False
@@ -186,16 +217,8 @@ class InfluxStore(Store):
     def open(self) -> None:
         # half a second and 40 MB to import: only who writes to it pays for it
         require("influxdb")
-        from influxdb_client import InfluxDBClient  # noqa: PLC0415
-
         settings = self._settings
-        self.close()
-        self._client = InfluxDBClient(
-            settings.url.rstrip("/"),
-            token=settings.token.reveal() if settings.token else "",
-            org=settings.org,
-            timeout=round(settings.timeout * 1000),
-        )
+        self._connect()
         if settings.api is Api.V2:
             self._path = "/api/v2/write"
             self._target = [("org", settings.org), ("bucket", settings.bucket), ("precision", "us")]
@@ -210,6 +233,32 @@ class InfluxStore(Store):
         self._is_victoria = settings.strings is Strings.LABEL or self._identifies_as_victoria()
         self._writer = LineWriter(labels=self._is_victoria and settings.strings is not Strings.FIELD)
         self._writer.counts = self.counts
+
+    def _connect(self) -> InfluxDBClient:
+        """Make a client, which reads the files of TLS. Raises `Unavailable`."""
+        from influxdb_client import InfluxDBClient  # noqa: PLC0415 - as in `open`
+
+        settings = self._settings
+        self.close()
+        try:
+            context = client_context(settings.tls_files, "influxdb") if settings.tls else None
+        except TlsFileError as error:
+            raise Unavailable(f"{settings.url}: {error}") from None
+        self._client = InfluxDBClient(
+            settings.url.rstrip("/"),
+            token=settings.token.reveal() if settings.token else "",
+            org=settings.org,
+            timeout=round(settings.timeout * 1000),
+            ssl_context=context,
+        )
+        self._is_stale = False
+        return self._client
+
+    def _opened(self) -> InfluxDBClient:
+        """Return the client; a failure over TLS leads to a new client, since a file may be renewed."""
+        if self._client is None:
+            raise Unavailable("not opened")
+        return self._connect() if self._is_stale else self._client
 
     def _identifies_as_victoria(self) -> bool:
         """Return whether the server answers as VictoriaMetrics does."""
@@ -419,22 +468,23 @@ class InfluxStore(Store):
         from influxdb_client.rest import ApiException  # noqa: PLC0415 - as in `open`
         from urllib3.exceptions import HTTPError  # noqa: PLC0415 - as in `open`
 
-        if self._client is None:
-            raise Unavailable("not opened")
+        client = self._opened()
         headers = dict(self._headers)
         if body:
             headers |= {"Content-Type": "text/plain; charset=utf-8", "Content-Encoding": "gzip"}
         try:
-            _, status, given = self._client.api_client.call_api(
+            _, status, given = client.api_client.call_api(
                 path, method, query_params=list(query), header_params=headers, body=body, urlopen_kw={}
             )
         except ApiException as error:
             if not error.status:  # of TLS: there was no response
+                self._is_stale = True
                 raise Unavailable(f"{self._settings.url}: {error.reason}") from error
             return self._response(error.status, error.headers or {}, error.body)
         except (HTTPError, OSError) as error:
+            self._is_stale = self._settings.tls
             raise Unavailable(f"{self._settings.url}: {error.__cause__ or error}") from error
-        return self._response(status, given, self._client.api_client.last_response.data)
+        return self._response(status, given, client.api_client.last_response.data)
 
     def _response(self, status: int, headers: Mapping[str, str], body: Any) -> _Response:  # noqa: ANN401 - bytes, text or nothing
         with suppress(TypeError, ValueError, KeyError, OverflowError):
@@ -479,13 +529,12 @@ class InfluxStore(Store):
         from urllib3 import Timeout  # noqa: PLC0415 - as in `open`
         from urllib3.exceptions import HTTPError  # noqa: PLC0415 - as in `open`
 
-        if self._client is None:
-            raise Unavailable("not opened")
+        client = self._opened()
         url = self._settings.url.rstrip("/")
         headers = {"Content-Type": "application/x-www-form-urlencoded", "Accept-Encoding": "gzip"} | self._headers
         if self._settings.token is not None:
             headers["Authorization"] = f"Token {self._settings.token.reveal()}"
-        pool = self._client.api_client.rest_client.pool_manager
+        pool = client.api_client.rest_client.pool_manager
         try:
             response = pool.request(
                 "POST", url + path, body=urlencode(form), headers=headers, preload_content=False, redirect=False,
@@ -504,6 +553,7 @@ class InfluxStore(Store):
                 # the rest of a large answer is not read
                 response.close()
         except (HTTPError, OSError) as error:
+            self._is_stale = self._settings.tls
             raise Unavailable(f"{url}: {error.__cause__ or error}") from error
         body = b"".join(parts)
         if response.status != OK:

@@ -91,7 +91,7 @@ async def test_files_that_can_not_be_read_are_reported_with_their_key(tmp_path: 
     broker = {"url": f"mqtts://{LOOPBACK}:1"}
     assert f"broker.ca ({nowhere}): No such file" in await refusal(tmp_path, broker | {"ca": nowhere})
     pair = {"certificate": locked.certificate, "key": locked.key}
-    assert f"broker.certificate and broker.key ({locked.certificate}, " in await refusal(tmp_path, broker | pair)
+    assert f"broker.key ({locked.key}): it is locked with a password" in await refusal(tmp_path, broker | pair)
 
 
 async def test_a_certificate_that_was_renewed_is_used_from_the_next_connection_on(
@@ -107,6 +107,43 @@ async def test_a_certificate_that_was_renewed_is_used_from_the_next_connection_o
             ca.write_bytes(authority.file.read_bytes())
             edge.take()
             await edge.freed()
+
+
+async def test_a_revoked_broker_is_refused_until_its_certificate_is_renewed(tmp_path: Path, authority: Authority):
+    """The list is read at each connection: the gateway connects once a list without the broker is there."""
+    broker_pair = authority.pair("broker", LOOPBACK)
+    mosquitto, broker = await tls_mosquitto(tmp_path, broker_pair)
+    crl = tmp_path / "plant.crl.pem"
+    known = broker | {"ca": authority.file, "crl": crl}
+    crl.write_bytes(authority.revocations(hours=-1))
+    assert f"the revocation list in {crl} has expired" in await refusal(tmp_path, known)
+    crl.write_bytes(authority.revocations(broker_pair))
+    with capture_logs() as logs:
+        async with Consumer(mosquitto.port, confirming=True), Edge(tmp_path, known) as edge:
+            [event] = await until(lambda: events(logs, "mqtt.not_connected"), "it is revoked", SECONDS)
+            assert "its certificate was revoked by its authority" in event["error"]
+            crl.write_bytes(authority.revocations())
+            edge.take()
+            await edge.freed()
+
+
+async def test_a_locked_key_is_opened_by_its_password_alone(
+    tmp_path: Path, authority: Authority, monkeypatch: pytest.MonkeyPatch
+):
+    """A wrong password is an outage that names the key, and never the password."""
+    demands = (f"cafile {authority.file}", "require_certificate true", "use_identity_as_username true")
+    mosquitto, broker = await tls_mosquitto(tmp_path, authority.pair("broker", LOOPBACK), *demands)
+    ours = authority.pair("edge-01", password=b"hunter2-of-the-key")
+    broker |= {"ca": authority.file, "certificate": ours.certificate, "key": ours.key}
+    locked = broker | {"key_password": {"secret": "edge_key"}}
+    monkeypatch.setenv("LINESIDE_SECRET_EDGE_KEY", "a-wrong-password")
+    error = await refusal(tmp_path, locked)
+    assert "the secret of broker.key_password is not its password" in error
+    assert "a-wrong-password" not in error
+    monkeypatch.setenv("LINESIDE_SECRET_EDGE_KEY", "hunter2-of-the-key")
+    async with Consumer(mosquitto.port, confirming=True), Edge(tmp_path, locked) as edge:
+        edge.take()
+        await edge.freed()
 
 
 # -- addresses --

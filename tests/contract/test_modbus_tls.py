@@ -151,3 +151,61 @@ async def test_files_that_are_away_are_tried_again(authority: Authority, tmp_pat
     options = {"ca": str(authority.file), "certificate": str(ours.certificate), "key": str(ours.key)}
     with pytest.raises(NotConnected, match="TLS files"):
         await read(1, **(options | {key: str(tmp_path / "away.pem")}))
+
+
+async def test_a_revoked_device_is_refused_from_the_next_connection_on(authority: Authority, tmp_path: Path) -> None:
+    """A list that was renewed counts at once; nothing need be restarted."""
+    press, other = authority.pair("press", HOST), authority.pair("other", HOST)
+    crl = tmp_path / "plant.crl.pem"
+    known = {"ca": str(authority.file), "crl": str(crl)}
+    async with device(press) as port:
+        with pytest.raises(NotConnected, match=rf"crl \({crl}\): No such file"):
+            await read(port, **known)
+        crl.write_bytes(authority.revocations(other))
+        assert await read(port, **known) == ANSWER
+        crl.write_bytes(authority.revocations(other, press))
+        with pytest.raises(NotConnected, match="its certificate was revoked by its authority"):
+            await read(port, **known)
+
+
+async def test_a_revocation_list_that_can_not_be_used_is_named(authority: Authority, tmp_path: Path) -> None:
+    """Without a present list a revoked certificate would be accepted."""
+    crl = tmp_path / "plant.crl.pem"
+    known = {"ca": str(authority.file), "crl": str(crl)}
+    async with device(authority.pair("press", HOST)) as port:
+        crl.write_bytes(authority.revocations(hours=-1))
+        with pytest.raises(
+            NotConnected, match=rf"the revocation list in {crl} has expired; put the authority's present"
+        ):
+            await read(port, **known)
+        crl.write_bytes(Authority(tmp_path, "stranger").revocations())
+        with pytest.raises(NotConnected, match=rf"{crl} has no revocation list of an authority that vouches"):
+            await read(port, **known)
+        crl.write_bytes(authority.revocations() + Authority(tmp_path, "evil").file.read_bytes())
+        with pytest.raises(Misconfigured, match="it has a certificate; write that into ca"):
+            await read(port, **known)
+        crl.write_bytes(b"\x30\x03")
+        with pytest.raises(Misconfigured, match=r"not a PEM file with a revocation list; .* openssl crl -inform DER"):
+            await read(port, **known)
+
+
+async def test_a_locked_key_is_opened_by_its_password_alone(
+    authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No message shows the password, neither the right nor the wrong password."""
+    ours = authority.pair("gateway", password=b"hunter2-of-the-key")
+    options = {"ca": str(authority.file), "certificate": str(ours.certificate), "key": str(ours.key)}
+    with_password = options | {"key_password": {"secret": "edge_key"}}
+    async with device(authority.pair("press", HOST), demands=authority) as port:
+        with pytest.raises(
+            Misconfigured, match=r"it is locked with a password; write key_password: \{secret: NAME\}"
+        ):
+            await read(port, **options)
+        with pytest.raises(NotConnected, match="secret 'edge_key' is missing"):
+            await read(port, **with_password)
+        monkeypatch.setenv("LINESIDE_SECRET_EDGE_KEY", "a-wrong-password")
+        with pytest.raises(Misconfigured, match="the secret of key_password is not its password") as wrong:
+            await read(port, **with_password)
+        assert "a-wrong-password" not in str(wrong.value)
+        monkeypatch.setenv("LINESIDE_SECRET_EDGE_KEY", "hunter2-of-the-key")
+        assert await read(port, **with_password) == ANSWER

@@ -46,6 +46,17 @@ class Authority:
         begin, end = sorted((now + dt.timedelta(days=days), now - dt.timedelta(days=60)))
         return builder.not_valid_before(begin).not_valid_after(end)
 
+    def revocations(self, *revoked: Pair, hours: float = 24.0) -> bytes:
+        """Return the revocation list (PEM) with these certificates; it ends in `hours` from now, or has ended."""
+        now = dt.datetime.now(dt.UTC)
+        builder = x509.CertificateRevocationListBuilder().issuer_name(self._name)
+        builder = builder.last_update(now - dt.timedelta(days=2)).next_update(now + dt.timedelta(hours=hours))
+        for one in revoked:
+            serial = x509.load_pem_x509_certificate(one.certificate.read_bytes()).serial_number
+            entry = x509.RevokedCertificateBuilder().serial_number(serial).revocation_date(now)
+            builder = builder.add_revoked_certificate(entry.build())
+        return builder.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+
     def pair(self, name: str, host: str | None = None, days: int = 30, password: bytes | None = None) -> Pair:
         """Return a certificate of a host name or address; with negative `days` it has ended."""
         key = ec.generate_private_key(ec.SECP256R1())

@@ -35,6 +35,16 @@ def put(folder: Path, *certificates: x509.Certificate) -> None:
 # -- our own --
 
 
+def test_a_key_that_is_made_with_a_password_is_locked(tmp_path: Path) -> None:
+    """A copy of the disk alone has not the gateway's identity."""
+    pki = Pki(tmp_path)
+    made = pki.own("hunter2-of-the-gateway")
+    assert pki.key_file.read_bytes().startswith(b"-----BEGIN ENCRYPTED PRIVATE KEY-----")
+    assert pki.own("hunter2-of-the-gateway").key.private_numbers() == made.key.private_numbers()
+    with pytest.raises(ValueError, match="locked with a password"):
+        pki.own()
+
+
 def test_our_certificate_is_made_once_and_kept(tmp_path: Path) -> None:
     """Servers are configured to trust this certificate."""
     first, second = Pki(tmp_path / "pki").own(), Pki(tmp_path / "pki").own()
@@ -118,8 +128,13 @@ def test_own_files_that_do_not_match_are_named(tmp_path: Path) -> None:
     assert ours.splitlines()[1].decode() not in str(caught.value)
     locked = make("locked").key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"secret"))
     pki.key_file.write_bytes(locked)
-    with pytest.raises(ValueError, match="locked with a password"):
+    with pytest.raises(ValueError, match=r"locked with a password; write key_password: \{secret: NAME\}"):
         pki.own()
+    with pytest.raises(ValueError, match="the secret of key_password is not its password") as wrong:
+        pki.own("hunter2")
+    assert "hunter2" not in str(wrong.value)
+    with pytest.raises(ValueError, match="is not the key of"):  # it is opened, and belongs to another certificate
+        pki.own("secret")
     pki.key_file.unlink()
     with pytest.raises(ValueError, match=r"lineside\.der is there, and its key .*lineside\.pem is not"):
         pki.own()

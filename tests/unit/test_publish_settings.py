@@ -64,7 +64,7 @@ def test_files_of_tls_are_paths():
         ({"backup": {"url": TLS}}, "Input should be a valid tuple"),
         ({"certificate": "edge.pem"}, "a certificate needs its key, and a key its certificate"),
         ({"key": "edge.key"}, "a certificate needs its key, and a key its certificate"),
-        ({"url": "mqtt://b1.example", "ca": "ca.pem"}, "ca, certificate and key are for mqtts://"),
+        ({"url": "mqtt://b1.example", "ca": "ca.pem"}, "ca, crl, certificate and key are for mqtts://"),
         ({"password": {"secret": "x"}}, "a password without a username"),
         ({"keep_alive": "500ms"}, "greater than or equal to 1"),
         ({"keep_alive": "1d"}, "less than or equal to 65535"),

@@ -15,8 +15,15 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+)
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from drivers.private_key import load_private_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -148,25 +155,19 @@ def read_crl(content: bytes) -> x509.CertificateRevocationList:
 
 
 @lru_cache(maxsize=8)  # a check takes tens of milliseconds, at each connection
-def read_key(content: bytes) -> rsa.RSAPrivateKey:
-    """Return the RSA key in a PEM file. Raises `ValueError` if there is no usable key."""
-    try:
-        key = load_pem_private_key(content, password=None)
-    except TypeError:
-        raise ValueError(
-            "it is locked with a password; write it without a password, readable by the gateway alone"
-        ) from None
-    except ValueError:
-        raise ValueError("it is not a PEM file with a private key") from None  # its content stays secret
+def read_key(content: bytes, password: str | None = None, option: str = "key_password") -> rsa.RSAPrivateKey:
+    """Return the RSA key in a PEM file; `option` names the password. Raises `ValueError` without a usable key."""
+    key = load_private_key(content, password, option)
     if not isinstance(key, rsa.RSAPrivateKey):
         raise ValueError("it is not an RSA key, which the security policies require")  # noqa: TRY004 - of a file
     return key
 
 
-def make_key() -> bytes:
-    """Return a new private key as PEM; takes some tenths of a second."""
+def make_key(password: str | None = None) -> bytes:
+    """Return a new private key as PEM, locked if there is a password; takes some tenths of a second."""
     key = rsa.generate_private_key(public_exponent=65537, key_size=KEY_BITS)
-    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    locked = BestAvailableEncryption(password.encode()) if password else NoEncryption()
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, locked)
 
 
 def make_certificate(

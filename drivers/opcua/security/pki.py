@@ -35,7 +35,7 @@ from drivers.opcua.security.certificates import (
     verifies_itself,
     when_valid,
 )
-from drivers.opcua.security.settings import default_folder
+from drivers.opcua.security.settings import OWN_KEY, default_folder
 from drivers.own_files import ForeignFile, read_own
 
 if TYPE_CHECKING:
@@ -82,14 +82,14 @@ class Pki:
     def __init__(self, folder: Path) -> None:
         self.folder = folder.absolute()
         self.certificate_file = self.folder / "own" / "certs" / "lineside.der"
-        self.key_file = self.folder / "own" / "private" / "lineside.pem"
+        self.key_file = self.folder / OWN_KEY
         self.trusted = self.folder / "trusted" / "certs"
         self.issuers = self.folder / "issuers" / "certs"
         self.rejected = self.folder / "rejected"
         self.crl = (self.folder / "trusted" / "crl", self.folder / "issuers" / "crl")
 
-    def own(self) -> Own:
-        """Return our certificate and key; make them if they do not exist.
+    def own(self, password: str | None = None) -> Own:
+        """Return our certificate and key; make them if they do not exist. `password` is that of the key.
 
         Raises `ValueError` if a file has the wrong contents, or the key does not match the certificate.
         """
@@ -102,8 +102,8 @@ class Pki:
                     f"{self.certificate_file} is there, and its key {self.key_file} is not; put it there"
                 )
             self.key_file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            _write_first(self.key_file, make_key(), 0o600)
-        key = _readable(self.key_file, read_key)
+            _write_first(self.key_file, make_key(password), 0o600)
+        key = _readable(self.key_file, lambda content: read_key(content, password))
         if not self.certificate_file.exists():
             self.certificate_file.parent.mkdir(parents=True, exist_ok=True)
             _write_first(self.certificate_file, make_certificate(key), 0o644)

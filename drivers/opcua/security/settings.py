@@ -10,10 +10,14 @@ from typing import TYPE_CHECKING, Annotated, Literal, Self
 from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 
 from drivers.base import Connection, File, Flag
+from drivers.private_key import KeyFile
 from drivers.secret import Secret  # noqa: TC001 - pydantic looks it up
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+OWN_KEY = Path("own", "private", "lineside.pem")
+"""The gateway's own key, in the folder of certificates."""
 
 ANY_HOST = "*"
 """A `server_name` that accepts a certificate of any host, if this certificate itself is trusted."""
@@ -100,6 +104,8 @@ class SecureConnection(Connection):
     """The certificate that identifies the user, as in `/etc/lineside/user.pem`."""
     user_key: File = None
     """The key of the user's certificate, as in `/etc/lineside/user.key`."""
+    user_key_password: Secret | None = None
+    """The name of the password of this key, as in `{secret: user_key}`."""
     server_name: Annotated[str, Field(min_length=1)] | None = None
     """The host in the server's certificate, if it is not that of the URL, as in `plc-01.plant`."""
     revocation: Literal["required", "if_known"] = "required"
@@ -110,6 +116,8 @@ class SecureConnection(Connection):
     """
     pki: File = None
     """The folder of certificates, as in `/var/lib/lineside/pki`."""
+    key_password: Secret | None = None
+    """The name of the password of the gateway's own key in that folder, as in `{secret: pki_key}`."""
 
     @model_validator(mode="after")
     def _secures(self) -> Self:
@@ -125,6 +133,8 @@ class SecureConnection(Connection):
             raise ValueError("a password without a username")
         if (self.user_certificate is None) != (self.user_key is None):
             raise ValueError("user_certificate and user_key go together")
+        if self.user_key_password is not None and self.user_key is None:
+            raise ValueError("user_key_password is for a user_key")
         if self.user_certificate is not None and self.username is not None:
             raise ValueError("a user is known by a username or by a user_certificate, not by both")
         return self
@@ -134,6 +144,18 @@ class SecureConnection(Connection):
         if self.pki is not None or self.unprotected or default.is_absolute():
             return self
         return self.model_copy(update={"pki": folder / default})
+
+    @property
+    def key_files(self) -> tuple[KeyFile, ...]:
+        found = [] if self.unprotected else [KeyFile("pki", self.own_key, "key_password", self.key_password)]
+        if self.user_key is not None:
+            found.append(KeyFile("user_key", self.user_key, "user_key_password", self.user_key_password))
+        return tuple(found)
+
+    @property
+    def own_key(self) -> Path:
+        """The file of the gateway's own key."""
+        return (self.pki or default_folder()) / OWN_KEY
 
     @property
     def identified(self) -> bool:

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from drivers.opcua.connection.reverse import ReverseLease
     from drivers.opcua.security.pki import Own, Pki
     from drivers.opcua.settings import OpcUaConnection
+    from drivers.secret import Secret
 
 DISCOVERY = "/discovery"
 """The usual end of the path of a discovery endpoint (Part 6, Annex E of older editions; Milo, Ignition)."""
@@ -99,7 +100,7 @@ async def secured(client: Client, settings: OpcUaConnection) -> None:
     await asyncio.to_thread(_judge, chain, settings, pki, url, uri)
     client.certificate_validator = validate
     if settings.security is not Policy.NONE:
-        own = await asyncio.to_thread(_own, pki, url)
+        own = await asyncio.to_thread(_own, pki, url, settings.key_password)
         client.strongest = settings.security is Policy.AUTO
         _protect(client, endpoint, own, chain[0])
 
@@ -121,7 +122,7 @@ def _identify(client: Client, settings: OpcUaConnection) -> None:
                 f"user_certificate {settings.user_certificate} is not a certificate, DER or PEM"
             ) from None
         try:
-            key = read_key(settings.user_key.read_bytes())
+            key = read_key(settings.user_key.read_bytes(), _revealed(settings.user_key_password), "user_key_password")
         except ValueError as error:
             raise ValueError(f"user_key {settings.user_key} can't be used: {error}") from None
         if key.public_key() != certificate.public_key():
@@ -258,11 +259,11 @@ def _judge(chain: Sequence[x509.Certificate], settings: OpcUaConnection, pki: Pk
     raise NotConnected(f"{url}: {text}", status(found[0].code))
 
 
-def _own(pki: Pki, url: str) -> Own:
+def _own(pki: Pki, url: str, password: Secret | None) -> Own:
     """Return our certificate and key. Raises `NotConnected` if they can't be used."""
     try:
-        own = pki.own()
-    except (OSError, ValueError) as error:
+        own = pki.own(_revealed(password))
+    except (OSError, ValueError, MissingSecret) as error:
         raise NotConnected(f"{url}: {error}") from None
     end = own.certificate.not_valid_after_utc
     if end < dt.datetime.now(dt.UTC):
@@ -271,6 +272,10 @@ def _own(pki: Pki, url: str) -> Own:
             "to get a new certificate, and let the servers trust it"
         )
     return own
+
+
+def _revealed(password: Secret | None) -> str | None:
+    return None if password is None else password.reveal()
 
 
 def _protect(client: Client, endpoint: ua.EndpointDescription, own: Own, server: x509.Certificate) -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import structlog
 from cryptography import x509
 
+from drivers.tls import load_pair
 from gateway.common.setting_types import MissingSecret
 from gateway.settings.reload import looks_of
 
@@ -117,23 +118,12 @@ def _load(tls: DashboardTls) -> tuple[ssl.SSLContext, str]:
 
     Raises `OSError` that names the file, and `MissingSecret`.
     """
-    password = None if tls.key_password is None else tls.key_password.reveal()
-    for file in (tls.certificate, tls.key):
-        with file.open("rb"):  # or the error does not name the file
-            pass
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_ciphers(CIPHERS)
+    load_pair(context, tls.certificate, tls.key, tls.key_password, "dashboard.tls.")
     try:
-        # without a password OpenSSL asks at the terminal
-        context.load_cert_chain(tls.certificate, tls.key, password or _missing)
         serial = x509.load_pem_x509_certificate(tls.certificate.read_bytes()).serial_number
-    except (ssl.SSLError, ValueError) as error:
-        reason = getattr(error, "reason", None) or str(error)
-        message = f"the certificate and the key {tls.key} can't be used: {str(reason).replace('_', ' ').lower()}"
-        raise OSError(0, message, str(tls.certificate)) from None
+    except ValueError as error:
+        raise OSError(0, f"the certificate can't be used: {error}", str(tls.certificate)) from None
     return context, f"{serial:x}"
-
-
-def _missing() -> str:
-    raise MissingSecret("the key of dashboard.tls has a password; write key_password: {secret: NAME}")
