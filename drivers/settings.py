@@ -85,6 +85,14 @@ class Settings(BaseModel):
     one_key: ClassVar[bool] = False  # whether exactly one key is written, and the others are empty
 
     @property
+    def exposure(self) -> str:
+        """What others on the network can read, forge or reach, and what would be right; empty if nothing.
+
+        Also empty if a person has accepted it with `insecure: true`. See `drivers/exposure.py`.
+        """
+        return ""
+
+    @property
     def key_files(self) -> Sequence[KeyFile]:
         """The files of private keys that these settings name, which may be locked with a password."""
         return ()

@@ -10,6 +10,7 @@ from urllib.parse import SplitResult, urlsplit
 from pydantic import BeforeValidator, Field, InstanceOf, model_validator
 
 from drivers.base import Connection, File, Flag, Seconds
+from drivers.exposure import ACCEPT, is_everywhere
 from drivers.modbus.address import Table
 from drivers.modbus.raw_types import absent_values
 from drivers.peer import peer_network
@@ -123,6 +124,8 @@ class ModbusConnection(Connection):
     """Packet that the device sends when it dials in, as text or bytes after 0x, as in `DTU-0086`."""
     by_unit: Flag = False
     """Recognize the device that dials in by its unit id: a request to it is answered, as in `true`."""
+    insecure: Flag = False
+    """Whether the port of a device that dials in may be open on all networks of this machine, as in `true`."""
     # TLS
     ca: File = None
     """TLS: the certificate of the authority to trust, as in `/etc/lineside/plant-ca.pem`."""
@@ -226,8 +229,8 @@ class ModbusConnection(Connection):
     def _check_dialling(self) -> None:
         """Check the options of a device that dials in. Raises `ValueError`."""
         if self.transport is not Transport.LISTEN:
-            if self.framing != "tcp" or self.peer or self.registration or self.by_unit:
-                raise ValueError("framing, peer, registration and by_unit are for modbus+listen alone")
+            if self.framing != "tcp" or self.peer or self.registration or self.by_unit or self.insecure:
+                raise ValueError("framing, peer, registration, by_unit and insecure are for modbus+listen alone")
             return
         if self.framing == "rtu" and self.in_flight > 1:
             raise ValueError("RTU frames have no transaction ids, so only one request can be in flight")
@@ -297,6 +300,17 @@ class ModbusConnection(Connection):
     def key_files(self) -> Sequence[KeyFile]:
         return self.tls_files.key_files()
 
+    @property
+    def exposure(self) -> str:
+        # Modbus to a device is plain in most plants and has no alternative there: only a listener is a choice
+        if self.transport is not Transport.LISTEN or self.insecure or not is_everywhere(self.host):
+            return ""
+        return (
+            f"every network of this machine reaches port {self.port}, and a device that dials in proves nothing; "
+            f"write the address of this machine in the network of the devices in place of {self.host}, and peer: "
+            f"ADDRESS or NETWORK; {ACCEPT}"
+        )
+
     def listening(self) -> object | None:
         return ("tcp", self.port) if self.transport is Transport.LISTEN else None
 
@@ -314,7 +328,7 @@ class ModbusConnection(Connection):
         own = {
             "unit": self.unit if self.by_unit else 0, "max_registers": 125, "max_bits": 2000, "max_gap": 0,
             "even": False, "forbidden": (), "wide": (), "retries": 1, "busy_pause": 0.02, "retry_refused": 60.0,
-            "discard_after_connect": 0, "not_available": (), "writable": False,
+            "discard_after_connect": 0, "not_available": (), "writable": False, "insecure": False,
         }  # fmt: skip
         return self.model_copy(update=own)
 

@@ -10,8 +10,9 @@ from urllib.parse import SplitResult, urlsplit
 from pydantic import BeforeValidator, Field, InstanceOf, model_validator
 
 from drivers.base import Flag, Group, Seconds, Source, ValueType
+from drivers.exposure import is_loopback, readable_text
 from drivers.opcua.node_address import BrowsePath, Node, parse_node
-from drivers.opcua.security.settings import SecureConnection
+from drivers.opcua.security.settings import Policy, SecureConnection
 from drivers.peer import peer_network
 from drivers.url import check_host, split_url
 
@@ -336,6 +337,15 @@ class OpcUaConnection(SecureConnection):
     def tcp_port(self) -> int | None:
         return None if self.reverse else urlsplit(self.url).port or PORT
 
+    @property
+    def exposure(self) -> str:
+        if self.security is not Policy.NONE or self.insecure:
+            return ""
+        hosts = [urlsplit(url).hostname or "" for url in self.urls()]
+        remote = next((host for host in hosts if not is_loopback(host)), None)
+        secure = "security: auto (or leave it out), and trust the server's certificate with lineside certs trust"
+        return "" if remote is None else readable_text("messages", remote, secure)
+
     def listening(self) -> object | None:
         return ("tcp", urlsplit(self.url).port or PORT) if self.reverse else None
 
@@ -354,7 +364,7 @@ class OpcUaConnection(SecureConnection):
         return [self.url, *(parts._replace(netloc=address).geturl() for address in there)]
 
     def shared(self) -> OpcUaConnection:
-        return self.model_copy(update={"namespace": None, "writable": False, "time": Time.SOURCE})
+        return self.model_copy(update={"namespace": None, "writable": False, "insecure": False, "time": Time.SOURCE})
 
     def __str__(self) -> str:
         return self.url

@@ -13,9 +13,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from drivers.exposure import is_loopback
 from gateway.acl.accounts import PREFIX, Action
 from gateway.acl.written import NotPossible, Written
-from gateway.settings.sections import is_loopback
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

@@ -86,12 +86,10 @@ def show(target: Path, beginning: str, style: str) -> None:
         print_json({"certificates": [_as_dict(kind, one) | {"folder": str(pki.folder)} for pki, kind, one in found]})
         return
     for pki, kind, certificate in found:
-        click.echo(f"{kind:<9} {_line(certificate)}")
-        click.echo(f"  in         {pki.folder}\n  SHA-256    {_grouped(fingerprint(certificate))}")
-        click.echo(
-            f"  SHA-1      {_grouped(thumbprint(certificate))}\n  issuer     {common_name(certificate.issuer)}"
-        )
-        click.echo(f"  signature  {_signature(certificate)}\n  for        {_hosts(certificate)}")
+        echo(f"{kind:<9} {_line(certificate)}")
+        echo(f"  in         {pki.folder}\n  SHA-256    {_grouped(fingerprint(certificate))}")
+        echo(f"  SHA-1      {_grouped(thumbprint(certificate))}\n  issuer     {common_name(certificate.issuer)}")
+        echo(f"  signature  {_signature(certificate)}\n  for        {_hosts(certificate)}")
 
 
 @certs.command()

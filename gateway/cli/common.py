@@ -25,12 +25,14 @@ from gateway.common.logging import flush_logging
 from gateway.common.setting_types import MissingSecret, parse_duration
 from gateway.common.text import counted
 from gateway.model.path import matches
+from gateway.settings.exposure import log_exposures
 from gateway.settings.load import load_factory
+from gateway.settings.locked_keys import log_key_problems
 from gateway.settings.overrides import Override, parse_override
 from gateway.settings.problems import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Collection
 
     from gateway.settings.factory import Factory, Machine
     from gateway.settings.sections import MetricsSection
@@ -192,6 +194,12 @@ def load(file: Path, *, service: bool = False) -> Factory:
         if (count := len(error.problems)) > 1:
             echo(f"{file}: {counted(count, 'problem')}", err=True)
         sys.exit(1)
+
+
+def log_findings(factory: Factory, sections: Collection[str]) -> None:
+    """Log once each exposure in the sections of a service, and each key that it can't use."""
+    log_exposures(factory, sections)
+    log_key_problems(factory, sections)
 
 
 def require_metrics(metrics: MetricsSection) -> None:

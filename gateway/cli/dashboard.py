@@ -10,10 +10,12 @@ from pathlib import Path
 import click
 
 from drivers.extras import require
-from gateway.cli.common import SET, WITH_STDIN, load, serve
+from gateway.cli.common import SET, WITH_STDIN, load, log_findings, serve
 from gateway.cli.output import echo
 from gateway.common.own_files import keep_files_private
 from gateway.settings.dashboard_section import check_exposure
+from gateway.settings.exposure import PAGE
+from gateway.settings.locked_keys import key_problems
 from gateway.settings.sections import parse_endpoint
 
 
@@ -41,13 +43,17 @@ def dashboard(configs: tuple[Path, ...], listen: str | None, *, everything: bool
         except ValueError as error:
             raise click.BadParameter(str(error), param_hint="--listen") from error
         section = section.model_copy(update={"listen": listen})
-    if problems := check_exposure(section):
+    problems = [f"{configs[0]}: {problem}" for problem in check_exposure(section)]
+    problems += [str(one) for one in key_problems(factories[0], here=True) if one.path.startswith("dashboard.")]
+    if problems:
         for problem in problems:
-            echo(f"{configs[0]}: {problem}", err=True)
+            echo(problem, err=True)
         sys.exit(1)
     from gateway.dashboard.service import DashboardService  # noqa: PLC0415 - an extra
 
     async def main(stop: asyncio.Event) -> None:
+        for factory in factories:
+            log_findings(factory, PAGE)
         service = DashboardService(factories, section, everything=everything)
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, service.asked_to_reload)
         await service.run(stop)

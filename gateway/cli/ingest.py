@@ -9,14 +9,14 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import click
-from pydantic import ValidationError
 
-from gateway.cli.common import CONFIG, REPORT, WITH_STDIN, load, require_metrics, serve, write_report
+from gateway.cli.common import CONFIG, REPORT, WITH_STDIN, load, log_findings, require_metrics, serve, write_report
 from gateway.cli.output import echo
 from gateway.common.own_files import keep_files_private
 from gateway.common.setting_types import check_name
 from gateway.ingest_service import IngestService
-from gateway.settings.sections import MetricsSection
+from gateway.settings.exposure import INGEST
+from gateway.settings.sections import parse_endpoint
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -42,10 +42,9 @@ def ingest(config: Path, report: Path | None, name: str | None, listen: str | No
             raise click.BadParameter(str(error), param_hint="--id") from error
     if listen is not None:
         try:
-            metrics = MetricsSection.model_validate({"listen": listen})
-        except ValidationError as error:
-            message = error.errors()[0]["msg"].removeprefix("Value error, ")
-            raise click.BadParameter(message, param_hint="--metrics") from error
+            metrics = factory.ingest.metrics.model_copy(update={"listen": str(parse_endpoint(listen))})
+        except ValueError as error:
+            raise click.BadParameter(str(error), param_hint="--metrics") from error
         factory = replace(factory, ingest=factory.ingest.model_copy(update={"metrics": metrics}))
     require_metrics(factory.ingest.metrics)
     if not factory.stores:
@@ -53,6 +52,7 @@ def ingest(config: Path, report: Path | None, name: str | None, listen: str | No
         sys.exit(1)
 
     async def main(stop: asyncio.Event) -> None:
+        log_findings(factory, INGEST)
         service = IngestService(factory)
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, service.asked_to_reload)
         await service.run(stop)

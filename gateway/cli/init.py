@@ -12,7 +12,9 @@ import drivers
 from gateway.cli.common import OUTPUT_FOLDER, load, size_of
 from gateway.cli.import_points import write
 from gateway.cli.output import echo
+from gateway.cli.problem_text import print_problems
 from gateway.common.setting_types import check_name
+from gateway.settings.exposure import exposure_warnings
 from gateway.settings.interpolation import escaped
 from gateway.settings.sections import BrokerSection
 from gateway.settings.serialize import dump
@@ -90,7 +92,10 @@ QUESTIONS = {
 @click.option("--connection", help="Where the first machine is, such as modbus+tcp://HOST:502?unit=1.")
 @click.option("--template", help="The type of the first machine.")
 def init(out: Path, *, yes: bool, force: bool, **said: str | None) -> None:
-    """Ask a few questions, and write a first factory that is right, and a template for its first machine."""
+    """Ask a few questions, and write a first factory that is right, and a template for its first machine.
+
+    Warns of an answer that lets others on the network read or change messages: a broker elsewhere is mqtts://HOST:8883.
+    """
     answers = {key: _answer(key, said[key], yes=yes) for key in QUESTIONS}
     files = {"factory.yaml": _factory(answers)}
     protocol = _protocol(answers["connection"])
@@ -101,6 +106,7 @@ def init(out: Path, *, yes: bool, force: bool, **said: str | None) -> None:
     echo(f"{out / 'factory.yaml'}: valid: {size_of(factory)}")
     for name in files:
         echo(f"  wrote {out / name}")
+    print_problems(list(exposure_warnings(factory)))
     if answers["username"]:
         echo("  put the broker's password into the file /run/secrets/broker_password")
 

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from gateway.cli.common import CONFIG, REPORT, WITH_STDIN, load, require_metrics, serve, write_report
+from gateway.cli.common import CONFIG, REPORT, WITH_STDIN, load, log_findings, require_metrics, serve, write_report
 from gateway.common.own_files import keep_files_private
 from gateway.gateway_service import GatewayService
+from gateway.settings.exposure import GATEWAY
 from gateway.workers.choice import needs_supervisor
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ def run(config: Path, report: Path | None, *, trace: bool, with_stdin: bool) -> 
     make = _service(factory, trace=trace)
 
     async def main(stop: asyncio.Event) -> None:
+        log_findings(factory, GATEWAY)
         gateway = make()
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, gateway.reload.ask)
         await gateway.run(stop)

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 import structlog
 from starlette.routing import Route
 
+from drivers.exposure import is_loopback
 from gateway.acquisition.device_metadata import reported_metadata
 from gateway.acquisition.link_load import link_loads
 from gateway.acquisition.link_plan import are_kept, plan_of
@@ -26,7 +27,6 @@ from gateway.dashboard.texts.text import _
 from gateway.settings.load import load_factory
 from gateway.settings.problems import ConfigurationError, Problem
 from gateway.settings.reload import looks_of
-from gateway.settings.sections import is_loopback
 from gateway.settings.serialize import dump, source_text, written_factory, written_point
 from gateway.status.configuration_warnings import configuration_warnings
 from gateway.status.scrub import remember_secrets, scrub

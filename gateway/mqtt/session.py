@@ -31,7 +31,6 @@ from gateway.common.state_log import StateLog
 from gateway.mqtt.client import ConnectionFault, ConnectionRefused, Message, MqttClient, SessionTakenOver
 from gateway.mqtt.constants import DISCONNECT_TIMEOUT, RECEIVE_MAXIMUM, REFUSED, TOO_LARGE
 from gateway.mqtt.messages import BadMessage, parse_gateway_state, parse_ingest_state
-from gateway.settings.sections import readable_password
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping
@@ -254,7 +253,6 @@ class Session:
         self._quiet = quiet
         self._changed = changed
         self._state = StateLog(log, "mqtt.unstable")
-        self._warned = ""
         self._unpublished: set[str] = set()
 
     def _connection(self) -> MqttClient:
@@ -263,13 +261,6 @@ class Session:
         return MqttClient(
             self.broker, self._identifier, will=will, keep_session=self._keep_session, receive=self._receive
         )
-
-    def _warn_of_password(self) -> None:
-        """Log once for each broker that the password crosses the network to it as readable text."""
-        hint = readable_password(self.broker)
-        if hint and hint != self._warned and not self._quiet:
-            log.warning("mqtt.password_readable", broker=self.broker.url, hint=hint)
-        self._warned = hint
 
     @property
     def connected(self) -> bool:
@@ -284,10 +275,8 @@ class Session:
         """
         delay = ReconnectDelay()
         now = asyncio.get_running_loop().time
-        self._warn_of_password()
         connection: MqttClient | None = self._connection()
         while True:
-            self._warn_of_password()
             began = now()
             try:
                 async with connection or self._connection() as link:

@@ -6,8 +6,9 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
 from cryptography import x509
-from cryptography.hazmat.primitives.serialization import load_der_private_key, load_pem_private_key
+from cryptography.hazmat.primitives.serialization import load_der_private_key
 
+from drivers.private_key import load_private_key
 from drivers.secret import MissingSecret
 
 if TYPE_CHECKING:
@@ -57,10 +58,10 @@ def problems_of(pair: Pair, now: datetime | None = None) -> Iterator[str]:
 
 def _problems_of_key(pair: Pair, key: Path, certificate: x509.Certificate) -> Iterator[str]:
     try:
-        password = None if pair.password is None else pair.password.reveal().encode()
+        password = None if pair.password is None else pair.password.reveal()
         content = _content(key)
-        load = load_pem_private_key if b"-----BEGIN" in content else load_der_private_key
-        private = load(content, password)
+        is_pem = b"-----BEGIN" in content
+        private = load_private_key(content, password) if is_pem else load_der_private_key(content, None)
     except MissingSecret as error:
         yield f"{pair.name}: {error}"
     except OSError as error:

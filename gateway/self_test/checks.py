@@ -93,7 +93,7 @@ def check_certificates(factory: Factory) -> Iterator[str]:
     if broker.ca is not None:
         pairs.append(Pair("authority of the broker", Path(broker.ca)))
     if broker.certificate is not None:
-        pairs.append(Pair("certificate for the broker", Path(broker.certificate), broker.key))
+        pairs.append(Pair("certificate for the broker", Path(broker.certificate), broker.key, broker.key_password))
     if tls is not None:
         pairs.append(Pair("certificate of the page", tls.certificate, tls.key, tls.key_password))
     for pair in pairs:
@@ -102,11 +102,16 @@ def check_certificates(factory: Factory) -> Iterator[str]:
 
 def _opcua_pairs(factory: Factory) -> Iterator[Pair]:
     """Yield the certificates of the gateway toward OPC UA servers that are there; the first connection makes them."""
-    folders = {getattr(machine.connection, "pki", None) for machine in factory.machines}
-    for folder in sorted(folder for folder in folders if folder is not None):
+    connections = [machine.connection for machine in factory.machines]
+    passwords = {
+        folder: getattr(one, "key_password", None)
+        for one in connections
+        if (folder := getattr(one, "pki", None)) is not None
+    }
+    for folder in sorted(passwords):
         certificate, key = folder / "own" / "certs" / "lineside.der", folder / "own" / "private" / "lineside.pem"
         if certificate.exists():
-            yield Pair("OPC UA", certificate, key)
+            yield Pair("OPC UA", certificate, key, passwords[folder])
 
 
 def check_disk(factory: Factory) -> Iterator[str]:

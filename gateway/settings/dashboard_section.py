@@ -12,11 +12,12 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 
+from drivers.exposure import is_loopback
 from drivers.private_key import KeyFile
 from drivers.url import check_host, split_url
 from gateway.common.setting_types import Duration, File, Folder, Secret, Section, Size
 from gateway.settings.problems import CLOSE, Problem, Severity
-from gateway.settings.sections import Endpoint, Listen, is_loopback, parse_endpoint
+from gateway.settings.sections import Endpoint, Listen, parse_endpoint
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

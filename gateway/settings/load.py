@@ -23,13 +23,7 @@ from gateway.settings.overrides import apply
 from gateway.settings.paths import anchored
 from gateway.settings.policy import Untrusted, read_policy
 from gateway.settings.problems import CLOSE, ConfigurationError, Problem, Severity, in_order, unknown
-from gateway.settings.sections import (
-    BrokerSection,
-    FactorySection,
-    GatewaySection,
-    IngestSection,
-    readable_password,
-)
+from gateway.settings.sections import BrokerSection, FactorySection, GatewaySection, IngestSection
 from gateway.settings.signature import check_signature
 from gateway.settings.templates import Templates
 from gateway.settings.validation import validate
@@ -100,8 +94,6 @@ def _load(file: Path, overrides: tuple[Override, ...]) -> Factory:
     dashboard = None if "dashboard" in slips else _dashboard(document, gateway)
     if gateway is not None:
         _check_codec(document, gateway.codec)
-    if broker is not None and (message := readable_password(broker)):
-        document.report(("broker", "password"), message, Severity.WARNING)
     stores = _stores(document)
     documents, unreadable = included(document, variables)
     templates = Templates(document)

@@ -22,6 +22,7 @@ from gateway.common.atomic_file import load_json, save_json
 from gateway.common.control_socket import ControlSocket, socket_file
 from gateway.common.service_manager import ServiceManager
 from gateway.common.tasks import BestEffort, supervise
+from gateway.settings.exposure import GATEWAY, exposure_warnings, log_exposures
 from gateway.settings.load import load_factory
 from gateway.settings.policy import Untrusted
 from gateway.settings.problems import ConfigurationError, Problem
@@ -81,6 +82,7 @@ class Reload:
         self.counts = dict.fromkeys(RESULTS, 0)
         """The reloads by what became of them."""
         self._bindings = SecretBindings(factory)
+        self._exposed = list(exposure_warnings(factory))
         self._change_over = change_over
         self._manager = manager or ServiceManager()
         self._record = record
@@ -173,6 +175,7 @@ class Reload:
         else:
             self.running, self._also = _without_machines(factory), set()
             self._bindings.add(factory)
+            self._exposed = log_exposures(factory, GATEWAY, self._exposed)
             seconds = round(time.monotonic() - began, 3)
             counts = {what: len(machines) for what, machines in affected.items()}
             log.info("configuration.applied", config=factory.digest, seconds=seconds, **counts)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 from base64 import b64decode
 from enum import StrEnum
-from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NamedTuple, Self
 from urllib.parse import urlsplit
 
 from pydantic import BeforeValidator, Field, WithJsonSchema, field_validator, model_validator
 
+from drivers.exposure import ACCEPT, OF_PLANT, is_loopback, readable_text
 from drivers.tls import TlsFiles, check_pair
 from drivers.url import check_host, split_url
 from gateway.common.setting_types import Duration, File, Folder, Name, Secret, Section, Size
@@ -142,10 +142,7 @@ class Endpoint(NamedTuple):
     @property
     def is_local(self) -> bool:
         """Whether only this machine can connect."""
-        try:
-            return ip_address(self.host).is_loopback
-        except ValueError:
-            return self.host == "localhost"
+        return is_loopback(self.host)
 
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
@@ -173,7 +170,18 @@ class MetricsSection(Section):
     """Metrics and health over HTTP; without `listen` there are none."""
 
     listen: Listen | None = None
-    """The address to serve them at; beyond the loopback interface anybody can read them, as in `127.0.0.1:9464`."""
+    """The address to serve them at; beyond the loopback interface it needs `insecure`, as in `127.0.0.1:9464`."""
+    insecure: bool = False
+    """Whether others than this machine may read them, as readable text, as in `true`."""
+
+    @property
+    def exposure(self) -> str:
+        if self.endpoint is None or self.endpoint.is_local or self.insecure:
+            return ""
+        return (
+            f"anybody who reaches {self.endpoint} can read the names and states of the machines; listen at 127.0.0.1 "
+            f"behind a proxy with TLS and a password; {ACCEPT}"
+        )
 
     @property
     def endpoint(self) -> Endpoint | None:
@@ -277,6 +285,8 @@ class BrokerSection(Section):
 
     url: str
     """Where the broker is; `mqtts` verifies its certificate, as in `mqtts://broker.example:8883`."""
+    insecure: bool = False
+    """Whether all messages, and the password, may cross the network as readable text, as in `true`."""
     backup: Annotated[tuple[str, ...], BeforeValidator(_one_or_many)] = ()
     """Brokers that are tried when the first does not answer, as in `mqtts://broker-2.example:8883` or
     `[mqtts://broker-2.example]`."""
@@ -337,6 +347,8 @@ class BrokerSection(Section):
         check_pair(self.certificate, self.key, self.key_password)
         if (self.ca or self.crl or self.certificate) and not self.tls:
             raise ValueError("ca, crl, certificate and key are for mqtts://")
+        if self.insecure and self.tls:
+            raise ValueError("insecure is for mqtt://, and mqtts:// is secure: leave it out")
         return self
 
     @property
@@ -349,6 +361,14 @@ class BrokerSection(Section):
         return self.tls_files.key_files()
 
     @property
+    def exposure(self) -> str:
+        remote = next((address for address in self.addresses if not is_loopback(address.host)), None)
+        if self.tls or self.insecure or remote is None:
+            return ""
+        what = "records" if self.password is None else "the password and all records"
+        return readable_text(what, remote.host, f"mqtts://{remote.host}:8883, {OF_PLANT}")
+
+    @property
     def tls(self) -> bool:
         """Whether the link is encrypted, and the broker's certificate verified."""
         return urlsplit(self.url).scheme == "mqtts"
@@ -359,27 +379,6 @@ class BrokerSection(Section):
         usual = 8883 if self.tls else 1883
         parts = [(url, urlsplit(url)) for url in (self.url, *self.backup)]
         return [Address(url, part.hostname or "", part.port or usual) for url, part in parts]
-
-
-def readable_password(broker: BrokerSection) -> str:
-    """Return why anybody on the network can read the password of the broker; empty if nobody can."""
-    if broker.password is None or broker.tls:
-        return ""
-    remote = next((address for address in broker.addresses if not is_loopback(address.host)), None)
-    if remote is None:
-        return ""
-    return (
-        f"the password crosses the network to {remote.host} as readable text; write mqtts://{remote.host}:8883, and "
-        "ca: FILE where the broker has a certificate of the plant's authority"
-    )
-
-
-def is_loopback(host: str) -> bool:
-    """Return whether a host is this machine by its name or address; nothing is resolved."""
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host.rstrip(".").lower() in {"localhost", "ip6-localhost"}
 
 
 _PATTERN_LEVEL = re.compile(r"[A-Za-z0-9_.*?-]+")

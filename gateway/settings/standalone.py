@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.common.setting_types import check_name
 from gateway.settings.document import Document, read_document, right_format
+from gateway.settings.exposure import connection_warnings
 from gateway.settings.factory import Place
 from gateway.settings.include import KEYS as LINES_KEYS
 from gateway.settings.include import check_keys
@@ -112,5 +113,5 @@ def check_lines(file: Path) -> Checked:
     # its levels are in messages alone
     factory = FactorySection.model_validate({"enterprise": "ENTERPRISE", "site": "SITE"})
     machines = Machines([document], factory, templates).all()
-    problems = in_order([*document.problems, *templates.problems])
+    problems = in_order([*document.problems, *templates.problems, *connection_warnings(machines)])
     return Checked(problems, len(machines), sum(len(machine.quantities) for machine in machines))

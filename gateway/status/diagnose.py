@@ -25,6 +25,7 @@ from gateway.common.text import printable
 from gateway.settings.serialize import dump, written_factory, written_machine
 from gateway.status.box import read_box
 from gateway.status.box_text import box_text
+from gateway.status.configuration_warnings import configuration_warnings
 from gateway.status.host import clock_report, disk_report, library_versions, memory_report, system_report
 from gateway.status.scrub import remember_secrets, scrub
 
@@ -180,7 +181,7 @@ def _system() -> str:
 
 
 def _problems(factory: Factory | None, problems: Sequence[Problem]) -> str:
-    found = [*problems, *(factory.warnings if factory is not None else ())]
+    found = [*problems, *(configuration_warnings(factory) if factory is not None else ())]
     return "".join(f"{problem}\n" for problem in found) or "no errors and no warnings\n"
 
 

@@ -20,6 +20,7 @@ from urllib.parse import urlencode
 import structlog
 from pydantic import Field, model_validator
 
+from drivers.exposure import OF_PLANT, is_loopback, readable_text
 from drivers.extras import require
 from drivers.tls import TlsFileError, TlsFiles, check_pair, client_context
 from drivers.url import check_host, split_url
@@ -105,6 +106,8 @@ class InfluxSettings(Section):
 
     url: str
     """Where the server is, as in `http://tsdb:8086`."""
+    insecure: bool = False
+    """Whether rows, and the token or password, may cross the network as readable text, as in `true`."""
     ca: File | None = None
     """The certificate of whom to trust, in place of the system's, as in `/etc/lineside/plant-ca.pem`."""
     crl: File | None = None
@@ -152,6 +155,8 @@ class InfluxSettings(Section):
         check_pair(self.certificate, self.key, self.key_password)
         if (self.ca or self.crl or self.certificate) and not self.tls:
             raise ValueError("ca, crl, certificate and key are for https://")
+        if self.insecure and self.tls:
+            raise ValueError("insecure is for http://, and https:// is secure: leave it out")
         return self
 
     @property
@@ -167,6 +172,15 @@ class InfluxSettings(Section):
     @property
     def key_files(self) -> Sequence[KeyFile]:
         return self.tls_files.key_files()
+
+    @property
+    def exposure(self) -> str:
+        parts = split_url(self.url)
+        host = parts.hostname or ""
+        if self.tls or self.insecure or is_loopback(host):
+            return ""
+        what = "the token and all rows" if self.token else "the password and all rows" if self.password else "rows"
+        return readable_text(what, host, f"{parts._replace(scheme='https').geturl()}, {OF_PLANT}")
 
 
 class _Response(NamedTuple):

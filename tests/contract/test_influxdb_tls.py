@@ -135,6 +135,7 @@ def test_a_renewed_certificate_is_used_after_a_failure(
         ({"url": "http://tsdb:8086", "ca": "/ca.pem"}, "ca, crl, certificate and key are for https://"),
         ({"url": "https://tsdb:8086", "certificate": "/a.pem"}, "a certificate needs its key"),
         ({"url": "https://tsdb:8086", "key_password": {"secret": "a"}}, "key_password is for a key"),
+        ({"url": "https://tsdb:8086", "insecure": True}, "insecure is for http://"),
     ],
 )
 def test_settings_of_tls_that_make_no_sense_are_refused(written: dict[str, Any], message: str) -> None:

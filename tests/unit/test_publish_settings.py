@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 import yaml
 from pydantic import ValidationError
-from structlog.testing import capture_logs
 
-from gateway.common.setting_types import MissingSecret
-from gateway.mqtt.session import Session
 from gateway.settings.load import load_factory
 from gateway.settings.problems import ConfigurationError
 from gateway.settings.sections import BrokerSection, GatewaySection, Order
-
-if TYPE_CHECKING:
-    from gateway.mqtt.client import MqttClient
 
 TLS = "mqtts://b1.example"
 
@@ -115,18 +109,3 @@ def test_an_invalid_publish_setting_is_reported_at_its_line(
         load_factory(file)
     [problem] = caught.value.problems
     assert all(part in str(problem) for part in ("factory.yaml:", *expected)), problem
-
-
-async def _nothing(client: MqttClient) -> None:
-    raise AssertionError(f"{client} must not be connected")
-
-
-async def test_a_password_that_anybody_can_read_is_logged_before_it_is_sent():
-    """A person who did not validate the file finds it in the log of the service."""
-    section = BrokerSection.model_validate(
-        {"url": "mqtt://broker.plant", "username": "edge", "password": {"secret": "nowhere_to_be_found"}}
-    )
-    with capture_logs() as logs, pytest.raises(MissingSecret):
-        await Session(section, "edge-01").run(_nothing)
-    assert [event["event"] for event in logs] == ["mqtt.password_readable"]
-    assert "write mqtts://broker.plant:8883" in logs[0]["hint"]

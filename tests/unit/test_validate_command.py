@@ -145,13 +145,15 @@ def test_no_file_and_a_file_that_is_not_there_are_errors(folder: Path) -> None:
         ("mqtt://127.0.0.5:1884", False), ("mqtt://[::1]", False), ("mqtts://broker.plant", False),
     ],
 )  # fmt: skip
-def test_a_password_that_crosses_the_network_as_text_is_a_warning(folder: Path, url: str, *, warns: bool) -> None:
-    """Anybody on the plant's network could read it; on the box itself nobody else can."""
+def test_a_broker_whose_messages_cross_the_network_as_text_is_a_warning(
+    folder: Path, url: str, *, warns: bool
+) -> None:
+    """Anybody on the plant's network could read the password; on the box itself nobody else can."""
     assert folder
     change("factory.yaml", '{url: "mqtt://localhost"}', f'{{url: "{url}", username: u, password: {{secret: p}}}}')
     ran = validate("factory.yaml")
     assert ran.exit_code == 0
-    assert ("warning: broker.password: the password crosses the network to" in ran.stderr) == warns
+    assert ("warning: broker.url: the password and all records cross the network to" in ran.stderr) == warns
     strict = validate("factory.yaml", "--strict")
     assert strict.exit_code == int(warns)
     assert ("factory.yaml: refused: --strict allows no warnings" in strict.stderr) == warns

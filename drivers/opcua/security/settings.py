@@ -114,6 +114,10 @@ class SecureConnection(Connection):
     """Whether deprecated policies (Basic256, Basic128Rsa15), and certificates with SHA-1 or keys of 1024 bits, which
     others can forge, are accepted, as in `true`.
     """
+    insecure: Flag = False
+    """Whether `security: none` is accepted beyond this machine, so that others can read and forge all messages, as in
+    `true`.
+    """
     pki: File = None
     """The folder of certificates, as in `/var/lib/lineside/pki`."""
     key_password: Secret | None = None
@@ -129,6 +133,8 @@ class SecureConnection(Connection):
                 "the server's administrator switch one of them on. For a device that has no other, also write "
                 "allow_insecure_legacy: true"
             )
+        if self.insecure and self.security is not Policy.NONE:
+            raise ValueError(f"insecure is for security: none, and security: {self.security} is secure: leave it out")
         if self.password is not None and self.username is None:
             raise ValueError("a password without a username")
         if (self.user_certificate is None) != (self.user_key is None):

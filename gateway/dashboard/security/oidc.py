@@ -21,10 +21,10 @@ from urllib.parse import urlencode, urlsplit
 import orjson
 import structlog
 
+from drivers.exposure import is_loopback
 from drivers.extras import require
 from gateway.common.state_log import StateLog
 from gateway.model.text import clean_text
-from gateway.settings.sections import is_loopback
 from gateway.users.roles import Identity, Role
 from gateway.users.users_file import LONGEST_NAME
 
