@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from gateway.stores.buckets import reduce_readings
 from gateway.stores.series import id_of
-from gateway.stores.tables import TABLES, TableRow
+from gateway.stores.tables import TABLES, TableRow, table_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from gateway.model.reading import NamedScan, Reading
     from gateway.stores.buckets import Bucket
     from gateway.stores.series import Series
+    from gateway.stores.tables import Cell
 
 FIRST_TIME, END_OF_TIME = -(2**62), 2**62
 """Times before and after every reading."""
@@ -180,6 +181,26 @@ class Store(ABC):
             cells = table.cells(one.value) if isinstance(one.value, str) else None
             if cells is not None:
                 yield TableRow(table, one.path, one.point, one.time, cells)
+
+    def lookup(
+        self, content: str, column: str, values: Collection[Cell], entries: str = "", pattern: str = "*"
+    ) -> Iterator[TableRow]:
+        """Yield the rows of a table with one of some values in a column, in no order.
+
+        The table is that of `content`, or of its list `entries`. The column is one that is `looked_up`, or `time`.
+        `pattern` is a glob for `path/point`, for a store without an index: it looks at all readings of these points.
+        """
+        table, wanted = table_of(content, entries), set(values)
+        times = [value for value in wanted if isinstance(value, int)] if column == "time" else []
+        since, until = (min(times), max(times) + 1) if times else (FIRST_TIME, END_OF_TIME)
+        at = next((i for i, one in enumerate(table.columns) if one.name == column), None)
+        series = [one for one in self.series(pattern) if one.type in {"json", "string", ""}]
+        for one in self.range(series, since, until):
+            if not isinstance(one.value, str) or (times and one.time not in wanted):
+                continue
+            for of, cells in TABLES[content].all_cells(one.value):
+                if of is table and (at is None or cells[at] in wanted):
+                    yield TableRow(table, one.path, one.point, one.time, cells)
 
     def __enter__(self) -> Self:
         self.open()

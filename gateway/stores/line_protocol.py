@@ -264,9 +264,10 @@ class LineWriter:
         for row in () if self._labels or self._unfit(entry) else table_rows([entry], self.counts):
             tags, fields = {"point": row.point}, []
             for column, cell in zip(row.table.columns, row.cells, strict=True):
-                if column.tag and isinstance(cell, str) and cell and self._fits(cell):
+                tag = column.tag or column.name in row.table.key
+                if tag and isinstance(cell, str) and cell and self._fits(cell):
                     tags[column.name] = cell
-                elif cell is not None:
+                elif cell is not None and not (tag and cell == ""):
                     kind = "float" if column.kind == "real" else None
                     fields.append(f"{self._field_key(column.name)}={_field(cell, kind)}")
             if fields and self._fits(row.point):

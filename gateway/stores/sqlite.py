@@ -23,7 +23,7 @@ from gateway.stores.retention import AgeReference
 from gateway.stores.sqlite_reader import SqliteReader
 from gateway.stores.sqlite_rollups import BLOCK, RollupThread
 from gateway.stores.sqlite_rows import Rows
-from gateway.stores.tables import TABLES
+from gateway.stores.tables import TABLES, table_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from gateway.stores.base import MachineScan, Refusal
     from gateway.stores.buckets import Bucket
     from gateway.stores.series import Series
-    from gateway.stores.tables import TableRow
+    from gateway.stores.tables import Cell, TableRow
 
 PRUNE_EVERY = 60.0
 """Seconds between two deletions of old readings."""
@@ -338,6 +338,15 @@ class SqliteStore(Store):
     ) -> Iterator[TableRow]:  # fmt: skip
         try:
             yield from sqlite_tables.rows(self._db, TABLES[content], pattern, since, until, newest_first=newest_first)
+        except sqlite3.Error as error:
+            raise Unavailable(f"{self._settings.path}: {error}") from error
+
+    def lookup(
+        self, content: str, column: str, values: Collection[Cell], entries: str = "", pattern: str = "*"
+    ) -> Iterator[TableRow]:
+        del pattern  # the index finds them
+        try:
+            yield from sqlite_tables.lookup(self._db, table_of(content, entries), column, values)
         except sqlite3.Error as error:
             raise Unavailable(f"{self._settings.path}: {error}") from error
 

@@ -1,6 +1,6 @@
 """The tables of `tables.py` in the embedded store, each with place, point and time in front of its columns.
 
-A release may add a column: it is added to the table of an older file.
+A release may add a column or an index: it is added to the table of an older file.
 """
 
 from __future__ import annotations
@@ -9,35 +9,40 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
 from gateway.model.path import MachinePath, matches
-from gateway.stores.tables import TABLES, TableRow, table_rows
+from gateway.stores.tables import TableRow, all_tables, table_rows
 
 if TYPE_CHECKING:
     import sqlite3
     from collections import Counter
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
     from gateway.stores.base import MachineScan
-    from gateway.stores.tables import Table
+    from gateway.stores.tables import Cell, Table
 
 _HEAD = ("time", *MachinePath._fields, "point")
 
 _PAGE = 1_000
 """Rows of a page, which is read in a transaction of its own."""
 
+_AT_ONCE = 500
+"""Values that one statement looks up."""
+
 
 def prepare(db: sqlite3.Connection) -> None:
-    """Create the tables that are missing, and columns that are missing in tables. Raises `sqlite3.Error`."""
-    for table in TABLES.values():
+    """Create the tables, columns and indexes that are missing. Raises `sqlite3.Error`."""
+    for table in all_tables():
         present = {row[1] for row in db.execute(f"pragma table_info({_name(table.name)})")}
         if not present:
             columns = ", ".join(f"{_name(column.name)} {column.kind}" for column in table.columns)
             head = "time integer not null, " + ", ".join(f"{name} text not null" for name in _HEAD[1:])
-            key = f"primary key ({', '.join(_HEAD)})"
+            key = f"primary key ({', '.join((*_HEAD, *map(_name, table.key)))})"
             db.execute(f"create table if not exists {_name(table.name)} ({head}, {columns}, {key}) without rowid")
-            continue
         for column in table.columns:
-            if column.name not in present:
+            if present and column.name not in present:
                 db.execute(f"alter table {_name(table.name)} add column {_name(column.name)} {column.kind}")
+            if column.looked_up:
+                index = _name(f"{table.name}_{column.name}")
+                db.execute(f"create index if not exists {index} on {_name(table.name)} ({_name(column.name)})")
 
 
 def insert(db: sqlite3.Connection, batch: Sequence[MachineScan], counts: Counter[str]) -> None:
@@ -53,7 +58,7 @@ def insert(db: sqlite3.Connection, batch: Sequence[MachineScan], counts: Counter
 
 def drop(db: sqlite3.Connection, since: int, until: int) -> None:
     """Delete the rows of a span of time."""
-    for table in TABLES.values():
+    for table in all_tables():
         db.execute(f"delete from {_name(table.name)} where time >= ? and time < ?", (since, until))  # noqa: S608 - no value in it
 
 
@@ -61,11 +66,9 @@ def rows(
     db: sqlite3.Connection, table: Table, pattern: str, since: int, until: int, *, newest_first: bool
 ) -> Iterator[TableRow]:
     """Yield the rows of a table whose `path/point` matches a glob, in the order of their times, a page at a time."""
-    if not db.execute("select 1 from sqlite_schema where name = ?", (table.name,)).fetchone():
+    if not (columns := _columns(db, table)):
         return  # a file of an older release
     head = ", ".join(_HEAD)
-    present = {row[1] for row in db.execute(f"pragma table_info({_name(table.name)})")}
-    columns = ", ".join(_name(column.name) if column.name in present else "null" for column in table.columns)
     compare, order = ("<", "desc") if newest_first else (">", "asc")
     by = ", ".join(f"{name} {order}" for name in _HEAD)
     query = (
@@ -82,6 +85,26 @@ def rows(
         if len(found) < _PAGE:
             return
         last = found[-1][: len(_HEAD)]
+
+
+def lookup(db: sqlite3.Connection, table: Table, column: str, values: Collection[Cell]) -> Iterator[TableRow]:
+    """Yield the rows of a table with one of some values in a column, or with one of some times (`time`)."""
+    if not (columns := _columns(db, table)):
+        return
+    wanted = list(dict.fromkeys(values))
+    for first in range(0, len(wanted), _AT_ONCE):
+        some = wanted[first : first + _AT_ONCE]
+        marks = ", ".join("?" * len(some))
+        query = f"select {', '.join(_HEAD)}, {columns} from {_name(table.name)} where {_name(column)} in ({marks})"  # noqa: S608 - no value in it
+        for row in db.execute(query, some).fetchall():
+            yield TableRow(table, MachinePath(*row[1:6]), row[6], row[0], tuple(row[len(_HEAD) :]))
+
+
+def _columns(db: sqlite3.Connection, table: Table) -> str:
+    """Return the columns as they are selected; a file of an older release has no such table, or not all columns."""
+    present = {row[1] for row in db.execute(f"pragma table_info({_name(table.name)})")}
+    columns = ", ".join(_name(column.name) if column.name in present else "null" for column in table.columns)
+    return columns if present else ""
 
 
 def _name(text: str) -> str:

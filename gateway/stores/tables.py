@@ -8,6 +8,7 @@ has no tables.
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
@@ -24,39 +25,80 @@ Cell = str | int | float | None
 UNREADABLE = "contents_unreadable"
 """Count of readings that are not JSON objects, as their metadata says: they have no row."""
 
+MOST_ENTRIES = 1_000
+"""Entries of one list that have rows; what a gateway sends has far fewer."""
+
 _INT64 = range(-(2**63), 2**63)
 
 
 class Column(NamedTuple):
     """A column, which is a key of the JSON objects.
 
-    `kind` is `text`, `integer` or `real`. A `tag` has few different values, which are worth an index.
+    `kind` is `text`, `integer` or `real`. A `tag` has few different values, which are worth an index in InfluxDB.
+    `looked_up` says that rows are looked up by it: the embedded store has an index of it. `of_whole` is for a table
+    of entries: the key is one of the whole object.
     """
 
     name: str
     kind: str = "text"
     tag: bool = False
+    looked_up: bool = False
+    of_whole: bool = False
 
 
 class Table(NamedTuple):
-    """A table: its name in the stores, and its columns behind place, point and time."""
+    """A table: its name in the stores, and its columns behind place, point and time.
+
+    `entries` are tables of the entries of lists in the objects, by the keys of the lists: one reading has several
+    rows there. Such a table has a `key`: its columns that differ between the rows of one reading, which are tags.
+    """
 
     name: str
     columns: tuple[Column, ...]
+    key: tuple[str, ...] = ()
+    entries: tuple[tuple[str, Table], ...] = ()
 
     def cells(self, text: str) -> tuple[Cell, ...] | None:
         """Return the cells of an object; None for another text. A value of another type becomes null."""
-        try:
-            content = orjson.loads(text)
-        except orjson.JSONDecodeError:
-            return None
-        if not isinstance(content, dict):
-            return None
-        return tuple(_cell(content.get(column.name), column.kind) for column in self.columns)
+        content = _object(text)
+        return None if content is None else self.cells_of(content, content)
+
+    def all_cells(self, text: str) -> Iterator[tuple[Table, tuple[Cell, ...]]]:
+        """Yield the cells of an object, and those of the entries of its lists, each with its table."""
+        content = _object(text)
+        if content is None:
+            return
+        yield self, self.cells_of(content, content)
+        for name, table in self.entries:
+            found = content.get(name)
+            for entry in islice(found, MOST_ENTRIES) if isinstance(found, list) else ():
+                if isinstance(entry, dict):
+                    cells = table.cells_of(entry, content)
+                    yield (
+                        table,
+                        tuple(
+                            "" if cell is None and column.name in table.key else cell
+                            for column, cell in zip(table.columns, cells, strict=True)
+                        ),
+                    )
+
+    def cells_of(self, entry: dict[str, Any], whole: dict[str, Any]) -> tuple[Cell, ...]:
+        """Return the cells of an object, or of an entry of a list in the whole object."""
+        return tuple(
+            _cell((whole if column.of_whole else entry).get(column.name), column.kind) for column in self.columns
+        )
+
+
+def _object(text: str) -> dict[str, Any] | None:
+    try:
+        content = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return None
+    return content if isinstance(content, dict) else None
 
 
 class TableRow(NamedTuple):
-    """A row; a point has one row at a time, in microseconds since the epoch."""
+    """A row; a point has one row at a time, in microseconds since the epoch, and one with each key of entries."""
 
     table: Table
     path: MachinePath
@@ -81,6 +123,19 @@ TABLES: dict[str, Table] = {
 """The content of a point (the key `content` of its metadata) -> the table of its rows."""
 
 
+def all_tables() -> Iterator[Table]:
+    """Yield all tables, those of entries behind their own."""
+    for table in TABLES.values():
+        yield table
+        yield from (below for _, below in table.entries)
+
+
+def table_of(content: str, entries: str = "") -> Table:
+    """Return the table of a content, or that of the entries of one of its lists. Raises `KeyError`."""
+    table = TABLES[content]
+    return dict(table.entries)[entries] if entries else table
+
+
 def table_rows(batch: Iterable[MachineScan], counts: Counter[str]) -> Iterator[TableRow]:
     """Yield the rows of a batch; count readings that are not objects."""
     for path, meta, scan, _ in batch:
@@ -93,11 +148,10 @@ def table_rows(batch: Iterable[MachineScan], counts: Counter[str]) -> Iterator[T
             table = TABLES.get(meta.contents.get(name, ""))
             if table is None or not isinstance(value, str):
                 continue
-            cells = table.cells(value)
-            if cells is None:
-                counts[UNREADABLE] += 1
-            else:
-                yield TableRow(table, path, name, scan.times.get(name, scan.time), cells)
+            time, rows = scan.times.get(name, scan.time), 0
+            for rows, (of, cells) in enumerate(table.all_cells(value), 1):  # noqa: B007 - the last is the number
+                yield TableRow(of, path, name, time, cells)
+            counts.update([UNREADABLE] if not rows else ())
 
 
 def _cell(value: Any, kind: str) -> Cell:  # noqa: ANN401 - of a JSON object

@@ -13,7 +13,7 @@ from read_back import InfluxTarget, SqliteTarget, Target, VictoriaMetricsTarget
 from gateway.model.metadata import MachineMeta
 from gateway.model.reading import NamedScan
 from gateway.stores.base import FIRST_TIME, MachineScan
-from gateway.stores.tables import TABLES, UNREADABLE, Column, Table, table_rows
+from gateway.stores.tables import MOST_ENTRIES, TABLES, UNREADABLE, Column, Table, table_rows
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,6 +26,13 @@ TESTS = Table(
     "tests", (Column("name", tag=True), Column("count", "integer"), Column("share", "real"), Column("more"))
 )
 META = MachineMeta("curing-press", {"pressure": "float", "results": "json"}, {"pressure": "bar"}, {"results": "test"})
+PIECES = Table(
+    "pieces",
+    (Column("name"), Column("count", "integer"), Column("colour", looked_up=True), Column("group", of_whole=True)),
+    key=("name",),
+)
+BOXES = Table("boxes", (Column("group", looked_up=True),), entries=(("pieces", PIECES),))
+BOX = '{"group": "g1", "pieces": [{"name": "a", "count": 2, "colour": "red"}, {"name": "b"}, 7, {"count": 1}]}'
 TEXT = '{"name": "one", "count": 3, "share": 1, "more": {"a": [1]}, "unknown": 5}'
 CELLS = ("one", 3, 1.0, '{"a":[1]}')
 
@@ -33,6 +40,7 @@ CELLS = ("one", 3, 1.0, '{"a":[1]}')
 @pytest.fixture(autouse=True)
 def table(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(TABLES, "test", TESTS)
+    monkeypatch.setitem(TABLES, "box", BOXES)
 
 
 def scan(press: MachinePath, second: int, **values: Value) -> MachineScan:
@@ -139,3 +147,79 @@ def test_old_rows_are_deleted_with_the_readings(tmp_path: Path, press: MachinePa
         store.prune()  # type: ignore[attr-defined] # of this store
     with closing(sqlite3.connect(file)) as db:
         assert [time for (time,) in db.execute("select time from tests")] == [TIME + 86_400_000_000]
+
+
+BOX_META = MachineMeta("curing-press", {"boxes": "json"}, {}, {"boxes": "box"})
+
+
+def box(press: MachinePath, second: int, text: str = BOX) -> MachineScan:
+    return MachineScan(press, BOX_META, NamedScan(TIME + second * 1_000_000, {"boxes": text}), 0)
+
+
+def test_entries_of_a_list_are_rows_that_can_be_looked_up(target: Target, press: MachinePath) -> None:
+    """Each once, however often the batch is written, with the keys of the object that they need."""
+    other = press._replace(machine="press-99")
+    batch = [box(press, 0), box(press, 1, '{"group": "g2", "pieces": {}}'), box(other, 0, '{"group": "g1"}')]
+    with target.store() as store:
+        store.write(batch)
+        store.write(batch)
+    target.settle()
+    with target.reading() as store:
+        found = sorted(row.cells for row in store.lookup("box", "colour", ["red", "blue"], "pieces"))
+        assert found == [("a", 2, "red", "g1")]
+        rows = sorted(store.lookup("box", "time", [TIME, TIME + 5], "pieces"))
+        assert [row.cells for row in rows] == [
+            ("", 1, None, "g1"), ("a", 2, "red", "g1"), ("b", None, None, "g1"),
+        ]  # fmt: skip
+        assert {(row.path, row.point, row.time) for row in rows} == {(press, "boxes", TIME)}
+        assert sorted((row.path.machine, row.time) for row in store.lookup("box", "group", ["g1"])) == sorted(
+            [(press.machine, TIME), ("press-99", TIME)]
+        )
+        assert not list(store.lookup("box", "group", ["g3"], pattern="*/boxes"))
+
+
+def test_entries_are_a_measurement_of_influxdb(influxd: object, influx_database: str, press: MachinePath) -> None:
+    """What tells the rows of one reading apart is a tag: without it they would replace each other."""
+    target = InfluxTarget(influxd, influx_database)  # type: ignore[arg-type] # the fixture
+    with target.store() as store:
+        store.write([box(press, 0), box(press, 0)])
+        [rows], _ = store._reader._rows('SELECT * FROM "pieces"', 10_000)  # type: ignore[attr-defined] # noqa: SLF001
+    assert sorted((row["name"] or "", row["group"]) for row in rows.dicts()) == [("", "g1"), ("a", "g1"), ("b", "g1")]
+
+
+def test_rows_are_looked_up_by_an_index(tmp_path: Path, press: MachinePath, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also in a file of a release that did not look them up by this column, or had no such table."""
+    file = tmp_path / "readings.db"
+    monkeypatch.setitem(TABLES, "box", Table("boxes", (Column("group"),)))
+    with SqliteTarget(file).store() as store:
+        store.write([box(press, 0)])
+    monkeypatch.setitem(TABLES, "box", BOXES)
+    with SqliteTarget(file).reading() as store:
+        assert [row.cells for row in store.lookup("box", "group", ["g1"])] == [("g1",)]
+        assert not list(store.lookup("box", "colour", ["red"], "pieces"))
+    with SqliteTarget(file).store() as store:
+        store.write([box(press, 1)])
+    with closing(sqlite3.connect(file)) as db:
+        plan = db.execute('explain query plan select * from boxes where "group" = 1').fetchall()
+        assert "boxes_group" in plan[0][3]
+        plan = db.execute("explain query plan select * from pieces where time in (1, 2)").fetchall()
+        assert "PRIMARY KEY" in plan[0][3]
+
+
+def test_a_long_list_has_rows_up_to_a_limit(press: MachinePath) -> None:
+    """A message from elsewhere can't fill a store with one reading."""
+    entries = ",".join(f'{{"name": "{n}"}}' for n in range(2_000))
+    rows = list(table_rows([box(press, 0, f'{{"pieces": [{entries}]}}')], Counter()))
+    assert len(rows) == 1 + MOST_ENTRIES
+
+
+def test_old_rows_of_entries_are_deleted_too(tmp_path: Path, press: MachinePath) -> None:
+    """They are as old as the reading that they are of."""
+    file = tmp_path / "readings.db"
+    target = SqliteTarget(file)
+    target.entry["sqlite"]["keep"] = "1h"
+    with target.store() as store:
+        store.write([box(press, 0), box(press, 86_400, '{"pieces": [{"name": "z"}]}')])
+        store.prune()  # type: ignore[attr-defined] # of this store
+    with closing(sqlite3.connect(file)) as db:
+        assert db.execute("select name from pieces").fetchall() == [("z",)]
