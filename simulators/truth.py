@@ -202,6 +202,10 @@ class Truth:
         first = max(0, bisect_right(times, since) - 1)
         return self._values[machine, point][first : bisect_right(times, until)]
 
+    def changes(self, machine: str, point: str) -> tuple[list[int], list[Value | None]]:
+        """Return the wall times of all changes of a point in microseconds, and the values from then on."""
+        return self._times[machine, point], self._values[machine, point]
+
     def longest_deviation(self, machine: str, point: str, since: int, until: int) -> int:
         """Return the longest time, in microseconds, in which a point differed from its value at `since`."""
         times, values = self._times[machine, point], self._values[machine, point]

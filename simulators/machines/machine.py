@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from drivers.packml import Mode, State
 from simulators.machines.packml import AFTER_WAIT
-from simulators.machines.parts import Order, Orders, Part
+from simulators.machines.parts import Order, Orders, Part, Supply
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -55,6 +55,8 @@ class Machine:
     `between_stops`, `stop`  mean seconds between two minor stops, and of one stop
     `cavities`    parts that a cycle takes, works on and passes on together
     `places`      number of these machines that form one: see `carousel`
+    `draws`, `stores`  kinds of part that the first machine of a line takes from the store between lines, and that the
+                  last machine puts there; where none is stored, the part comes from elsewhere
     `records`     signals that describe the part that was finished last
     `process_faults`  name -> effect of faults of the process; `run` checks `self.faults` for them
     """
@@ -67,6 +69,8 @@ class Machine:
     serial: ClassVar[str] = "P"
     takes: ClassVar[str] = ""
     makes: ClassVar[str] = ""
+    draws: ClassVar[str] = ""
+    stores: ClassVar[str] = ""
     recipes: ClassVar[tuple[str, ...]] = ("R-100",)
     changeover: ClassVar[float] = 180.0
     between_stops: ClassVar[float] = 3000.0
@@ -82,6 +86,7 @@ class Machine:
         self._stops = Random(f"{seed}/{name}/stops")
         self.inlet: Buffer | None = None
         self.outlet: Buffer | None = None
+        self.supply = Supply()  # that of its plant, once it is in one
         self.orders = Orders(f"{seed}/{name}", ORDER_HOURS * 3600 * self.cavities / self.cycle)
         self.numbers: Iterator[int] = count(1)  # of parts that start here
         self.state = State.STOPPED
@@ -236,10 +241,16 @@ class Machine:
     def _fetch(self) -> bool:
         """Take a part for each cavity; return False if there are not enough."""
         if self.inlet is None:
-            self.parts = [self.start_part() for _ in range(self.cavities)]
+            self.parts = self._draw_parts() or [self.start_part() for _ in range(self.cavities)]
         elif len(self.inlet.parts) >= self.cavities:
             self.parts = [self.inlet.parts.popleft() for _ in range(self.cavities)]
         return bool(self.parts)
+
+    def _draw_parts(self) -> list[Part]:
+        """Take parts that an earlier line has made, for an order of this line."""
+        drawn = [] if self.same_serial else self.supply.draw(self.draws, self.cavities)
+        self.started += len(drawn)
+        return [part._replace(order=self.orders.next_order()) for part in drawn]
 
     def _set_up(self) -> None:
         """Begin a cycle with the fetched parts, or change over to their recipe first."""
@@ -281,6 +292,8 @@ class Machine:
             part = self.parts.pop(0)
             if self.outlet is not None:
                 self.outlet.parts.append(part)
+            elif self.stores:
+                self.supply.add(self.stores, part)
         return not self.parts
 
     def _write_signals(self) -> None:

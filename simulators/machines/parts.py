@@ -1,4 +1,4 @@
-"""Parts with serial numbers, the orders they are made for, and the buffers they wait in."""
+"""Parts with serial numbers, the orders they are made for, the buffers they wait in, and the stores between lines."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ from random import Random
 from typing import NamedTuple
 
 FIRST_ORDER = 1001
+
+STORED = 500
+"""Parts of a kind in the store between two lines; more go elsewhere."""
 
 
 class Order(NamedTuple):
@@ -57,3 +60,28 @@ class Buffer:
     def full(self) -> bool:
         """Whether there is no room for another part."""
         return len(self.parts) >= self.room
+
+
+class Supply:
+    """The store between the lines of a plant: finished parts by their kinds, and the newest lot of each material."""
+
+    def __init__(self) -> None:
+        self._parts: dict[str, deque[Part]] = {}
+        self._lots: dict[str, str] = {}
+
+    def add(self, kind: str, part: Part) -> None:
+        """Add a finished part."""
+        self._parts.setdefault(kind, deque(maxlen=STORED)).append(part)
+
+    def draw(self, kind: str, count: int) -> list[Part]:
+        """Return the oldest parts of a kind, none if there are not enough."""
+        parts = self._parts.get(kind, deque())
+        return [parts.popleft() for _ in range(count)] if len(parts) >= count else []
+
+    def name_lot(self, material: str, lot: str) -> None:
+        """Let a lot be the newest of a material."""
+        self._lots[material] = lot
+
+    def lot(self, material: str) -> str:
+        """Return the newest lot of a material; empty if this plant has made none."""
+        return self._lots.get(material, "")

@@ -17,6 +17,7 @@ from simulators.machines.line import Line, form_lines
 from simulators.machines.machine import Machine
 from simulators.machines.models import MODELS
 from simulators.machines.outputs import MachineOutputs
+from simulators.machines.parts import Supply
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -54,6 +55,10 @@ class Plant:
             line = [(configured, self._machine(configured, seed)) for configured in group]
             self.machines += [(one, MachineOutputs(one, machine, self.lock)) for one, machine in line]
             self._join(f"{area}/{name}", seed, [machine for _, machine in line])
+        supply = Supply()
+        for stage in (stage for line in self.lines for stage in line.stages):
+            for machine in stage.each():
+                machine.supply = supply
         self._models = [
             (outputs.machine, max(SHORTEST_STEP, outputs.machine.model.cycle / STEPS_PER_CYCLE))
             for _, outputs in self.machines

@@ -79,7 +79,10 @@ class Calender(Machine):
 
     def judge(self) -> bool:
         """Reject a roll if too much of it is out of gauge."""
-        return self._off <= 0.05 * self.duration and super().judge()
+        good = self._off <= 0.05 * self.duration and super().judge()
+        if good:
+            self.supply.name_lot("ply", self.part)
+        return good
 
     def _sense(self, gauge: float, *, running: bool, splice: bool) -> None:
         tilt = self._tilt.value / 2

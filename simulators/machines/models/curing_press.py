@@ -50,6 +50,8 @@ class CuringPress(Machine):
     serial: ClassVar[str] = "GT"
     takes: ClassVar[str] = "green tyre"
     makes: ClassVar[str] = "tyre"
+    draws: ClassVar[str] = "green tyre"
+    stores: ClassVar[str] = "tyre"
     cavities: ClassVar[int] = 2
     recipes: ClassVar[tuple[str, ...]] = ("CURE-195-65R15",)  # a mould stays for weeks
     process_faults: ClassVar[Mapping[str, str]] = {

@@ -36,6 +36,7 @@ class ElectricalSafety(Machine):
     serial: ClassVar[str] = "RF"
     takes: ClassVar[str] = "appliance"
     makes: ClassVar[str] = "appliance"
+    draws: ClassVar[str] = "circuit"
     recipes: ClassVar[tuple[str, ...]] = ("BCD-215W", "BCD-310W")
 
     def __init__(self, name: str, seed: str) -> None:

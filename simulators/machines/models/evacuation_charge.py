@@ -34,6 +34,7 @@ class EvacuationCharge(Machine):
     serial: ClassVar[str] = "RF"
     takes: ClassVar[str] = "circuit"
     makes: ClassVar[str] = "circuit"
+    draws: ClassVar[str] = "cabinet"
     recipes: ClassVar[tuple[str, ...]] = tuple(CHARGES)
     changeover: ClassVar[float] = 5.0  # another weight to charge
     between_stops: ClassVar[float] = 10 * 3600.0  # of one place

@@ -30,6 +30,7 @@ class FoamingStation(Machine):
     power_run: ClassVar[float] = 9.0
     serial: ClassVar[str] = "CB"
     makes: ClassVar[str] = "cabinet"
+    stores: ClassVar[str] = "cabinet"
     recipes: ClassVar[tuple[str, ...]] = ("CABINET-215", "CABINET-310")
 
     def __init__(self, name: str, seed: str) -> None:

@@ -93,6 +93,8 @@ class InternalMixer(Machine):
 
     def _sense(self, phase: int, power: float) -> None:
         speed = max(0.0, self._rotors.read()) if phase else self._rotors.value
+        lot = f"ML{self._lot + self.cycles // LOT}"
+        self.supply.name_lot("compound", lot)
         self.signals.update(
             phase=phase,
             chamber_temperature=self._batch.read(),
@@ -106,7 +108,7 @@ class InternalMixer(Machine):
             batch_weight=CHAMBER * self._fill,
             batch_energy=self._work,
             cooling_water_temperature=self._water.value,
-            compound_lot=f"ML{self._lot + self.cycles // LOT}",
+            compound_lot=lot,
             operator_badge=self._badges[int(self.clock // SHIFT) % 3],
             ram_down=phase in RAM,
             drop_door_open=phase == DUMP,

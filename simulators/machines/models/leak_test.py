@@ -36,6 +36,7 @@ class LeakTest(Machine):
     serial: ClassVar[str] = "CU"
     takes: ClassVar[str] = "circuit"
     makes: ClassVar[str] = "circuit"
+    stores: ClassVar[str] = "circuit"
     changeover: ClassVar[float] = 30.0
     recipes: ClassVar[tuple[str, ...]] = ("CIRCUIT-215", "CIRCUIT-310")
 

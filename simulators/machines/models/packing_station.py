@@ -44,6 +44,7 @@ class PackingStation(Machine):
     serial: ClassVar[str] = "CT"
     takes: ClassVar[str] = "appliance"
     makes: ClassVar[str] = "carton"
+    draws: ClassVar[str] = "appliance"
     recipes: ClassVar[tuple[str, ...]] = ("BCD-215W", "BCD-310W")
 
     def __init__(self, name: str, seed: str) -> None:

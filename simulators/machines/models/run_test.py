@@ -31,6 +31,7 @@ class RunTest(Machine):
     serial: ClassVar[str] = "RF"
     takes: ClassVar[str] = "appliance"
     makes: ClassVar[str] = "appliance"
+    stores: ClassVar[str] = "appliance"
     recipes: ClassVar[tuple[str, ...]] = ("BCD-215W", "BCD-310W")
     changeover: ClassVar[float] = 5.0  # other limits
     between_stops: ClassVar[float] = 8 * 3600.0  # of one station

@@ -37,6 +37,7 @@ class TireBuildingMachine(Machine):
     power_run: ClassVar[float] = 18.0
     serial: ClassVar[str] = "GT"
     makes: ClassVar[str] = "green tyre"
+    stores: ClassVar[str] = "green tyre"
     recipes: ClassVar[tuple[str, ...]] = ("GT-195-65R15", "GT-205-60R15")
     changeover: ClassVar[float] = 420.0  # drum and components
 
@@ -53,12 +54,16 @@ class TireBuildingMachine(Machine):
         self._splice = (0.0, 0)  # last seen: overlap, result
         self._weighed = (0.0, "")
         self._lots = {part: self.rng.randrange(100_000, 900_000) for part in LOTS}
+        self._made = dict.fromkeys(LOTS, "")  # lots of this plant in use; others come from elsewhere
         self._badges = [f"OP{self.rng.randrange(1000, 10_000)}" for _ in range(3)]
         self.run(0.0)
 
     def begin(self) -> None:
         self._overlap = max(0.0, self.rng.gauss(OVERLAP, 0.65))
         self._weight = WEIGHT * self.rng.gauss(1.0, 0.0025)
+        for part, (_, tyres) in LOTS.items():
+            if not self._made[part] or self.cycles % tyres == 0:
+                self._made[part] = self.supply.lot(part)
 
     def run(self, dt: float) -> None:
         """Turn the drum, draw the ply, blow the carcass up, stitch the tread."""
@@ -90,7 +95,7 @@ class TireBuildingMachine(Machine):
         # out of balance: with the square of the speed; the stitcher's rolls shake the drum too
         shaking = 0.15 + 1.2 * self._bearing.value * (drum / 60.0) ** 2 + 0.1 * self._stitcher.value / 3.0
         lots = {
-            f"{part}_lot": f"{prefix}{self._lots[part] + self.cycles // tyres}"
+            f"{part}_lot": self._made[part] or f"{prefix}{self._lots[part] + self.cycles // tyres}"
             for part, (prefix, tyres) in LOTS.items()
         }
         self.signals.update(

@@ -50,10 +50,12 @@ class TreadExtruder(Machine):
         self._width = Lag(WIDTH, 4.0, self.rng, 0.1)
         self._length = self._off = 0.0
         self._lot = self.rng.randrange(100_000, 900_000)
+        self._compound = ""  # a lot of this plant's mixers, else it comes from elsewhere
         self.run(0.0)
 
     def begin(self) -> None:
         self._length = self._off = 0.0
+        self._compound = self.supply.lot("compound")
 
     def run(self, dt: float) -> None:
         """Push compound through the head, and trim the line to the weight."""
@@ -83,7 +85,10 @@ class TreadExtruder(Machine):
 
     def judge(self) -> bool:
         """Reject a cart if too much of it is out of gauge: it returns to the extruder."""
-        return self._off <= 0.2 * self.duration and super().judge()
+        good = self._off <= 0.2 * self.duration and super().judge()
+        if good:
+            self.supply.name_lot("tread", self.part)
+        return good
 
     def _sense(self, throughput: float, torque: float, power: float) -> None:
         turning = self._screw.value > STANDSTILL
@@ -101,5 +106,5 @@ class TreadExtruder(Machine):
             line_speed=self._line.read() if turning else self._line.value,
             profile_width=self._width.read(),
             cart_length=self._length,
-            compound_lot=f"ML{self._lot + self.cycles // LOT}",
+            compound_lot=self._compound or f"ML{self._lot + self.cycles // LOT}",
         )

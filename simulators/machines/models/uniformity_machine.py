@@ -50,6 +50,7 @@ class UniformityMachine(Machine):
     serial: ClassVar[str] = "T"
     takes: ClassVar[str] = "tyre"
     makes: ClassVar[str] = "tyre"
+    draws: ClassVar[str] = "tyre"
     recipes: ClassVar[tuple[str, ...]] = ("195-65R15", "205-60R15")
     changeover: ClassVar[float] = 20.0  # the rims change automatically
 
