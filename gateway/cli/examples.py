@@ -49,6 +49,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "lineside query factory.yaml 'oven*' --last 7d --every 1h --function max",
         "lineside query factory.yaml --newest --format csv",
     ),
+    "trace": ("lineside trace factory.yaml GTTBM-01-000042", "lineside trace factory.yaml --where-used ML123456"),
     "export": ("lineside export factory.yaml 'press-*' --last 7d --out parquet",),
     "alarms show": (
         "lineside alarms factory.yaml",

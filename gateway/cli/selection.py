@@ -82,8 +82,9 @@ def select(factory: Factory, store: Store, patterns: Sequence[str], *, everywher
     ]
     names = {(one.id.path, one.id.point) for one in chosen}
     named = [pattern for pattern in patterns if pattern != "*"]
+    events = {(m.path, p.name) for m in factory.machines for p in m.all_points if p.source.events}  # may never come
     missing = [
-        one for one in configured if one not in names and any(matches(pattern, *one) for pattern in named)
+        one for one in configured if one not in names | events and any(matches(pattern, *one) for pattern in named)
     ]  # fmt: skip
     if missing:
         warnings.append(f"configured, and not in the store: {_listed(missing)}")

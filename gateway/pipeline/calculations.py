@@ -17,6 +17,7 @@ from gateway.common.state_log import RepeatLog
 from gateway.model.alarm_state import ANNUNCIATED
 from gateway.pipeline.alarms import MachineAlarms
 from gateway.pipeline.derive import MachineDerivation
+from gateway.pipeline.parts import MachineParts
 from gateway.settings.alarm_set import Priority
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-KINDS: tuple[Make, ...] = (MachineDerivation.of, MachineAlarms.of)
+KINDS: tuple[Make, ...] = (MachineDerivation.of, MachineAlarms.of, MachineParts.of)
 """The kinds of calculations, in the order in which they take a scan."""
 
 TICK = 0.1

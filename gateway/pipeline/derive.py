@@ -332,7 +332,7 @@ class MachineDerivation(Calculation):
         try:
             return self._carefully(node)
         except (ArithmeticError, ValueError) as error:
-            return None, _fault_of(error)
+            return None, fault_of(error)
 
     def _is_due(self, node: _Node, time: int) -> bool:
         """Return whether a reading is the first of a period of its point."""
@@ -358,7 +358,7 @@ class MachineDerivation(Calculation):
         if not self.changed:
             self.changed = True
             self._on_change()
-        if value is not None and not _is_sane(value):
+        if value is not None and not is_sane(value):
             reason = Reason.NOT_A_NUMBER if isinstance(value, float) else Reason.OVERFLOW
             value, fault = None, bad(reason)
         if value is None:
@@ -368,7 +368,7 @@ class MachineDerivation(Calculation):
         try:
             value = function.step(value, time)
         except ArithmeticError as error:
-            return None, _fault_of(error)
+            return None, fault_of(error)
         return (None, PENDING) if value is None else (value, fault)
 
     # -- the states --
@@ -416,13 +416,14 @@ def _time_of(reading: tuple[int, int]) -> int:
     return reading[0]
 
 
-def _is_sane(value: Value) -> bool:
+def is_sane(value: Value) -> bool:
+    """Return whether a number can be written: it is finite, and an int fits into 64 bits."""
     if type(value) is float:
         return math.isfinite(value)
     return type(value) is not int or -_INT_MAX <= value <= _INT_MAX
 
 
-def _fault_of(error: Exception) -> Fault:
+def fault_of(error: Exception) -> Fault:
     """Return the fault of a calculation that has no result."""
     if isinstance(error, Failed):
         return bad(error.reason, error.text)
@@ -447,7 +448,7 @@ def _as_input(
             return node.convert(value), fault
         except Failed as error:
             return None, bad(Reason.BAD_INPUT, f"{points[node.point].name} {error.reason}")
-    if not _is_sane(value):
+    if not is_sane(value):
         return None, bad(Reason.BAD_INPUT, f"{points[node.point].name} {Reason.NOT_A_NUMBER}")
     if fault is None and node.limits is not None and not node.limits[0] <= cast("float", value) <= node.limits[1]:
         return value, Fault(Quality.UNCERTAIN, Reason.OUT_OF_RANGE, points[node.point].name)

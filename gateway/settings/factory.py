@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from gateway.common.setting_types import Section
     from gateway.model.path import MachinePath
     from gateway.settings.document import Document, Step
+    from gateway.settings.operation import Operation
     from gateway.settings.overrides import Override
     from gateway.settings.point import Point
     from gateway.settings.problems import Problem
@@ -45,6 +46,7 @@ class Machine:
     `derived` are the points that the gateway calculates from them, `results` those of its other calculations: events.
     `searches` stand for points that only the device knows: they are found when it is connected to. `found` names the
     search of each point that was found by one.
+    `operations` is the work on parts, by its places.
     `written` is the machine as its file has it, without ranges and names in braces. `place` is its place there.
     """
 
@@ -60,6 +62,7 @@ class Machine:
     place: Place | None = field(default=None, compare=False, repr=False)
     results: tuple[Point, ...] = ()
     alarms: AlarmSet = NO_ALARMS
+    operations: tuple[Operation, ...] = ()
 
     @property
     def quantities(self) -> tuple[Point, ...]:

@@ -64,6 +64,19 @@ Keys = dict[str, Any]
 """The keys of a point: those of `Point`, and of its protocol's source."""
 
 
+def _places(written: object) -> object:
+    """Turn the keys of one part into a list."""
+    if isinstance(written, dict):
+        return (written,)
+    if not isinstance(written, list) or not all(isinstance(one, dict) for one in written):
+        raise ValueError("write the keys of a part, as in {serial: serial_number}, or a list of them with places")
+    return tuple(written)
+
+
+Places = Annotated[tuple[Keys, ...], BeforeValidator(_places)]
+"""The keys of the work on parts, of one place or several."""
+
+
 class MachineSection(Section):
     """One machine, or a range of them: its type, its connection, and its own parameters and points."""
 
@@ -81,6 +94,8 @@ class MachineSection(Section):
     """
     alarms: dict[Name, Keys] = {}
     """Keys of alarms that differ on this machine, or more alarms, as in `{oil_low: {low: 40}}`."""
+    part: Places = ()
+    """Keys of the work on parts that differ on this machine, a list for several places, as in `{stable: 2s}`."""
 
 
 class LineSection(Section):
@@ -125,6 +140,10 @@ class TemplateSection(Section):
     """
     alarms: dict[Name, Keys] = {}
     """Alarms by their names, as in `{oil_low: {point: oil_level, low: 50, deadband: 5, priority: high}}`."""
+    part: Places = ()
+    """The work on parts, whose history the gateway records, a list where a machine has several places, as in
+    `{serial: serial_number, result: result}`.
+    """
     tables: dict[Parameter, Table] = {}
     """Tables for the function lookup: each row is a number and its value, as in `{tank: [[0, 0], [10, 250]]}`."""
 

@@ -12,11 +12,11 @@ from drivers.url import split_url
 from gateway.common.setting_types import check_name
 from gateway.model.metadata import MAX_POINTS
 from gateway.model.path import MachinePath
-from gateway.settings.alarms import ALARM_POINTS
 from gateway.settings.factory import Machine, Place
 from gateway.settings.line_sections import LineSection, MachineSection
 from gateway.settings.machine_ranges import machines_of
 from gateway.settings.parameters import LITERAL, fill, plain
+from gateway.settings.parts import by_place
 from gateway.settings.paths import anchored_connection, movable_connection
 from gateway.settings.problems import Severity
 from gateway.settings.templates import Use
@@ -149,9 +149,10 @@ class Machines:
         points = _changes(section.points, names, place, "points")
         derive = _changes(section.derive, names, place, "derive")
         alarms = _changes(section.alarms, names, place, "alarms")
-        if connection is None or points is None or derive is None or alarms is None:
+        worked = _work(section, names, place)
+        if connection is None or points is None or derive is None or alarms is None or worked is None:
             return None
-        use = Use(place, parameters, points, derive, alarms)
+        use = Use(place, parameters, points, derive, alarms, worked)
         template = self._templates.of(parts, use) if values is not None else None
         at_connection = Place(place.document, (*place.path, "connection"))
         connected = _connection(parts.protocol, connection[""], at_connection, self._documents[0].file.parent)
@@ -178,12 +179,13 @@ class Machines:
             "points": points,
             "derive": derive,
             "alarms": alarms,
+            "part": [keys for keys, _ in worked.values()],
         }
         kept = {key: plain(value) for key, value in written.items() if value}
         to_read, searches = _parted(template.points)
         return Machine(
             path, section.template, parts.protocol, settings, to_read, template.derived, searches, written=kept,
-            place=place, results=ALARM_POINTS if template.alarms else (), alarms=template.alarms,
+            place=place, results=template.results, alarms=template.alarms, operations=template.operations,
         )  # fmt: skip
 
     def _check_endpoint(self, settings: Connection, path: MachinePath, place: Place) -> None:
@@ -254,6 +256,19 @@ def _changes(
         filled = _filled(others, names, Place(place.document, (*place.path, section)), point)
         if filled is not None:
             found[point] = filled | literal
+    return found if len(found) == len(written) else None
+
+
+def _work(
+    section: MachineSection, names: Mapping[str, Scalar], place: Place
+) -> dict[str, tuple[dict[str, Any], Place]] | None:
+    """Return a machine's changes of the work on parts by place, with parameters filled in, or None after reporting."""
+    written = by_place(section.part, place.document, place.path)
+    found: dict[str, tuple[dict[str, Any], Place]] = {}
+    for name, (keys, at) in written.items():
+        filled = _filled(keys, names, Place(at.document, at.path[:-1]), str(at.path[-1]))
+        if filled is not None:
+            found[name] = filled, at
     return found if len(found) == len(written) else None
 
 

@@ -31,6 +31,7 @@ from gateway.settings.derivation import NOT_DERIVED, Derivation
 from gateway.settings.document import FORMAT, read_text
 from gateway.settings.line_sections import LineSection, MachineSection, TemplateSection
 from gateway.settings.parameters import NAME as PARAMETER
+from gateway.settings.parts import MOST_CURVES, PartKeys, ResultKeys, ValueKeys
 from gateway.settings.point import Point
 from gateway.settings.sections import BrokerSection, FactorySection, GatewaySection, IngestSection
 from gateway.settings.serialize import duration
@@ -194,6 +195,7 @@ def _lines(kinds: Iterable[Protocol]) -> Schema:
     _set(machine["properties"], "points", _by_name(_any_point(kinds)))
     _set(machine["properties"], "derive", _by_name(_derived_point()))
     _set(machine["properties"], "alarms", _by_name(_alarm()))
+    _set(machine["properties"], "part", _parts())
     _set(machine["properties"], "parameters", _by_name({"type": ["string", "number", "boolean"]}, _PARAMETER))
     line = section(LineSection)
     _set(line["properties"], "machines", _by_name(machine, _MACHINES))
@@ -271,6 +273,24 @@ def _alarm() -> Schema:
     return {"type": "object", "properties": _nullable(keys), "additionalProperties": False}
 
 
+def _parts() -> Schema:
+    """Return the schema of the work on parts: the keys of one place, or a list of them."""
+    text = {"type": "string"}
+    enabled = {"description": "Whether parts are followed.", "type": "boolean", "default": True, "examples": [False]}
+    keys = keys_of(PartKeys) | {"enabled": enabled}
+    value = {"type": "object", "properties": keys_of(ValueKeys), "additionalProperties": False}
+    counters = {"type": "object", "properties": keys_of(ResultKeys), "additionalProperties": False}
+    _set(keys, "values", {"anyOf": [_by_name({"anyOf": [text, value]}), {"type": "array", "items": text}]})
+    _set(keys, "result", {"anyOf": [text, counters]})
+    _set(keys, "materials", _by_name(text))
+    _set(keys, "curves", {"type": "array", "items": text, "maxItems": MOST_CURVES})
+    time = {"type": ["string", "integer"], "pattern": DURATION["pattern"]}
+    for name in ("stable", "settle", "wait"):
+        _set(keys, name, time)
+    one = {"type": "object", "properties": _nullable(keys), "additionalProperties": False}
+    return {"anyOf": [one, {"type": "array", "items": one}]}
+
+
 def _any_point(kinds: Iterable[Protocol]) -> Schema:
     keys: dict[str, Schema] = {}
     for kind in kinds:
@@ -288,6 +308,7 @@ def _template(kinds: Iterable[Protocol]) -> Schema:
     _set(keys, "points", {})
     _set(keys, "derive", _by_name(_derived_point()))
     _set(keys, "alarms", _by_name(_alarm()))
+    _set(keys, "part", _parts())
     rows = {
         "type": "array",
         "minItems": 2,

@@ -10,6 +10,7 @@ from gateway.settings.alarms import AlarmTable
 from gateway.settings.derivation import DerivedPoints, meaning_of
 from gateway.settings.factory import Place
 from gateway.settings.parameters import names_in
+from gateway.settings.parts import PartTable, laid_over
 from gateway.settings.point_builder import Pattern, Written, build, filled, is_on
 from gateway.settings.problems import Severity, unknown
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from gateway.settings.document import Document
     from gateway.settings.expressions.program import Table
     from gateway.settings.line_sections import Keys
+    from gateway.settings.operation import Operation
     from gateway.settings.parameters import Scalar
     from gateway.settings.point import Point
 
@@ -34,7 +36,8 @@ class TemplatePoints:
     `written`     its points' keys, by their names
     `derived`     the keys of its derived points, by their names
     `alarms`      the keys of its alarms, by their names
-    `tables`      the tables that their expressions name
+    `parts`       the keys of the work on parts, by its places
+    `tables`      the tables that expressions name
     `parameters`  the values that hold where a machine says nothing; None where it has to
     """
 
@@ -46,6 +49,7 @@ class TemplatePoints:
         derived: Mapping[str, Written] = MappingProxyType({}),
         tables: Mapping[str, Table] = MappingProxyType({}),
         alarms: Mapping[str, Written] = MappingProxyType({}),
+        parts: Mapping[str, Written] = MappingProxyType({}),
     ) -> None:
         self.protocol = protocol
         self.tables = tables
@@ -53,6 +57,7 @@ class TemplatePoints:
         self.written = {name: one.with_parameters() if parameters else one for name, one in written.items()}
         self.derived = {name: one.with_parameters() if parameters else one for name, one in derived.items()}
         self.alarms = {name: one.with_parameters() if parameters else one for name, one in alarms.items()}
+        self.parts = {name: one.with_parameters() if parameters else one for name, one in parts.items()}
         self.parameters = dict(parameters)
         self._names_derived = _names_of(self.derived)
         # a message names parameters and points in braces, and is filled in later
@@ -60,6 +65,8 @@ class TemplatePoints:
             name for one in self.alarms.values() for name in names_in(one.keys.get("message", ""))
         }
         self._alarms: dict[tuple[object, ...], AlarmSet] = {}
+        self._names_in_parts = _names_of(self.parts)
+        self._operations: dict[tuple[object, ...], tuple[Operation, ...]] = {}
         self._derived: dict[tuple[object, ...], tuple[Point, ...]] = {}
         self._built: dict[tuple[object, ...], tuple[Point, ...]] = {}
         self._shared: dict[str, list[Point]] = {}
@@ -145,6 +152,26 @@ class TemplatePoints:
             self._alarms[meaning] = AlarmTable(self.alarms, self.tables).build(every, others, values)
         return self._alarms[meaning]
 
+    def operations(
+        self, points: tuple[Point, ...], values: Values, changed: Mapping[str, tuple[Keys, Place]], place: Place
+    ) -> tuple[Operation, ...]:
+        """Return the work on parts that is right; for the rest there are problems.
+
+        `points` are those of a machine, derived points included. `changed` are keys that it has instead, by place.
+        """
+        if not changed and not self.parts:
+            return ()
+        others = (self.written.keys() | self.derived.keys()) - {point.name for point in points}
+        if changed:
+            own = {name: whole for name, one in self.parts.items() if (whole := filled(one, values)) is not None}
+            written = laid_over(own, changed)
+            return self._apart(written, place, lambda: PartTable(written, self.tables).build(points, others, values))
+        used = {name: values[name] for name in sorted(self._names_in_parts & values.keys())}
+        meaning = *_key(used), *map(meaning_of, points)
+        if meaning not in self._operations:
+            self._operations[meaning] = PartTable(self.parts, self.tables).build(points, others, values)
+        return self._operations[meaning]
+
     def _derive_apart(
         self, written: Mapping[str, Written], points: tuple[Point, ...], values: Values, place: Place
     ) -> tuple[Point, ...]:
@@ -195,6 +222,7 @@ class TemplatePoints:
             return points, unread + len(self.derived)
         derived = self.derive(points, values, {}, place)
         self.alarm_set(points, derived, values, {}, place)  # reports the problems
+        self.operations((*points, *derived), values, {}, place)  # as above
         return (*points, *derived), unread
 
     def _laid_over(self, values: Values, changed: Mapping[str, Keys], place: Place) -> tuple[Point, ...]:

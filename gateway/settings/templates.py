@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import drivers
 from gateway.settings.alarm_set import NO_ALARMS, AlarmSet
+from gateway.settings.alarms import ALARM_POINTS
 from gateway.settings.document import read_document, right_format
 from gateway.settings.factory import Place
 from gateway.settings.line_sections import TemplateSection
+from gateway.settings.parts import by_place, laid_over
 from gateway.settings.point_builder import Written
 from gateway.settings.problems import ConfigurationError, likely_name, unknown
 from gateway.settings.template_points import TemplatePoints
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from gateway.settings.document import Document, Step
     from gateway.settings.expressions.program import Table
     from gateway.settings.line_sections import Keys
+    from gateway.settings.operation import Operation
     from gateway.settings.parameters import Scalar
     from gateway.settings.point import Point
     from gateway.settings.problems import Problem
@@ -54,13 +57,20 @@ class Template:
     points: tuple[Point, ...]
     derived: tuple[Point, ...] = ()
     alarms: AlarmSet = NO_ALARMS
+    operations: tuple[Operation, ...] = ()
+
+    @property
+    def results(self) -> tuple[Point, ...]:
+        """The points of the results of calculations."""
+        return (*(ALARM_POINTS if self.alarms else ()), *(one.point for one in self.operations))
 
 
 @dataclass(frozen=True, slots=True)
 class Use:
     """What one machine makes of its template: parameters, and points that are different; `place` is the machine's.
 
-    `derive` are keys of derived points that are different, `alarms` those of alarms.
+    `derive` are keys of derived points that are different, `alarms` those of alarms, and `parts` those of the work on
+    parts, by its places.
     """
 
     place: Place
@@ -68,6 +78,7 @@ class Use:
     points: dict[str, Keys] = field(default_factory=dict)
     derive: dict[str, Keys] = field(default_factory=dict)
     alarms: dict[str, Keys] = field(default_factory=dict)
+    parts: dict[str, tuple[Keys, Place]] = field(default_factory=dict)
 
 
 class Templates:
@@ -116,7 +127,8 @@ class Templates:
         points = parts.points(values, use.points, use.place)
         derived = parts.derive(points, values, use.derive, use.place)
         alarms = parts.alarm_set(points, derived, values, use.alarms, use.place)
-        return Template(parts.protocol, points, derived, alarms)
+        operations = parts.operations((*points, *derived), values, use.parts, use.place)
+        return Template(parts.protocol, points, derived, alarms, operations)
 
     def _read(self, name: str, asker: Place, chain: tuple[str, ...]) -> TemplatePoints | None:
         """Return protocol, parameters and points as written, those of the extended template included."""
@@ -172,6 +184,7 @@ class Templates:
         points: dict[str, Written] = {}
         derived: dict[str, Written] = {}
         alarms: dict[str, Written] = {}
+        worked: dict[str, Written] = {}
         parameters: dict[str, Any] = {}
         tables: dict[str, Table] = {}
         if section.extends is not None:
@@ -183,11 +196,13 @@ class Templates:
                 return None
             points, parameters = dict(base.written), dict(base.parameters)
             derived, alarms, tables = dict(base.derived), dict(base.alarms), dict(base.tables)
+            worked = dict(base.parts)
         points |= _points(section, points, protocol, document)
         derived |= _laid_over("derive", section.derive, derived, document)
         alarms |= _laid_over("alarms", section.alarms, alarms, document)
+        worked = laid_over(worked, by_place(section.part, document, ()))
         return TemplatePoints(
-            protocol, points, parameters | section.parameters, derived, tables | section.tables, alarms
+            protocol, points, parameters | section.parameters, derived, tables | section.tables, alarms, worked
         )
 
 

@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 FIRST_TIME, END_OF_TIME = -(2**62), 2**62
 """Times before and after every reading."""
 
+CHECK_EVERY = 256
+"""Readings between two checks of a look-up."""
+
 
 class MachineScan(NamedTuple):
     """A scan to be written. `record` is the position in the batch of the record that it came with."""
@@ -183,19 +186,28 @@ class Store(ABC):
                 yield TableRow(table, one.path, one.point, one.time, cells)
 
     def lookup(
-        self, content: str, column: str, values: Collection[Cell], entries: str = "", pattern: str = "*"
+        self,
+        content: str,
+        column: str,
+        values: Collection[Cell],
+        entries: str = "",
+        pattern: str = "*",
+        check: Callable[[], None] = lambda: None,
     ) -> Iterator[TableRow]:
         """Yield the rows of a table with one of some values in a column, in no order.
 
         The table is that of `content`, or of its list `entries`. The column is one that is `looked_up`, or `time`.
         `pattern` is a glob for `path/point`, for a store without an index: it looks at all readings of these points.
+        `check` is called now and then; what it raises ends the look-up.
         """
         table, wanted = table_of(content, entries), set(values)
         times = [value for value in wanted if isinstance(value, int)] if column == "time" else []
         since, until = (min(times), max(times) + 1) if times else (FIRST_TIME, END_OF_TIME)
         at = next((i for i, one in enumerate(table.columns) if one.name == column), None)
         series = [one for one in self.series(pattern) if one.type in {"json", "string", ""}]
-        for one in self.range(series, since, until):
+        for number, one in enumerate(self.range(series, since, until)):
+            if number % CHECK_EVERY == 0:
+                check()
             if not isinstance(one.value, str) or (times and one.time not in wanted):
                 continue
             for of, cells in TABLES[content].all_cells(one.value):

@@ -26,7 +26,7 @@ from gateway.stores.sqlite_rows import Rows
 from gateway.stores.tables import TABLES, table_of
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterator, Sequence
 
     from gateway.model.reading import Reading
     from gateway.stores.base import MachineScan, Refusal
@@ -342,9 +342,16 @@ class SqliteStore(Store):
             raise Unavailable(f"{self._settings.path}: {error}") from error
 
     def lookup(
-        self, content: str, column: str, values: Collection[Cell], entries: str = "", pattern: str = "*"
+        self,
+        content: str,
+        column: str,
+        values: Collection[Cell],
+        entries: str = "",
+        pattern: str = "*",
+        check: Callable[[], None] = lambda: None,
     ) -> Iterator[TableRow]:
         del pattern  # the index finds them
+        check()
         try:
             yield from sqlite_tables.lookup(self._db, table_of(content, entries), column, values)
         except sqlite3.Error as error:

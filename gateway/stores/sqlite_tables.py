@@ -25,7 +25,10 @@ _PAGE = 1_000
 """Rows of a page, which is read in a transaction of its own."""
 
 _AT_ONCE = 500
-"""Values that one statement looks up."""
+"""Values that are looked up in one statement."""
+
+MOST_FOUND = 100_000
+"""Rows of one statement, at most: a value such as an empty text may be in nearly all."""
 
 
 def prepare(db: sqlite3.Connection) -> None:
@@ -96,6 +99,7 @@ def lookup(db: sqlite3.Connection, table: Table, column: str, values: Collection
         some = wanted[first : first + _AT_ONCE]
         marks = ", ".join("?" * len(some))
         query = f"select {', '.join(_HEAD)}, {columns} from {_name(table.name)} where {_name(column)} in ({marks})"  # noqa: S608 - no value in it
+        query += f" limit {MOST_FOUND}"
         for row in db.execute(query, some).fetchall():
             yield TableRow(table, MachinePath(*row[1:6]), row[6], row[0], tuple(row[len(_HEAD) :]))
 

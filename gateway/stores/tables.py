@@ -26,7 +26,7 @@ UNREADABLE = "contents_unreadable"
 """Count of readings that are not JSON objects, as their metadata says: they have no row."""
 
 MOST_ENTRIES = 1_000
-"""Entries of one list that have rows; what a gateway sends has far fewer."""
+"""Entries of one list that have rows; a record of a gateway has far fewer."""
 
 _INT64 = range(-(2**63), 2**63)
 
@@ -111,6 +111,32 @@ class TableRow(NamedTuple):
         return dict(zip((column.name for column in self.table.columns), self.cells, strict=True))
 
 
+_OF_PART = (
+    Column("serial", of_whole=True),
+    Column("operation", tag=True, of_whole=True),
+    Column("place", tag=True, of_whole=True),
+)
+"""The columns of the tables of entries that say whose they are."""
+
+PARTS = Table(
+    "parts",
+    (
+        Column("serial", looked_up=True), Column("operation", tag=True), Column("place", tag=True),
+        Column("began", "integer"), Column("ended", "integer"), Column("result"), Column("missing"),
+        Column("lot", looked_up=True), Column("tool"), Column("recipe"), Column("operator"), Column("curves"),
+    ),
+    entries=(
+        ("values", Table("part_values", (
+            *_OF_PART, Column("name"), Column("value", "real"), Column("text"), Column("unit"), Column("quality"),
+            Column("reason"), Column("code"),
+        ), key=("name",))),
+        ("materials", Table("part_materials", (
+            *_OF_PART, Column("name"), Column("lot", looked_up=True),
+        ), key=("name", "lot"))),
+    ),
+)  # fmt: skip
+"""The work on parts, with the values and the materials of each."""
+
 TABLES: dict[str, Table] = {
     "alarm": Table("alarms", (
         Column("alarm", tag=True), Column("priority", tag=True), Column("class", tag=True), Column("state"),
@@ -119,6 +145,7 @@ TABLES: dict[str, Table] = {
         Column("alarm_limit", "real"), Column("unit"), Column("since", "integer"), Column("until", "integer"),
         Column("who"), Column("reason"), Column("condition_id"),
     )),
+    "part": PARTS,
 }  # fmt: skip
 """The content of a point (the key `content` of its metadata) -> the table of its rows."""
 

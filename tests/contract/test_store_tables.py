@@ -179,7 +179,7 @@ def test_entries_of_a_list_are_rows_that_can_be_looked_up(target: Target, press:
 
 
 def test_entries_are_a_measurement_of_influxdb(influxd: object, influx_database: str, press: MachinePath) -> None:
-    """What tells the rows of one reading apart is a tag: without it they would replace each other."""
+    """The rows of one reading differ in a tag: without it they would replace each other."""
     target = InfluxTarget(influxd, influx_database)  # type: ignore[arg-type] # the fixture
     with target.store() as store:
         store.write([box(press, 0), box(press, 0)])
