@@ -262,7 +262,7 @@ def _changes(
 def _work(
     section: MachineSection, names: Mapping[str, Scalar], place: Place
 ) -> dict[str, tuple[dict[str, Any], Place]] | None:
-    """Return a machine's changes of the work on parts by place, with parameters filled in, or None after reporting."""
+    """Return a machine's changes of the work on parts by place, filled in, or None after reporting."""
     written = by_place(section.part, place.document, place.path)
     found: dict[str, tuple[dict[str, Any], Place]] = {}
     for name, (keys, at) in written.items():
