@@ -13,6 +13,12 @@ from accessibility import severe_findings
 from page_plant import MIXER, PRESS_1, PRESS_2, PlantWithPage, wait_for
 from processes import LOOPBACK
 
+from gateway.model.metadata import MachineMeta
+from gateway.model.path import MachinePath
+from gateway.model.reading import NamedScan
+from gateway.stores.base import MachineScan
+from gateway.stores.sqlite import SqliteSettings, SqliteStore
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -162,6 +168,62 @@ def test_a_scanned_serial_number_shows_its_machines_and_the_field_waits_for_the_
     page.get_by_text("This serial number was not seen.").wait_for(timeout=PATIENCE)
     assert "Searched: " in page.locator(".searched").inner_text()
     assert page.locator(":focus").get_attribute("id") == "serial"
+
+
+RECORDS = [
+    (MIXER, "part", {"serial": "B-1", "operation": "mixing", "place": "", "lot": "ML77", "result": "good"}),
+    (PRESS_1, "part_left", {
+        "serial": "GT-77", "operation": "curing", "place": "left", "result": "undercured", "recipe": "CURE-1",
+        "values": [{"name": "pressure", "value": 16.5, "unit": "bar"}, {"name": "weight", "reason": "no_response"}],
+        "materials": [{"name": "compound", "lot": "ML77"}], "curves": ["bladder_pressure_left"],
+    }),
+    (PRESS_2, "part_right", {"serial": "GT-77", "operation": "curing", "place": "right", "result": "good"}),
+    (PRESS_2, "part_left", {"serial": "C-1", "operation": "packing", "place": "", "materials": [
+        {"name": "tyre", "lot": "GT-77"}
+    ]}),
+]  # fmt: skip
+
+
+def store_records(plant: PlantWithPage) -> None:
+    """Put records of parts into the store, a minute apart, as ingest does."""
+    begin = time.time_ns() // 1000 - 600_000_000
+    with SqliteStore(SqliteSettings(path=plant.folder / "readings.db")) as store:
+        for at, (path, point, record) in enumerate(RECORDS):
+            meta = MachineMeta("x", {point: "json"}, {}, {point: "part"})
+            began = begin + at * 60_000_000
+            text = json.dumps({"began": began, "ended": began + 50_000_000} | record)
+            scan = NamedScan(began + 50_000_000, {point: text})
+            store.write([MachineScan(MachinePath(*path.split("/")), meta, scan, 0)])
+
+
+def test_a_recorded_part_shows_its_operations_and_a_lot_the_parts_that_it_went_into(
+    plant: PlantWithPage, open_view: Open
+):
+    """A complaint ends at a batch, and a bad batch at the parts to be called back."""
+    store_records(plant)
+    page = open_view("/parts")
+    page.wait_for_function("() => document.activeElement.id === 'serial'", timeout=PATIENCE)
+    page.keyboard.type("GT-77")
+    page.keyboard.press("Enter")
+    first, second = (page.locator(".visit").nth(at) for at in (0, 1))
+    second.wait_for(timeout=PATIENCE)
+    text = first.inner_text()
+    assert all(one in text for one in ("curing", "undercured", "press-01 (left)", "16.5 bar", "missing: no_response"))
+    assert "run 2" in second.inner_text()
+    curves = first.get_by_role("link", name="Curves").get_attribute("href")
+    assert curves.startswith(
+        "/trends?point=acme%2Fnorth%2Fcuring%2Fcuring-1%2Fpress-01%2Fbladder_pressure_left&from="
+    )
+    assert severe_findings(page) == []
+    first.get_by_role("button", name="ML77").click()
+    page.locator(".uses tbody tr").nth(1).wait_for(timeout=PATIENCE)
+    rows = page.locator(".uses tbody tr").all_inner_texts()
+    assert ["GT-77" in rows[0], "compound ML77" in rows[0], "C-1" in rows[1], "tyre GT-77" in rows[1]] == [True] * 4
+    assert page.evaluate("() => location.search") == "?lot=ML77"
+    page.get_by_role("link", name="C-1").click()
+    page.locator(".visit", has_text="packing").wait_for(timeout=PATIENCE)
+    page.get_by_role("button", name="Where it was seen").click()
+    page.get_by_text("This serial number was not seen.").wait_for(timeout=PATIENCE)
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,7 +19,10 @@ from gateway.dashboard.parts.routes import PartRoutes
 from gateway.dashboard.parts.visits import MAX_SUGGESTIONS, MAX_VISITS, Search, prefix_of, result_points
 from gateway.dashboard.plants import Plants
 from gateway.dashboard.stored import Stored
+from gateway.model.metadata import MachineMeta
 from gateway.model.reading import NamedScan, Reading
+from gateway.stores.base import MachineScan
+from gateway.stores.sqlite import SqliteSettings, SqliteStore
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -161,6 +165,37 @@ def test_a_store_that_is_not_there_is_said_and_a_bad_request_too(factory: Factor
     assert client.get("/api/parts?serial=T-1").json()["problems"]
     for query in ("", "?serial=%20", f"?serial={'x' * 201}", "?serial=a&from=now"):
         assert client.get(f"/api/parts{query}").status_code == 400
+
+
+def test_the_recorded_operations_of_a_part_and_the_uses_of_a_lot(tmp_path: Path, factory: Factory):
+    """Out of the tables of the store, in the order of their times."""
+    begin = time.time_ns() // 1000 - 3600 * SECOND
+    records = [
+        (PRESS, {"serial": "T-1", "operation": "curing", "began": begin + 9,
+                 "materials": [{"name": "tyre", "lot": "G-1"}],
+                 "values": [{"name": "p", "value": 2.0, "unit": "bar"}], "curves": ["pressure"], "lot": "L-1"}),
+        (TBM, {"serial": "T-1", "operation": "building", "began": begin}),
+    ]  # fmt: skip
+    meta = MachineMeta("t", {"part": "json"}, {}, {"part": "part"})
+    with SqliteStore(SqliteSettings(path=tmp_path / "readings.db")) as store:
+        for at, (path, record) in enumerate(records):
+            scan = NamedScan(begin + at, {"part": orjson.dumps(record).decode()})
+            store.write([MachineScan(path, meta, scan, 0)])
+    client = TestClient(Starlette(routes=PartRoutes(Plants([factory]), Stored([factory])).routes()))
+    found = client.get("/api/parts/history", params={"serial": " T-1 "}).json()
+    assert [(one["operation"], one["path"], one["run"]) for one in found["operations"]] == [
+        ("building", str(TBM), 1), ("curing", str(PRESS), 1),
+    ]  # fmt: skip
+    curing = found["operations"][1]
+    assert (curing["values"][0]["value"], curing["curves"], curing["facts"]) == (2.0, ["pressure"], {"lot": "L-1"})
+    assert (found["problems"], found["live"]) == ([], [])
+    uses = client.get("/api/parts/uses", params={"lot": "G-1"}).json()
+    assert [(one["serial"], one["path"], one["level"]) for one in uses["uses"]] == [("T-1", str(PRESS), 1)]
+    assert not uses["cut"]
+    for query in ("history", "history?serial=", "uses?lot=%20", f"uses?lot={'x' * 201}"):
+        assert client.get(f"/api/parts/{query}").status_code == 400
+    empty = TestClient(Starlette(routes=PartRoutes(Plants([factory]), Stored([])).routes()))
+    assert empty.get("/api/parts/history?serial=T-1").json()["problems"]
 
 
 def test_the_feed_names_the_parts_in_work_of_each_machine(factory: Factory):

@@ -1,17 +1,20 @@
-"""The route of parts.
+"""The routes of parts.
 
-GET /api/parts?serial=GTPRESS-01-000107&from=-7d&to=now
+GET /api/parts?serial=GTPRESS-01-000107&from=-7d&to=now    where a serial number was seen
+GET /api/parts/history?serial=GTPRESS-01-000107            the operations of a part
+GET /api/parts/uses?lot=ML123456                           the parts that a lot went into
 """
 
 from __future__ import annotations
 
 from datetime import UTC
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from starlette.routing import Route
 
 from gateway.dashboard.answers import answered
 from gateway.dashboard.live.roles import is_serial
+from gateway.dashboard.parts.recorded import as_dict, recorded, used
 from gateway.dashboard.parts.stored import reading_of, search_part
 from gateway.dashboard.parts.visits import carries_results
 from gateway.dashboard.texts.language import language_of
@@ -20,7 +23,7 @@ from gateway.dashboard.trends.errors import BadRequest, NoStore
 from gateway.dashboard.trends.selection import clock, span_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from starlette.requests import Request
 
@@ -28,9 +31,11 @@ if TYPE_CHECKING:
     from gateway.dashboard.parts.stored import FoundPart
     from gateway.dashboard.parts.visits import Visit
     from gateway.dashboard.plants import Plants
-    from gateway.dashboard.stored import Stored
+    from gateway.dashboard.stored import Source, Stored
     from gateway.dashboard.texts.text import Text
     from gateway.model.reading import Reading
+
+T = TypeVar("T")
 
 SECONDS = 12.0
 """Seconds that each store has."""
@@ -54,13 +59,39 @@ class PartRoutes:
 
     def routes(self) -> list[Route]:
         """Return the routes, for `Page.app`."""
-        return [Route("/api/parts", answered(self._part))]
+        return [
+            Route("/api/parts", answered(self._part)),
+            Route("/api/parts/history", answered(self._history)),
+            Route("/api/parts/uses", answered(self._uses)),
+        ]
+
+    async def _history(self, request: Request) -> dict[str, Any]:
+        serial = _text_of(request, "serial")
+        found, problems = await self._all(lambda source: recorded(source, serial))
+        operations = sorted((one for part in found for one in part), key=lambda one: (one.serial, one.order))
+        return {
+            "serial": serial, "now": clock(),
+            "problems": [one.into(language_of(request)) for one in problems],
+            "operations": [as_dict(one) for one in operations], "live": list(self._live(serial)),
+        }  # fmt: skip
+
+    async def _uses(self, request: Request) -> dict[str, Any]:
+        lot = _text_of(request, "lot")
+        found, problems = await self._all(lambda source: used(source, lot))
+        uses = [one | {"path": str(one["path"])} for part in found for one in part.as_dicts()]
+        said = [one.into(language_of(request)) for one in problems]
+        return {"lot": lot, "problems": said, "cut": any(part.cut for part in found), "uses": uses}
+
+    async def _all(self, function: Callable[[Source], T]) -> tuple[list[T], list[Text]]:
+        """Ask the stores; without one the page still says where the part is now."""
+        try:
+            return await self._stored.each(function, SECONDS)
+        except NoStore as error:
+            return [], [error.text]
 
     async def _part(self, request: Request) -> dict[str, Any]:
         query = request.query_params
-        serial = query.get("serial", "").strip()
-        if not serial or len(serial) > MAX_SERIAL:
-            raise BadRequest(_("serial is a serial number of at most {most} characters", most=MAX_SERIAL))
+        serial = _text_of(request, "serial")
         now = clock()
         since, until = span_of({"from": query.get("from", "-7d"), "to": query.get("to", "now")}, now, UTC, MAX_SPAN)
         found, problems = await self._ask(serial, since, min(until, now))
@@ -77,11 +108,7 @@ class PartRoutes:
         }  # fmt: skip
 
     async def _ask(self, serial: str, since: int, until: int) -> tuple[list[FoundPart], list[Text]]:
-        """Ask the stores; without one the page still says where the part is now."""
-        try:
-            return await self._stored.each(lambda source: search_part(source, serial, since, until), SECONDS)
-        except NoStore as error:
-            return [], [error.text]
+        return await self._all(lambda source: search_part(source, serial, since, until))
 
     def _shown(self, visit: Visit, results: list[Reading]) -> dict[str, Any]:
         found = self._plants.find(visit.path)
@@ -102,6 +129,14 @@ class PartRoutes:
             for at in machine.serials:
                 if machine.values[at] == serial:
                     yield {"path": str(machine.path), "point": machine.points[at].name}
+
+
+def _text_of(request: Request, name: str) -> str:
+    """Return a parameter that is a serial number or a lot. Raises `BadRequest`."""
+    text = request.query_params.get(name, "").strip()
+    if not text or len(text) > MAX_SERIAL:
+        raise BadRequest(_("{name} is a number of at most {most} characters", name=name, most=MAX_SERIAL))
+    return text
 
 
 def trend_points(machine: LiveMachine) -> list[str]:

@@ -1,6 +1,7 @@
 /** Parts: where a serial number was seen, and which parts are in work. */
 
 import { partHistory } from "../parts/history.js";
+import { partOperations, whereUsed } from "../parts/operations.js";
 import { h, keep, set, setText } from "../dom.js";
 import { request } from "../live.js";
 import { PlaceChoice } from "../places.js";
@@ -26,14 +27,16 @@ class PartsView {
       h("div", { class: "title" }, h("h1", { text: t("Parts") })),
       h("section", { class: "panel", "aria-label": t("Find a part") },
         h("form", { class: "row scan", on: { submit: (event) => { event.preventDefault(); this.search(); } } },
-          h("label", { for: "serial", text: t("Serial number or barcode") }), this.field,
+          h("label", { for: "serial", text: t("Serial number, barcode or lot") }), this.field,
           h("button", { class: "button primary", type: "submit", text: t("Find") }),
+          h("button", { class: "button", type: "button", text: t("Where used"), on: { click: () => this.uses(this.field.value.trim()) } }),
           h("span", { class: "muted", text: t("Type it or scan it.") }))),
       this.found, this.inWork());
     this.feed = app.live.open("parts", { path: "" }, (changes) => this.receive(changes));
     this.rows = new Map();
     setTimeout(() => this.focus());
-    if (this.field.value) this.search();
+    if (query.get("lot")) this.uses(query.get("lot"));
+    else if (this.field.value) this.search();
   }
 
   focus() {
@@ -41,21 +44,48 @@ class PartsView {
     this.field.select();
   }
 
-  async search(from = `-${FIRST / 1e6}s`) {
+  /** Show the recorded operations of the part; without any, where its serial number was seen. */
+  search() {
     const serial = this.field.value.trim();
     if (!serial) return;
-    const own = ++this.number;
     remember({ serial });
+    this.ask(serial, async () => {
+      const found = await request(`/api/parts/history?${new URLSearchParams({ serial })}`);
+      if (found.operations.length === 0) return this.seen(serial);
+      return partOperations(found, { uses: (lot) => this.uses(lot), seen: () => this.searchSeen(serial) });
+    });
+  }
+
+  searchSeen(serial, from) {
+    this.ask(serial, () => this.seen(serial, from));
+  }
+
+  async seen(serial, from = `-${FIRST / 1e6}s`) {
+    const found = await request(`/api/parts?${new URLSearchParams({ serial, from })}`);
+    return partHistory(found, {
+      choose: (other) => { this.field.value = other; this.search(); },
+      further: () => this.searchSeen(serial, String(Math.max(0, found.from - FURTHER))),
+    });
+  }
+
+  /** Show the parts that a lot went into. */
+  uses(lot) {
+    if (!lot) return;
+    this.field.value = lot;
+    remember({ lot });
+    this.ask(lot, async () => whereUsed(await request(`/api/parts/uses?${new URLSearchParams({ lot })}`)));
+  }
+
+  /** Show panels that are fetched, unless something else was asked meanwhile. */
+  async ask(serial, panels) {
+    const own = ++this.number;
     this.focus();
     this.found.replaceChildren(h("p", { class: "panel muted", text: t("Searching for {serial}…", { serial }) }));
     set(this.found, { "aria-busy": "true" });
     try {
-      const found = await request(`/api/parts?${new URLSearchParams({ serial, from })}`);
+      const found = await panels();
       if (own !== this.number) return;
-      this.found.replaceChildren(...partHistory(found, {
-        choose: (other) => { this.field.value = other; this.search(); },
-        further: () => this.search(String(Math.max(0, found.from - FURTHER))),
-      }));
+      this.found.replaceChildren(...found);
     } catch (error) {
       if (own !== this.number) return;
       this.found.replaceChildren(h("p", { class: "panel problem", role: "alert", text: t("The search failed: {error}", { error: error.message }) }));
