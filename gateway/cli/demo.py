@@ -102,6 +102,7 @@ def _new_folder() -> Path:
 
 def _print(report: dict[str, Any], folder: Path) -> None:
     ledger, schedule, points, latency = (report[key] for key in ("ledger", "schedule", "points", "latency_ms"))
+    parts = report["parts"]
     dropped = ", ".join(f"{reason} {n}" for reason, n in ledger["dropped"].items()) or "0"
     balance = "balanced" if report["balanced"] else "NOT BALANCED"
     stored = f"{report['stored_readings']} readings" + ("" if report["stored_as_counted"] else ", NOT AS COUNTED")
@@ -113,6 +114,7 @@ scans     due {schedule["due"]} = taken {schedule["taken"]} + missed {schedule["
 points    configured {points["configured"]}: good {points["good"]}, uncertain {points["uncertain"]}, \
 bad {points["bad"]}
 stored    {stored}, scan to stored row p50 {latency["p50"]} ms, p99 {latency["p99"]} ms
+parts     {parts["made"]} operations on {parts["serials"]} parts, {parts["traced"]} traced by serial number
 look      sqlite3 {folder}/readings.db 'select * from readings limit 20'
           lineside query {folder}/tire-plant.yaml 'press-01/*' --last 1h"""  # noqa: S608 - a command for a person, not for a database
     echo(lines)

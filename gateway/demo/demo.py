@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from gateway.common.tasks import unless
 from gateway.settings.templates import bundled_config
-from gateway.trial.readings import count_stored
+from gateway.trial.readings import count_parts, count_stored
 from gateway.trial.trial import Options, Trial
 
 if TYPE_CHECKING:
@@ -77,6 +77,7 @@ class Demo:
             "schedule": _sum(gateways, "schedule", ("due", "taken", "missed")),
             "points": _sum(gateways, "points", ("configured", "good", "uncertain", "bad")),
             "stored_readings": stored,
+            "parts": count_parts(self._trial.store),
             "latency_ms": ingest["latency_ms"],
             "first_stored_after": None if first is None else round(first - self._began_wall, 2),
             "balanced": all(gateway["balanced"] for gateway in gateways),

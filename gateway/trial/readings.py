@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from drivers.base import Quality
 from gateway.model.path import matches
 from gateway.stores.base import END_OF_TIME, FIRST_TIME
+from gateway.stores.part_history import CONTENT
 from gateway.stores.sqlite import SqliteSettings, SqliteStore
 
 if TYPE_CHECKING:
@@ -102,6 +103,21 @@ def count_stored(store: Path) -> int:
     with closing(sqlite3.connect(f"file:{store}?mode=ro", uri=True)) as db:
         [count] = db.execute("select count(*) from samples").fetchone()
     return int(count)
+
+
+def count_parts(store: Path) -> dict[str, int]:
+    """Return how many records of parts a store has (`made`), how many `serials`, and how many records are `traced`.
+
+    Traced are those that are found by their serial number, as `lineside trace` finds them.
+    """
+    if not is_made(store):
+        return {"made": 0, "serials": 0, "traced": 0}
+    with closing(sqlite3.connect(f"file:{store}?mode=ro", uri=True)) as db:
+        [made] = db.execute("select count(*) from parts").fetchone()
+        serials = [serial for (serial,) in db.execute("select distinct serial from parts where serial != ''")]
+    with SqliteStore(SqliteSettings.model_validate({"path": str(store)})) as opened:
+        traced = sum(1 for _ in opened.lookup(CONTENT, "serial", serials))
+    return {"made": made, "serials": len(serials), "traced": traced}
 
 
 def _name(reading: Reading) -> str:

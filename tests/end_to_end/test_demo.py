@@ -40,6 +40,7 @@ async def test_demo_reads_every_point_stores_it_and_balances(tmp_path: Path):
     assert await demo.ended(90) == 0, logs(demo, data)
     report = json.loads(file.read_text())
     assert set(report) >= {"seconds", "ledger", "schedule", "points", "stored_readings", "latency_ms", "machines"}
+    assert report["parts"]["made"] == report["parts"]["traced"] >= report["parts"]["serials"] > 0
     ledger, schedule, points = report["ledger"], report["schedule"], report["points"]
     dropped = sum(ledger["dropped"].values())
     assert ledger["acquired"] == ledger["unchanged"] + dropped + ledger["pending"] + ledger["confirmed"] > 0
