@@ -9,6 +9,7 @@ import click
 
 from gateway.cli.arguments import CONFIG_OPTION, split_config, time_text
 from gateway.cli.common import FORMAT, SET, load, print_json
+from gateway.cli.output import echo
 from gateway.cli.selection import opened_store
 from gateway.common.text import counted, printable
 from gateway.stores.base import StoreError
@@ -60,7 +61,7 @@ def trace(
         except StoreError as error:
             raise click.ClickException(str(error)) from None
     if not found:
-        click.echo(f"lineside: nothing is known of {lot if lot is not None else serials[0]}", err=True)
+        echo(f"lineside: nothing is known of {lot if lot is not None else serials[0]}", err=True)
         sys.exit(1)
 
 
@@ -70,8 +71,8 @@ def _print_history(serial: str, records: list[OperationRecord], style: str, *, l
         return
     for number, one in enumerate(records):
         if number == 0 or records[number - 1].serial != one.serial:
-            click.echo(f"{'' if number == 0 else chr(10)}{printable(one.serial)}")
-        click.echo("\n".join(map(printable, _lines(one, local=local))))
+            echo(f"{'' if number == 0 else chr(10)}{printable(one.serial)}")
+        echo("\n".join(map(printable, _lines(one, local=local))))
 
 
 def _lines(one: OperationRecord, *, local: bool) -> Iterator[str]:
@@ -130,8 +131,8 @@ def _print_uses(uses: Uses, style: str, *, local: bool) -> None:
         return
     for one in uses.found:
         where = f"{one.operation} at {one.path.line}/{one.path.machine}"
-        click.echo(printable(f"{'  ' * one.level}{one.serial}  {one.material} {one.lot}, {where}"))
+        echo(printable(f"{'  ' * one.level}{one.serial}  {one.material} {one.lot}, {where}"))
     if uses.found:
         parts = len({one.serial for one in uses.found})
         more = "; there are more" if uses.cut else ""
-        click.echo(f"{uses.lot} went into {counted(parts, 'part')}{more}")
+        echo(f"{uses.lot} went into {counted(parts, 'part')}{more}")
