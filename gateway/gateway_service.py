@@ -250,10 +250,13 @@ class GatewayService:
     def _calculate(self, machine: Machine, groups: Iterable[Group]) -> Group | None:
         """Connect the calculations of a machine to its groups; return the group of derived points, if it has any."""
         results: dict[Group, Pipeline] = {}
+        derived: list[Group] = []
 
         def sink(group: Group, points: Sequence[Point]) -> Sink:
             put = self._put_of(machine.path, events=group.events)
-            results[group] = Pipeline(points, self.clock, self.states, lambda: self.spool.ledger, put)
+            statuses = self.states if points is machine.derived else None  # key figures may be missing for long
+            results[group] = Pipeline(points, self.clock, statuses, lambda: self.spool.ledger, put)
+            derived.extend([group] if points is machine.derived else [])
             return results[group].take
 
         def retain(leaf: str, payload: bytes) -> None:
@@ -264,7 +267,7 @@ class GatewayService:
         self._calculations.configure(str(machine.path), calculations)
         for group, pipeline in [*((one, self._pipelines[one]) for one in groups), *results.items()]:
             pipeline.follow = follow(calculations, group)
-        return next((group for group in results if not group.events), None)
+        return next(iter(derived), None)
 
     def _put_of(self, path: MachinePath, *, events: bool) -> Callable[[NamedScan, int], None]:
         """Return the function that puts a scan of a machine, with its number of readings, into a record."""

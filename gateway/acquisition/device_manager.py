@@ -221,6 +221,7 @@ class _Same:
             and self._same_points(one.results, other.results)
             and (one.alarms is other.alarms or one.alarms == other.alarms)
             and (one.operations is other.operations or one.operations == other.operations)
+            and one.production == other.production
             and one.searches == other.searches
         )
 

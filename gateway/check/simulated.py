@@ -139,7 +139,9 @@ def _judged(trial: Trial, factory: Factory, machines: Sequence[Machine], window:
     truth = Truth(trial.truth(name)) if compared else None
     with SqliteStore(SqliteSettings.model_validate({"path": str(trial.store)})) as store:
         readings = store.range(store.series(), FIRST_TIME, END_OF_TIME, newest_first=True)
-        derived = {(str(machine.path), point.name) for machine in machines for point in machine.derived}
+        derived = {
+            (str(machine.path), point.name) for machine in machines for point in (*machine.derived, *machine.results)
+        }
         stored = tallies(readings, window, truth, derived)
     gateways, ingest = trial.reports()
     gateway, errors = gateways[name], _errors(trial, name)

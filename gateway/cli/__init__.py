@@ -43,6 +43,7 @@ COMMANDS: dict[str, _Command] = {
     "query": _Command("gateway.cli.query:query", "Print stored readings."),
     "alarms": _Command("gateway.cli.alarms:alarms", "Show the alarms of a plant, acknowledge and shelve them."),
     "trace": _Command("gateway.cli.trace:trace", "Print the history of a part, or where a lot was used."),
+    "oee": _Command("gateway.cli.oee:oee", "Print OEE, losses and the bottleneck of a shift."),
     "export": _Command("gateway.cli.export:export", "Write stored readings to Parquet files."),
     "spool": _Command("gateway.cli.spool:spool", "Look at the records that wait on this machine."),
     "ledger": _Command("gateway.cli.ledger:ledger", "Print what became of every reading that a gateway acquired."),

@@ -71,6 +71,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "spool export": ("lineside spool export factory.yaml --out records.jsonl",),
     "spool adopt": ("lineside spool adopt factory.yaml --from edge-01",),
     "spool dead-letters": ("lineside spool dead-letters factory.yaml",),
+    "oee": ("lineside oee factory.yaml", "lineside oee factory.yaml --shift 2026-11-30/early --line curing-1"),
     "ledger": ("lineside ledger factory.yaml --format json",),
     "health": ("lineside health factory.yaml", "lineside health /var/lib/lineside --format json"),
     "status": ("lineside status factory.yaml", "lineside status factory.yaml --format json"),

@@ -42,6 +42,9 @@ RATE_SECONDS = 5.0
 SHOWN_VALUES = 4
 """Values shown of each machine."""
 
+OEE = "oee"
+"""The point with the OEE of the running shift."""
+
 WIDE = 120
 """Columns of a terminal from which on there is room for everything."""
 
@@ -72,6 +75,12 @@ class _Row:
         self.values |= {name: (None, reason) for name, reason in scan.bad.items()}
 
 
+def _oee(row: _Row) -> str:
+    """Return the OEE of a machine in percent; empty before there is one."""
+    value, _ = row.values.get(OEE, (None, ""))
+    return f"{value:.0f}%" if isinstance(value, int | float) else ""
+
+
 def _table() -> Table:
     """Return an empty table without borders, as wide as the terminal."""
     return Table(expand=True, pad_edge=False, collapse_padding=True, box=None, header_style="bold")
@@ -95,7 +104,8 @@ class Screen:
         self._gateways = [factory.gateway.id for factory in factories]
         for factory in factories:
             for machine in factory.machines:
-                own = [point.name for point in machine.all_points if point.name not in _GENERAL and point.unit]
+                read = (*machine.points, *machine.derived)
+                own = [point.name for point in read if point.name not in _GENERAL and point.unit]
                 self._rows[machine.path] = _Row(machine, own[-SHOWN_VALUES:])
 
     async def watch(self, factories: list[Factory]) -> None:
@@ -160,12 +170,13 @@ class Screen:
             table.add_column("type", width=22, no_wrap=True)
         table.add_column("state", width=8, no_wrap=True)
         table.add_column("read/s", width=6, justify="right", no_wrap=True)
+        table.add_column("OEE", width=4, justify="right", no_wrap=True)
         table.add_column("values", ratio=1, no_wrap=True)  # gives way, before the others do
         for row in rows:
             path = row.machine.path
             cells = [f"{path.line}/{path.machine}", *([row.machine.template] if wide else [])]
             state = Text(printable(row.state), style=_COLOURS.get(row.state, ""))
-            table.add_row(*cells, state, f"{self._rate(row):.1f}", self._values(row))
+            table.add_row(*cells, state, f"{self._rate(row):.1f}", _oee(row), self._values(row))
         return table
 
     def _balances(self, *, wide: bool) -> Table:

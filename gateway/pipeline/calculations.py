@@ -18,6 +18,7 @@ from gateway.model.alarm_state import ANNUNCIATED
 from gateway.pipeline.alarms import MachineAlarms
 from gateway.pipeline.derive import MachineDerivation
 from gateway.pipeline.parts import MachineParts
+from gateway.pipeline.production import MachineProduction
 from gateway.settings.alarm_set import Priority
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-KINDS: tuple[Make, ...] = (MachineDerivation.of, MachineAlarms.of, MachineParts.of)
+KINDS: tuple[Make, ...] = (MachineDerivation.of, MachineProduction.of, MachineAlarms.of, MachineParts.of)
 """The kinds of calculations, in the order in which they take a scan."""
 
 TICK = 0.1

@@ -31,13 +31,14 @@ class Pipeline:
         self,
         points: Sequence[Point],
         clock: Time,
-        statuses: MachineStatuses,
+        statuses: MachineStatuses | None,
         ledger: Callable[[], Ledger],
         put: Callable[[NamedScan, int], None],
         totalize: Totalize | None = None,
     ) -> None:
         """Compile the steps for a group's points.
 
+        `statuses` are those of the machines, None for points that say nothing of the state of their machine.
         `clock` is the clock that stamps the scans. `put` takes a scan with its number of readings into a record.
         `ledger` returns the counts that the spool has loaded. `totalize` turns counts into totals, if any point is a
         total.
@@ -69,7 +70,7 @@ class Pipeline:
             self._normalizer.apply(scan)
             if not (scan.faults or self._totalize) and scan.points is None and scan.times is None and not scan.late:
                 self._before = scan.values
-        if not (scan.group.events or scan.late):
+        if self._statuses is not None and not (scan.group.events or scan.late):
             self._statuses.note(scan)
         sent = scan if scan.late else self._filter.keep(scan)
         if sent is None:

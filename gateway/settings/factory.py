@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gateway.model.metadata import MachineMeta
 from gateway.settings.alarm_set import NO_ALARMS, AlarmSet
+from gateway.settings.calendar import CalendarSection
 from gateway.settings.dashboard_section import DashboardSection
 from gateway.settings.problems import Severity
 from gateway.settings.results import content_of
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from gateway.settings.overrides import Override
     from gateway.settings.point import Point
     from gateway.settings.problems import Problem
+    from gateway.settings.production import Planned
     from gateway.settings.sections import BrokerSection, FactorySection, GatewaySection, IngestSection
     from gateway.stores.base import StoreKind
 
@@ -43,11 +45,13 @@ class Place(NamedTuple):
 class Machine:
     """A machine with its connection and points; the points are shared by all machines of a template.
 
-    `derived` are the points that the gateway calculates from them, `results` those of its other calculations: events.
+    `derived` are the points that the gateway calculates from them, `results` those of its other calculations: events,
+    and key figures.
     `searches` stand for points that only the device knows: they are found when it is connected to. `found` names the
     search of each point that was found by one.
     `operations` is the work on parts, by its places.
     `written` is the machine as its file has it, without ranges and names in braces. `place` is its place there.
+    `production` is how its OEE is calculated, None where it is not.
     """
 
     path: MachinePath
@@ -69,6 +73,8 @@ class Machine:
         """The points that are read, and those that are derived from them: a user counts these."""
         return (*self.points, *self.derived) if self.derived else self.points
 
+    production: Planned | None = None
+
     @property
     def all_points(self) -> tuple[Point, ...]:
         """All points that have readings, those of the results of calculations included."""
@@ -82,7 +88,7 @@ class Machine:
             self.template,
             {point.name: point.type.value for point in points},
             {point.name: point.unit for point in points},
-            {point.name: content_of(point) for point in self.results},
+            {point.name: content for point in self.results if (content := content_of(point))},
         )
 
 
@@ -118,6 +124,7 @@ class Factory:
     overrides: tuple[Override, ...] = field(default=(), compare=False, repr=False)
     templates: Path | None = field(default=None, compare=False, repr=False)
     dashboard: DashboardSection = field(default_factory=DashboardSection)
+    calendar: CalendarSection = field(default_factory=CalendarSection)
 
     @property
     def written(self) -> Mapping[str, Any]:

@@ -96,6 +96,8 @@ class MachineSection(Section):
     """Keys of alarms that differ on this machine, or more alarms, as in `{oil_low: {low: 40}}`."""
     part: Places = ()
     """Keys of the work on parts that differ on this machine, a list for several places, as in `{stable: 2s}`."""
+    production: Keys = {}
+    """Keys of `production` of the template that differ on this machine, as in `{planned_cycle_time: 12m}`."""
 
 
 class LineSection(Section):
@@ -143,6 +145,10 @@ class TemplateSection(Section):
     part: Places = ()
     """The work on parts, whose history the gateway records, a list where a machine has several places, as in
     `{serial: serial_number, result: result}`.
+    """
+    production: Keys = {}
+    """The points that OEE and losses are calculated from, and the plan, as in `{state: state, good: good_count,
+    reject: reject_count, planned_cycle_time: 55s}`.
     """
     tables: dict[Parameter, Table] = {}
     """Tables for the function lookup: each row is a number and its value, as in `{tank: [[0, 0], [10, 250]]}`."""

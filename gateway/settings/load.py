@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from drivers.extras import instruction
 from gateway.codecs import CODECS
 from gateway.common.setting_types import Section
+from gateway.settings.calendar import CalendarSection
 from gateway.settings.dashboard_section import DashboardSection
 from gateway.settings.destinations import destinations, shared_secrets
 from gateway.settings.document import read_document, right_format
@@ -38,7 +39,10 @@ if TYPE_CHECKING:
 
 S = TypeVar("S", bound=Section)
 
-KEYS = ("format", "factory", "gateway", "broker", "ingest", "dashboard", "stores", "templates", "include", "lines")
+KEYS = (
+    "format", "factory", "gateway", "broker", "ingest", "dashboard", "calendar", "stores", "templates", "include",
+    "lines",
+)  # fmt: skip
 """The keys of a factory's file."""
 
 
@@ -92,21 +96,23 @@ def _load(file: Path, overrides: tuple[Override, ...]) -> Factory:
     broker = None if "broker" in slips else _section(BrokerSection, document, "broker")
     ingest = None if "ingest" in slips else _section(IngestSection, document, "ingest")
     dashboard = None if "dashboard" in slips else _dashboard(document, gateway)
+    calendar = None if "calendar" in slips else _section(CalendarSection, document, "calendar")
     if gateway is not None:
         _check_codec(document, gateway.codec)
     stores = _stores(document)
     documents, unreadable = included(document, variables)
     templates = Templates(document)
-    machines = Machines(documents, factory, templates).all()
+    machines = Machines(documents, factory, templates, calendar).all()
     problems = unreadable + templates.problems + [problem for one in documents for problem in one.problems]
     wrong = any(problem.severity is Severity.ERROR for problem in problems)
     if wrong or factory is None or gateway is None or broker is None or ingest is None or dashboard is None:
         raise ConfigurationError(problems)
+    assert calendar is not None  # noqa: S101 - else there is a problem
     every = (*documents, *templates.documents)
     found = Factory(
         file, factory, gateway, broker, ingest, tuple(stores), tuple(machines), tuple(in_order(problems)), document,
         {one.file: one.digest for one in every}, overrides, templates.own, dashboard,
-        texts={one.file: one.text_digest for one in every},
+        calendar=calendar, texts={one.file: one.text_digest for one in every},
     )  # fmt: skip
     warnings = list(_shared_secrets(found))
     return replace(found, warnings=tuple(in_order((*found.warnings, *warnings)))) if warnings else found

@@ -12,6 +12,7 @@ from drivers.url import split_url
 from gateway.common.setting_types import check_name
 from gateway.model.metadata import MAX_POINTS
 from gateway.model.path import MachinePath
+from gateway.settings.calendar import CalendarSection
 from gateway.settings.factory import Machine, Place
 from gateway.settings.line_sections import LineSection, MachineSection
 from gateway.settings.machine_ranges import machines_of
@@ -19,6 +20,7 @@ from gateway.settings.parameters import LITERAL, fill, plain
 from gateway.settings.parts import by_place
 from gateway.settings.paths import anchored_connection, movable_connection
 from gateway.settings.problems import Severity
+from gateway.settings.production import Planned
 from gateway.settings.templates import Use
 from gateway.settings.validation import explain, usable, validate, with_texts
 
@@ -43,8 +45,15 @@ MOST_MACHINES, MOST_POINTS = 20_000, 1_000_000
 class Machines:
     """The machines of a factory's files. Problems are reported in their documents."""
 
-    def __init__(self, documents: Sequence[Document], factory: FactorySection | None, templates: Templates) -> None:
+    def __init__(
+        self,
+        documents: Sequence[Document],
+        factory: FactorySection | None,
+        templates: Templates,
+        calendar: CalendarSection | None = None,
+    ) -> None:
         self._documents = documents
+        self._calendar = CalendarSection() if calendar is None else calendar
         self._factory = factory
         self._templates = templates
         self._lines: dict[str, Place] = {}
@@ -150,9 +159,12 @@ class Machines:
         derive = _changes(section.derive, names, place, "derive")
         alarms = _changes(section.alarms, names, place, "alarms")
         worked = _work(section, names, place)
-        if connection is None or points is None or derive is None or alarms is None or worked is None:
+        production = _filled(section.production, names, place, "production")
+        if connection is None or points is None or derive is None or alarms is None:
             return None
-        use = Use(place, parameters, points, derive, alarms, worked)
+        if worked is None or production is None:
+            return None
+        use = Use(place, parameters, points, derive, alarms, worked, production)
         template = self._templates.of(parts, use) if values is not None else None
         at_connection = Place(place.document, (*place.path, "connection"))
         connected = _connection(parts.protocol, connection[""], at_connection, self._documents[0].file.parent)
@@ -180,12 +192,16 @@ class Machines:
             "derive": derive,
             "alarms": alarms,
             "part": [keys for keys, _ in worked.values()],
+            "production": production,
         }
         kept = {key: plain(value) for key, value in written.items() if value}
         to_read, searches = _parted(template.points)
+        planned = None if template.production is None else Planned(template.production, self._calendar)
+        calculated = () if planned is None else planned.production.all_points
+        results = (*calculated, *template.results)
         return Machine(
             path, section.template, parts.protocol, settings, to_read, template.derived, searches, written=kept,
-            place=place, results=template.results, alarms=template.alarms, operations=template.operations,
+            place=place, results=results, alarms=template.alarms, operations=template.operations, production=planned,
         )  # fmt: skip
 
     def _check_endpoint(self, settings: Connection, path: MachinePath, place: Place) -> None:

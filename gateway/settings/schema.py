@@ -26,6 +26,7 @@ from gateway.codecs import CODECS
 from gateway.common.setting_types import DURATION, NAME
 from gateway.settings.alarm_set import Kind, Priority
 from gateway.settings.alarms import AlarmKeys
+from gateway.settings.calendar import DATE, PAUSE, CalendarSection, Day, ShiftSection, StopSection
 from gateway.settings.dashboard_section import DashboardSection
 from gateway.settings.derivation import NOT_DERIVED, Derivation
 from gateway.settings.document import FORMAT, read_text
@@ -33,6 +34,7 @@ from gateway.settings.line_sections import LineSection, MachineSection, Template
 from gateway.settings.parameters import NAME as PARAMETER
 from gateway.settings.parts import MOST_CURVES, PartKeys, ResultKeys, ValueKeys
 from gateway.settings.point import Point
+from gateway.settings.production import ProductionSection
 from gateway.settings.sections import BrokerSection, FactorySection, GatewaySection, IngestSection
 from gateway.settings.serialize import duration
 from gateway.stores import STORES, store_kind
@@ -90,6 +92,7 @@ def schemas(protocols: Iterable[str] = tuple(drivers.DRIVERS)) -> dict[str, Sche
         "broker": section(BrokerSection),
         "ingest": section(IngestSection),
         "dashboard": section(DashboardSection),
+        "calendar": _calendar(),
         "stores": _stores(),
         "templates": {
             "description": "The folder of templates, beside this file.",
@@ -196,6 +199,7 @@ def _lines(kinds: Iterable[Protocol]) -> Schema:
     _set(machine["properties"], "derive", _by_name(_derived_point()))
     _set(machine["properties"], "alarms", _by_name(_alarm()))
     _set(machine["properties"], "part", _parts())
+    _set(machine["properties"], "production", _production())
     _set(machine["properties"], "parameters", _by_name({"type": ["string", "number", "boolean"]}, _PARAMETER))
     line = section(LineSection)
     _set(line["properties"], "machines", _by_name(machine, _MACHINES))
@@ -291,6 +295,30 @@ def _parts() -> Schema:
     return {"anyOf": [one, {"type": "array", "items": one}]}
 
 
+def _production() -> Schema:
+    """Return the schema of `production`, each of whose keys null takes back."""
+    enabled = {
+        "description": "Whether the production is calculated.",
+        "type": "boolean",
+        "default": True,
+        "examples": [False],
+    }
+    keys = _nullable(keys_of(ProductionSection) | {"enabled": enabled})
+    return {"type": "object", "properties": keys, "additionalProperties": False}
+
+
+def _calendar() -> Schema:
+    whole = section(CalendarSection)
+    shift = section(ShiftSection)
+    pause, day = {"type": "string", "pattern": PAUSE}, {"type": "string", "pattern": DATE}
+    _set(shift["properties"], "days", {"type": "array", "minItems": 1, "items": {"enum": [one.value for one in Day]}})
+    _set(shift["properties"], "breaks", {"type": "array", "items": pause})
+    _set(whole["properties"], "shifts", _by_name(shift) | {"minProperties": 1})
+    _set(whole["properties"], "holidays", {"type": "array", "items": day})
+    _set(whole["properties"], "stops", {"type": "array", "items": section(StopSection)})
+    return whole
+
+
 def _any_point(kinds: Iterable[Protocol]) -> Schema:
     keys: dict[str, Schema] = {}
     for kind in kinds:
@@ -309,6 +337,7 @@ def _template(kinds: Iterable[Protocol]) -> Schema:
     _set(keys, "derive", _by_name(_derived_point()))
     _set(keys, "alarms", _by_name(_alarm()))
     _set(keys, "part", _parts())
+    _set(keys, "production", _production())
     rows = {
         "type": "array",
         "minItems": 2,

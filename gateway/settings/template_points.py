@@ -13,6 +13,7 @@ from gateway.settings.parameters import names_in
 from gateway.settings.parts import PartTable, laid_over
 from gateway.settings.point_builder import Pattern, Written, build, filled, is_on
 from gateway.settings.problems import Severity, unknown
+from gateway.settings.production import WrittenProduction
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from gateway.settings.operation import Operation
     from gateway.settings.parameters import Scalar
     from gateway.settings.point import Point
+    from gateway.settings.production import Production
 
 Values = dict[str, "Scalar"]
 
@@ -38,6 +40,7 @@ class TemplatePoints:
     `alarms`      the keys of its alarms, by their names
     `parts`       the keys of the work on parts, by its places
     `tables`      the tables that expressions name
+    `production`  its section `production`
     `parameters`  the values that hold where a machine says nothing; None where it has to
     """
 
@@ -50,8 +53,10 @@ class TemplatePoints:
         tables: Mapping[str, Table] = MappingProxyType({}),
         alarms: Mapping[str, Written] = MappingProxyType({}),
         parts: Mapping[str, Written] = MappingProxyType({}),
+        production: WrittenProduction | None = None,
     ) -> None:
         self.protocol = protocol
+        self.production = production or WrittenProduction(None)
         self.tables = tables
         # without parameters braces are plain text
         self.written = {name: one.with_parameters() if parameters else one for name, one in written.items()}
@@ -172,6 +177,19 @@ class TemplatePoints:
             self._operations[meaning] = PartTable(self.parts, self.tables).build(points, others, values)
         return self._operations[meaning]
 
+    def production_of(
+        self, points: tuple[Point, ...], values: Values, changed: Keys, place: Place
+    ) -> Production | None:
+        """Return how the production of a machine is calculated; None without any, or after reporting a problem.
+
+        `points` are those of the machine, the derived points included. `changed` are keys that it has instead.
+        """
+        if self.production.written is None and not changed:
+            return None
+        here = Place(place.document, (*place.path, "production"))
+        off = (self.written.keys() | self.derived.keys()) - {point.name for point in points}
+        return self.production.of(points, values if self.parameters else None, changed, off, here)
+
     def _derive_apart(
         self, written: Mapping[str, Written], points: tuple[Point, ...], values: Values, place: Place
     ) -> tuple[Point, ...]:
@@ -221,8 +239,9 @@ class TemplatePoints:
         if needed:  # an expression may name a point that is not known yet
             return points, unread + len(self.derived)
         derived = self.derive(points, values, {}, place)
-        self.alarm_set(points, derived, values, {}, place)  # reports the problems
-        self.operations((*points, *derived), values, {}, place)  # as above
+        self.alarm_set(points, derived, values, {}, place)  # reports the problems, as the next do
+        self.operations((*points, *derived), values, {}, place)
+        self.production_of((*points, *derived), values, {}, place)
         return (*points, *derived), unread
 
     def _laid_over(self, values: Values, changed: Mapping[str, Keys], place: Place) -> tuple[Point, ...]:

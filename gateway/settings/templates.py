@@ -15,6 +15,7 @@ from gateway.settings.line_sections import TemplateSection
 from gateway.settings.parts import by_place, laid_over
 from gateway.settings.point_builder import Written
 from gateway.settings.problems import ConfigurationError, likely_name, unknown
+from gateway.settings.production import WrittenProduction
 from gateway.settings.template_points import TemplatePoints
 from gateway.settings.validation import usable, validate
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from gateway.settings.parameters import Scalar
     from gateway.settings.point import Point
     from gateway.settings.problems import Problem
+    from gateway.settings.production import Production
 
 
 def bundled_config() -> Path:
@@ -58,6 +60,7 @@ class Template:
     derived: tuple[Point, ...] = ()
     alarms: AlarmSet = NO_ALARMS
     operations: tuple[Operation, ...] = ()
+    production: Production | None = None
 
     @property
     def results(self) -> tuple[Point, ...]:
@@ -69,8 +72,8 @@ class Template:
 class Use:
     """What one machine makes of its template: parameters, and points that are different; `place` is the machine's.
 
-    `derive` are keys of derived points that are different, `alarms` those of alarms, and `parts` those of the work on
-    parts, by its places.
+    `derive` are keys of derived points that are different, `alarms` those of alarms, `parts` those of the work on
+    parts, by its places, and `production` those of its section.
     """
 
     place: Place
@@ -79,6 +82,7 @@ class Use:
     derive: dict[str, Keys] = field(default_factory=dict)
     alarms: dict[str, Keys] = field(default_factory=dict)
     parts: dict[str, tuple[Keys, Place]] = field(default_factory=dict)
+    production: Keys = field(default_factory=dict)
 
 
 class Templates:
@@ -128,7 +132,8 @@ class Templates:
         derived = parts.derive(points, values, use.derive, use.place)
         alarms = parts.alarm_set(points, derived, values, use.alarms, use.place)
         operations = parts.operations((*points, *derived), values, use.parts, use.place)
-        return Template(parts.protocol, points, derived, alarms, operations)
+        production = parts.production_of((*points, *derived), values, use.production, use.place)
+        return Template(parts.protocol, points, derived, alarms, operations, production)
 
     def _read(self, name: str, asker: Place, chain: tuple[str, ...]) -> TemplatePoints | None:
         """Return protocol, parameters and points as written, those of the extended template included."""
@@ -187,6 +192,7 @@ class Templates:
         worked: dict[str, Written] = {}
         parameters: dict[str, Any] = {}
         tables: dict[str, Table] = {}
+        production: Written | None = None
         if section.extends is not None:
             base = self._read(section.extends, Place(document, ("extends",)), chain)
             if base is None:
@@ -197,13 +203,18 @@ class Templates:
             points, parameters = dict(base.written), dict(base.parameters)
             derived, alarms, tables = dict(base.derived), dict(base.alarms), dict(base.tables)
             worked = dict(base.parts)
+            production = base.production.written
         points |= _points(section, points, protocol, document)
         derived |= _laid_over("derive", section.derive, derived, document)
         alarms |= _laid_over("alarms", section.alarms, alarms, document)
         worked = laid_over(worked, by_place(section.part, document, ()))
+        if section.production:
+            place = Place(document, ("production",))
+            production = (production or Written({}, {}, place)).over(section.production, place)
         return TemplatePoints(
-            protocol, points, parameters | section.parameters, derived, tables | section.tables, alarms, worked
-        )
+            protocol, points, parameters | section.parameters, derived, tables | section.tables, alarms, worked,
+            WrittenProduction(production),
+        )  # fmt: skip
 
 
 def _points(

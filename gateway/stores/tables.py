@@ -146,6 +146,30 @@ TABLES: dict[str, Table] = {
         Column("who"), Column("reason"), Column("condition_id"),
     )),
     "part": PARTS,
+    "production": Table("production", (
+        Column("kind", tag=True), Column("shift", tag=True), Column("begin", "integer"), Column("end", "integer"),
+        Column("order"), Column("recipe"),
+        *(Column(f"{name}_time", "real") for name in (
+            "busy", "production", "setup", "idle", "starved", "blocked", "waiting", "down", "unknown", "off", "extra",
+            "planned_production", "repair", "micro_stop",
+        )),
+        *(Column(name, "integer") for name in (
+            "good", "reject", "parts", "unknown_parts", "unplanned_parts", "wraps", "resets", "jumps", "failures",
+            "micro_stops",
+        )),
+        *(Column(name, "real") for name in (
+            "target", "oee", "availability", "performance", "quality_ratio", "utilization", "mtbf", "mttr",
+            "scrap_ratio", "throughput",
+        )),
+        Column("reasons"), Column("cycles"),
+    )),
+    "stops": Table("stops", (
+        Column("state", tag=True), Column("shift", tag=True), Column("begin", "integer"), Column("end", "integer"),
+        Column("label"), Column("reason"), Column("order"), Column("recipe"), Column("planned_time", "real"),
+    )),
+    "stop_reasons": Table("stop_reasons", (
+        Column("begin", "integer"), Column("reason"), Column("comment"), Column("by"),
+    )),
 }  # fmt: skip
 """The content of a point (the key `content` of its metadata) -> the table of its rows."""
 

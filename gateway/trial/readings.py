@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from drivers.base import Quality
 from gateway.model.path import matches
+from gateway.settings.production import KeyFigure
 from gateway.stores.base import END_OF_TIME, FIRST_TIME
 from gateway.stores.part_history import CONTENT
 from gateway.stores.sqlite import SqliteSettings, SqliteStore
@@ -76,7 +77,8 @@ class Readings:
         if not found and not any(_may_find(search.name, path, pattern) for path, search in searches):
             some = ", ".join(f"{path.machine}/{point.name}" for path, point in every[:5])
             raise AssertionError(f"no point of {self._factory.file.name} matches {pattern!r}; it has {some} ...")
-        return [f"{path}/{point.name}" for path, point in found if not point.source.events]
+        sometimes = {point.name for _, point in found if point.source.events or isinstance(point.source, KeyFigure)}
+        return [f"{path}/{point.name}" for path, point in found if point.name not in sometimes]
 
     def _stored(self, pattern: str) -> list[Reading]:
         if not is_made(self._store):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import aiomqtt
@@ -15,6 +16,7 @@ from processes import LOOPBACK
 
 from gateway.model.metadata import MachineMeta
 from gateway.model.path import MachinePath
+from gateway.model.production import SECOND, Tally, TimeState
 from gateway.model.reading import NamedScan
 from gateway.stores.base import MachineScan
 from gateway.stores.sqlite import SqliteSettings, SqliteStore
@@ -236,3 +238,53 @@ def test_the_views_speak_german_and_chinese_and_fit_a_tablet(open_view: Open, vi
         page = open_view(f"/{view}", locale=locale, viewport={"width": 768, "height": 1024})
         assert page.locator("h1").inner_text() == title
         assert page.evaluate("() => document.documentElement.scrollWidth <= innerWidth")
+
+
+def store_shift(plant: PlantWithPage) -> None:
+    """Store an hour of both presses, as their gateway would: the first jammed, and both rejected some."""
+    now = time.time_ns() // 1000
+    day = f"{datetime.fromtimestamp(now / 1e6, UTC):%Y-%m-%d}/day"
+    begin = now - now % 86_400_000_000
+    contents = {"production": "production", "stops": "stops"}
+    meta = MachineMeta("curing-press", dict.fromkeys(contents, "json"), {}, contents)
+    batch = []
+    for number, path in enumerate((PRESS_1, PRESS_2)):
+        tally = Tally(good=8, reject=1, parts=9, planned_production=9 * 390 * SECOND, target=9.2, failures=1)
+        down = 600 * SECOND if number == 0 else 0
+        tally.times.update({TimeState.PRODUCTION: 3600 * SECOND - down, TimeState.DOWN: down})
+        if down:
+            tally.add_reason("bladder", down)
+        for duration in (779.0, 781.5, 790.0):
+            tally.cycles.count(duration)
+        row = {"kind": "hour", "shift": day, "begin": begin, "end": now, "order": "4711", "recipe": "CURE"}
+        values = {"production": json.dumps(row | tally.as_row())}
+        batch.append(MachineScan(MachinePath(*path.split("/")), meta, NamedScan(now + number, values, {}, {}, {}), 0))
+    with SqliteStore(SqliteSettings.model_validate({"path": str(plant.folder / "readings.db")})) as store:
+        store.write(batch)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_shift_shows_factors_losses_and_parts_against_the_plan(
+    plant: PlantWithPage, open_view: Open, scheme: str
+):
+    """It is the report of the command, and the first that a shift leader looks at."""
+    store_shift(plant)
+    page = open_view(f"/production?path={'/'.join(PRESS_1.split('/')[:4])}", color_scheme=scheme)
+    table = page.locator(".oee-table")
+    table.locator("tbody tr", has_text="press-01").wait_for(timeout=PATIENCE)
+    text = table.locator("tbody tr", has_text="press-01").inner_text()
+    assert "83.3" in text, "availability: 3,000 s of 3,600 s"
+    assert "88.9" in text, "quality: 8 of 9"
+    losses = page.locator(".losses").first.inner_text()
+    assert "down: bladder" in losses
+    assert "not known: no connection" in losses
+    assert "Good parts against plan" in page.locator(".oee").inner_text()
+    page.get_by_role("button", name="Last shift").click()
+    page.wait_for_function("() => location.search.includes('shift=last')", timeout=PATIENCE)
+    assert severe_findings(page) == []
+
+
+def test_the_tiles_of_the_overview_show_the_oee_that_the_gateway_reports(open_view: Open):
+    """Without a look into the store."""
+    page = open_view("/overview")
+    page.locator(".tile-counts", has_text="OEE").first.wait_for(timeout=PATIENCE * 3)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.dashboard.feeds.flow import Load, Stop, bottleneck, load_of, stages_of, stops_of, times_of, waiting_for
 from gateway.dashboard.feeds.timelines import coarse
+from gateway.production.flow import Load, Stop, bottleneck, load_of, stages_of, stops_of, times_of, waiting_for
 
 MINUTE = 60_000_000
 ONE_BY_ONE = [[0], [1], [2]]

@@ -15,11 +15,12 @@ from starlette.testclient import TestClient
 
 from gateway.dashboard.feeds.production import ProductionFeed
 from gateway.dashboard.plants import Plants
-from gateway.dashboard.production.counters import MOST_PER_SECOND, Label, by_label, counted, steps
+from gateway.dashboard.production.counters import Label, by_label, counted, steps
 from gateway.dashboard.production.cycle_times import BARS, changes, histogram
 from gateway.dashboard.production.routes import ProductionRoutes
 from gateway.dashboard.production.states import NOT_KNOWN, Gap, drawn, durations, gaps, segments
 from gateway.dashboard.stored import Stored
+from gateway.model.counting import MOST_PER_SECOND
 from gateway.model.reading import NamedScan
 
 if TYPE_CHECKING:

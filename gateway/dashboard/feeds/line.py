@@ -6,12 +6,12 @@ import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gateway.dashboard.feeds.base import BadArguments, Feed
-from gateway.dashboard.feeds.flow import Load, bottleneck, load_of, stages_of, stops_of, waiting_for
 from gateway.dashboard.feeds.machine_rows import row_of
 from gateway.dashboard.feeds.overview import timeline
 from gateway.dashboard.feeds.timelines import coarse
 from gateway.dashboard.live.roles import kind_of
 from gateway.dashboard.texts.text import _
+from gateway.production.flow import Load, bottleneck, load_of, stages_of, stops_of, waiting_for
 
 if TYPE_CHECKING:
     from gateway.dashboard.live.machine import LiveMachine, Transition

@@ -80,7 +80,7 @@ def _row(plant: Plant, machine: LiveMachine, gateway: GatewayState | None) -> di
     if machine.production:
         now = machine.production[-1]
         row |= {"production": now.state, "kind": kind_of(now.state), "production_since": now.time}
-    for role in ("good", "reject", "order", "recipe", "serial"):
+    for role in ("good", "reject", "order", "recipe", "serial", "oee"):
         at = getattr(machine.roles, role)
         if at is not None and machine.values[at] is not None:
             row[role] = machine.values[at]

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from gateway.dashboard.live.machine import LiveMachine
     from gateway.dashboard.live.plant import Plant
 
-ROLES = ("good", "reject", "cycle_time", "order", "recipe", "serial")
+ROLES = ("good", "reject", "cycle_time", "order", "recipe", "serial", "oee")
 
 KEPT = ("path", "state", "reason", "since", "production", "kind", "production_since")
 """Keys of the row of the overview that are sent."""

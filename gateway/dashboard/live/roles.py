@@ -42,6 +42,7 @@ _NAMES = {
     "order": ("order", "production_order", "order_number"),
     "recipe": ("recipe", "recipe_name", "program"),
     "mode": ("mode", "unit_mode"),
+    "oee": ("oee",),
 }
 
 
@@ -57,6 +58,7 @@ class Roles(NamedTuple):
     order: int | None = None
     recipe: int | None = None
     mode: int | None = None
+    oee: int | None = None
 
 
 def roles_of(points: Iterable[PointInfo]) -> Roles:

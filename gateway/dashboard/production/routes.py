@@ -1,6 +1,7 @@
-"""The route of production.
+"""The routes of production.
 
 GET /api/production?path=acme/north/curing/curing-1&from=-8h&to=now
+GET /api/oee?path=acme/north/curing&shift=2026-11-30/early
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from starlette.routing import Route
 
 from gateway.dashboard.answers import answered
 from gateway.dashboard.feeds.paths import below
+from gateway.dashboard.production.shifts import shift_report
 from gateway.dashboard.production.stored import stored_production
 from gateway.dashboard.texts.language import language_of
 from gateway.dashboard.trends.selection import clock, span_of
@@ -29,14 +31,23 @@ MAX_SPAN = 7 * 86_400 * 1_000_000
 
 
 class ProductionRoutes:
-    """Production as a route for the page."""
+    """Production as routes for the page."""
 
     def __init__(self, stored: Stored) -> None:
         self._stored = stored
 
     def routes(self) -> list[Route]:
         """Return the routes, for `Page.app`."""
-        return [Route("/api/production", answered(self._production))]
+        return [Route("/api/production", answered(self._production)), Route("/api/oee", answered(self._oee))]
+
+    async def _oee(self, request: Request) -> dict[str, Any]:
+        query = request.query_params
+        path, now = below(query.get("path", "")), clock()
+        wanted = query.get("shift", "current")
+        found, problems = await self._stored.each(
+            lambda source: shift_report(source, path, wanted, now), SECONDS, path
+        )
+        return {"now": now, "problems": problems, "factories": [one for one in found if one is not None]}
 
     async def _production(self, request: Request) -> dict[str, Any]:
         query = request.query_params

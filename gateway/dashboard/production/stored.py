@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from drivers.base import Quality
 from gateway.dashboard.live.points import PointInfo, configured_points, declared
 from gateway.dashboard.live.roles import Roles, kind_of, roles_of, state_name
-from gateway.dashboard.production.counters import Label, Step, by_label, counted, steps
+from gateway.dashboard.production.counters import Label, by_label, counted, steps
 from gateway.dashboard.production.cycle_times import changes, histogram
 from gateway.dashboard.production.states import NOT_KNOWN, Gap, drawn, durations, gaps, segments
 from gateway.dashboard.stored import RESERVE, Source, backwards
@@ -19,6 +19,7 @@ from gateway.stores.buckets import QUARTER
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+    from gateway.model.counting import Step
     from gateway.model.path import MachinePath
     from gateway.settings.factory import Factory, Machine
     from gateway.settings.point import Point

@@ -5,7 +5,7 @@ import { strip } from "../chart/small.js";
 import { address } from "../router.js";
 import { Rows, segments } from "../rows.js";
 import { alarmBadge, reasonText, shown, stateMark, stateText, updateStateMark, urgency } from "../states.js";
-import { number, span, t, tn } from "../texts.js";
+import { number, percent, span, t, tn } from "../texts.js";
 
 const STRIP = 30 * 60; // seconds of the timelines
 const MOST_URGENT = 12;
@@ -113,6 +113,7 @@ function updateMachine(tile, row) {
   const counts = [];
   if (row.good !== undefined) counts.push(`${number(row.good, 0)} ✓`);
   if (row.reject) counts.push(`${number(row.reject, 0)} ✗`);
+  if (row.oee !== undefined) counts.push(t("OEE {percent}", { percent: percent(row.oee / 100) }));
   setText(tile.querySelector(".tile-counts"), counts.join("  "));
   set(tile, { data: { urgent: urgency(row) > 0 ? "yes" : "no" } });
 }

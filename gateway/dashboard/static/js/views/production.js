@@ -1,6 +1,7 @@
 /** Production: what each machine did in a span of time, and how many parts it made. */
 
 import { doubtsOf, machineDetails } from "../production/details.js";
+import { ShiftReport } from "../production/oee.js";
 import { shiftStart } from "../production/shift.js";
 import { strip } from "../chart/small.js";
 import { h, keep, set, setText } from "../dom.js";
@@ -31,9 +32,12 @@ class ProductionView {
     this.notice = h("p", { class: "notice", role: "status", hidden: true });
     this.lines = h("div", { class: "stack" });
     this.heading = h("span", { class: "muted", role: "status", text: t("Reading the store…") });
+    this.report = new ShiftReport(query.get("shift") ?? "current", (shift) => { this.chosen = shift; this.remember(); });
+    this.chosen = query.get("shift") ?? "current";
     root.append(
       h("div", { class: "title" }, h("h1", { text: t("Production") }), this.heading),
-      this.toolbar(), this.notice, this.lines);
+      this.toolbar(), this.notice, this.report.element, this.lines);
+    this.report.show(this.path);
     this.feed = app.live.open("production", { path: this.path }, (changes) => this.receive(changes));
     this.number = 0;
     this.load();
@@ -50,14 +54,20 @@ class ProductionView {
       this.shift, legend());
   }
 
+  remember() {
+    remember({ ...(this.path ? { path: this.path } : {}), ...(this.span === "1h" ? {} : { span: this.span }), ...(this.span === "shift" ? { begins: this.begins } : {}), ...(this.chosen === "current" ? {} : { shift: this.chosen }) });
+  }
+
   apply() {
-    remember({ ...(this.path ? { path: this.path } : {}), ...(this.span === "1h" ? {} : { span: this.span }), ...(this.span === "shift" ? { begins: this.begins } : {}) });
+    this.remember();
+    this.report.show(this.path);
     this.load();
   }
 
   receive(changes) {
     if (changes.machines) this.rows = new Map(changes.machines.map((row) => [row.path, row]));
     for (const row of changes.changed ?? []) this.rows.set(row.path, row);
+    this.report.live(this.rows);
     this.show();
   }
 
@@ -154,6 +164,7 @@ class ProductionView {
     this.number++;
     clearTimeout(this.timer);
     this.place.destroy();
+    this.report.destroy();
     this.feed.close();
   }
 }

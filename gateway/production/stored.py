@@ -1,0 +1,95 @@
+"""The rows of a shift out of a store: production by the hour, stops, and the reasons that operators gave."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from gateway.model.production import SECOND, Tally, TimeState
+from gateway.production.report import HourRow, MachineRows, StopRow
+from gateway.settings.production import PRODUCTION, STOPS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Mapping
+
+    from gateway.model.path import MachinePath
+    from gateway.settings.calendar import Shift
+    from gateway.settings.factory import Machine
+    from gateway.stores.base import Store
+
+REASONS = "stop_reasons"
+"""The content, and the name of the point, of reasons that operators gave for stops."""
+
+LONGEST_DELAY = 8 * 24 * 3600 * SECOND
+"""Microseconds after a shift in which its rows are looked for: a gateway may have been off, or without a broker."""
+
+
+def shift_rows(
+    store: Store, machines: Iterable[Machine], shift: Shift, check: Callable[[], None] = lambda: None
+) -> list[MachineRows]:  # fmt: skip
+    """Return the rows of machines in a shift, in the order of the machines. Raises `StoreError`.
+
+    `check` is called between rows, and may raise to end the search.
+    """
+    found = {one.path: MachineRows(one.path, one.template) for one in machines if one.production is not None}
+    if not found:
+        return []
+    since, until = shift.begin, shift.end + LONGEST_DELAY
+    for row in store.rows(PRODUCTION, f"*/{PRODUCTION}", since, until):
+        check()
+        cells: dict[str, Any] = row.as_dict()
+        if row.path in found and cells["kind"] == "hour" and cells["shift"] == str(shift):
+            found[row.path].hours.append(_hour(cells))
+    given = _given(store, found, since, until)
+    for row in store.rows(STOPS, f"*/{STOPS}", since, until):
+        check()
+        own = found.get(row.path)
+        stop = None if own is None else _stop(row.as_dict(), row.path, given)
+        if own is not None and stop is not None and stop.begin < shift.end and stop.end > shift.begin:
+            own.stops.append(stop)
+    return list(found.values())
+
+
+def _hour(cells: dict[str, Any]) -> HourRow:
+    for name in ("reasons", "cycles"):
+        with suppress(orjson.JSONDecodeError, TypeError):
+            cells[name] = orjson.loads(cells[name])
+    order, recipe = cells["order"] or "", cells["recipe"] or ""
+    return HourRow(_time(cells["begin"]), _time(cells["end"]), order, recipe, Tally.of_row(cells))
+
+
+def _stop(
+    cells: Mapping[str, Any], path: MachinePath, given: Mapping[tuple[MachinePath, int], str]
+) -> StopRow | None:  # fmt: skip
+    try:
+        state = TimeState(cells["state"])
+    except ValueError:  # of a later release
+        return None
+    begin, planned = _time(cells["begin"]), cells["planned_time"]
+    return StopRow(
+        begin, _time(cells["end"]), state, cells["reason"] or "", cells["label"] or "",
+        round(planned * SECOND) if isinstance(planned, int | float) else 0, given.get((path, begin), ""),
+    )  # fmt: skip
+
+
+def _given(
+    store: Store, machines: Collection[MachinePath], since: int, until: int
+) -> dict[tuple[MachinePath, int], str]:  # fmt: skip
+    """Return the reasons that operators gave, by machine and begin of the stop; the last one counts."""
+    found: dict[tuple[MachinePath, int], str] = {}
+    for row in store.rows(REASONS, f"*/{REASONS}", since, until):
+        cells = row.as_dict()
+        if row.path in machines and isinstance(cells["begin"], int):
+            found[row.path, cells["begin"]] = str(cells["reason"] or "")
+    return found
+
+
+def _time(value: object) -> int:
+    return value if isinstance(value, int) else 0
+
+
+def known_until(rows: Iterable[MachineRows], shift: Shift) -> int:
+    """Return the end of the newest row, the begin of the shift without a row."""
+    return max((hour.end for one in rows for hour in one.hours), default=shift.begin)
