@@ -160,9 +160,10 @@ class Machines:
         alarms = _changes(section.alarms, names, place, "alarms")
         worked = _work(section, names, place)
         production = _filled(section.production, names, place, "production")
-        if connection is None or points is None or derive is None or alarms is None:
-            return None
-        if worked is None or production is None:
+        if (
+            connection is None or points is None or derive is None or alarms is None or worked is None
+            or production is None
+        ):  # fmt: skip
             return None
         use = Use(place, parameters, points, derive, alarms, worked, production)
         template = self._templates.of(parts, use) if values is not None else None

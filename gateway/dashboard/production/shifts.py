@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from gateway.dashboard.texts.text import _
 from gateway.dashboard.trends.errors import BadRequest
+from gateway.model.text import clean_text
 from gateway.production.report import report
 from gateway.production.stored import known_until, shift_rows
 from gateway.settings.calendar import calendar_of
@@ -34,8 +36,8 @@ def shift_report(source: Source, below: tuple[str, ...], wanted: str, now: int) 
     calendar = calendar_of(factory.calendar)
     try:
         shift = calendar.find(wanted, now)
-    except ValueError as error:
-        raise BadRequest(str(error)) from None
+    except ValueError:
+        raise BadRequest(_("there is no shift {shift}", shift=clean_text(wanted, 100))) from None
     rows = shift_rows(source.store.store, machines, shift, source.stop.check)
     until = shift.end if shift.end <= now else known_until(rows, shift)
     place = {"enterprise": factory.factory.enterprise, "site": factory.factory.site}
