@@ -9,6 +9,7 @@ import click
 
 from gateway.cli.arguments import time_text
 from gateway.cli.common import CONFIG, FORMAT, load, print_json
+from gateway.cli.output import echo
 from gateway.cli.selection import opened_store
 from gateway.stores.base import StoreError
 
@@ -60,7 +61,7 @@ def oee(config: Path, name: str, wanted: str | None, store_name: str | None, sty
     if style == "json":
         print_json(_as_text(found.as_dict()))
     else:
-        click.echo("\n".join(_lines(found, calendar)))
+        echo("\n".join(_lines(found, calendar)))
 
 
 def _as_text(content: Any) -> Any:  # noqa: ANN401 - JSON
