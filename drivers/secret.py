@@ -91,18 +91,22 @@ class Secret(Settings):
             ("/run/secrets", self.secret),
         ]
         for folder, name in places:
-            if folder and (file := Path(folder, name)).is_file():
+            file = Path(folder or "", name)
+            try:
+                found = bool(folder) and file.is_file()
+            except OSError:  # a folder of another user: reading the file says so
+                found = True
+            if found:
                 return file
         return None
 
     def _read(self) -> str:
-        if self.file:
+        file = Path(self.file) if self.file else self._named_file()
+        if file is not None:
             try:
-                return _content(Path(self.file))
+                return _content(file)
             except OSError as error:
-                raise MissingSecret(f"the secret in {self.file} can't be read: {error.strerror}") from None
-        if (file := self._named_file()) is not None:
-            return _content(file)
+                raise MissingSecret(f"the secret in {file} can't be read: {error.strerror}") from None
         variable = self._variable()
         if variable in os.environ:
             return os.environ[variable]

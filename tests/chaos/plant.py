@@ -153,7 +153,9 @@ class Plant:
         for process in self.processes.values():
             process.kill()
         await self._running.aclose()
-        shutil.copytree(self.disk / "spool", self.folder / "spool", dirs_exist_ok=True)
+        shutil.copytree(
+            self.disk / "spool", self.folder / "spool", ignore=shutil.ignore_patterns("*.sock"), dirs_exist_ok=True
+        )
         self._unmount()
 
     @property

@@ -25,7 +25,7 @@ def newest_spooled(spool: Path, units: Iterable[int], aside: Path) -> dict[int, 
     """
     newest = dict.fromkeys(units, -1)
     shutil.rmtree(aside, ignore_errors=True)
-    shutil.copytree(spool, aside)
+    shutil.copytree(spool, aside, ignore=shutil.ignore_patterns("*.sock"))
     for database in aside.glob("*.spool.db"):
         with closing(sqlite3.connect(database)) as db:
             for unit, count in _answers(db):
