@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from drivers.base import Connection, Group, Scan, Source
@@ -9,12 +10,14 @@ from drivers.modbus.address import Address, Table
 from drivers.modbus.source import ModbusSource, Raw
 from drivers.opcua.node_address import Node
 from drivers.opcua.settings import OpcUaSource
+from gateway.settings.alarm_set import NO_ALARMS
 from gateway.settings.point import Point
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from drivers.base import Fault, Value
+    from gateway.settings.factory import Machine
 
 
 def node(name: str = "p", **keys: Any) -> Point:
@@ -48,3 +51,8 @@ def part(group: Group, *readings: tuple[int, int, Value | None], time: int = 0, 
     places = {int(key[1:]): fault for key, fault in faults.items()}
     positions, times, values = ([reading[i] for reading in readings] for i in range(3))
     return Scan(group, time, list(values), places, positions, times)  # type: ignore[arg-type] # positions and times are
+
+
+def points_alone(machines: Iterable[Machine]) -> tuple[Machine, ...]:
+    """Return machines without the alarms, parts and production of their templates, which no table of points has."""
+    return tuple(replace(one, results=(), alarms=NO_ALARMS, operations=(), production=None) for one in machines)

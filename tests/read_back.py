@@ -19,6 +19,7 @@ from drivers.base import Quality
 from gateway.model.path import MachinePath
 from gateway.model.reading import Reading
 from gateway.stores import store_kind
+from gateway.stores.tables import all_tables
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -127,7 +128,8 @@ class InfluxTarget(Target):
         }
         faults, units, values = {}, {}, {}
         # one by one: a field has one type in a query, also where two measurements have it with two
-        measurements = sorted({measurement for measurement, _ in types})
+        tables = {table.name for table in all_tables()}  # their rows repeat readings
+        measurements = sorted({measurement for measurement, _ in types} - tables)
         queries = [f'select * from "{measurement}" group by *' for measurement in measurements]  # noqa: S608 - a test's
         for row in (row for query in queries for row in self._server.query(self._database, query)):
             unit = row.get("unit", "")

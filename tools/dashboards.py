@@ -227,6 +227,19 @@ GATEWAYS = Dashboard(
             Panel("Events of drivers", (Query(
                 f"sum by (event) (rate(lineside_driver_events_total{{{GATEWAY}}}[$__rate_interval])) > 0", "{{event}}"),)),
         )),
+        ("Alarms", (
+            Panel("Alarms by state", (Query(f"sum by (state) (lineside_alarms{{{GATEWAY}}})", "{{state}}"),), more=STACKED),
+            Panel("Annunciations", (Query(
+                f"sum by (priority) (increase(lineside_alarm_annunciations_total{{{GATEWAY}}}[$__rate_interval]))",
+                "{{priority}}"),)),
+        )),
+        ("Configuration and self-test", (
+            Panel("Reloads by outcome", (Query(
+                f"sum by (result) (increase(lineside_configuration_reloads_total{{{GATEWAY}}}[$__rate_interval]))",
+                "{{result}}"),)),
+            Panel("Checks of the self-test that failed", (Query(
+                f"max by (check) (lineside_self_test_failed{{{GATEWAY}}}) > 0", "{{check}}"),)),
+        )),
         ("Spool", (
             Panel("Size of the spool", (
                 Query(f"sum(lineside_spool_used_bytes{{{GATEWAY}}})", "used"),

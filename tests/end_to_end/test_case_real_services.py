@@ -32,6 +32,7 @@ from drivers.float32 import shortest
 from drivers.opcua.codec.values import microseconds
 from gateway.model.reading import Reading
 from gateway.settings.load import load_factory
+from gateway.settings.templates import bundled_config
 from simulators.opcua.variable_values import SAMPLING_INTERVAL
 
 if TYPE_CHECKING:
@@ -189,6 +190,12 @@ def configure(folder: Path, enterprise: str, broker: str, story: Story) -> Path:
     (folder / "machines").mkdir()
     for name, machine in (("meter", story.meter), ("panel", story.panel)):
         text = yaml.safe_dump(machine.template(), sort_keys=False, allow_unicode=True)
+        (folder / "machines" / f"{name}.yaml").write_text(text, encoding="utf-8")
+    for name in ("curing-press", "tire-building-machine"):
+        template = yaml.safe_load((bundled_config() / "machines" / f"{name}.yaml").read_text(encoding="utf-8"))
+        for results in ("alarms", "part", "production"):  # several in a millisecond are one time in VictoriaMetrics
+            template.pop(results, None)
+        text = yaml.safe_dump(template, sort_keys=False, allow_unicode=True)
         (folder / "machines" / f"{name}.yaml").write_text(text, encoding="utf-8")
     machines = {
         "press-01": {"template": "curing-press", "connection": "modbus+tcp://10.20.1.11:502?unit=3"},

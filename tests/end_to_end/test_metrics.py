@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 
     from servers import Influxd, VictoriaMetrics
 
+SELF_TEST = {"lineside_self_test_failed", "lineside_self_test_timestamp_seconds"}
+"""The metrics of the self-test, which is made some seconds after the start."""
+
 DASHBOARDS = Path(__file__).parents[2] / "deploy" / "grafana" / "dashboards"
 
 Scraped = dict[tuple[str, frozenset[tuple[str, str]]], float]
@@ -216,7 +219,7 @@ async def test_a_scrape_agrees_with_the_ledger_and_is_right_for_promtool(tmp_pat
         assert total(gateway, "lineside_driver_events_total", event="requests") > 0
         assert total(gateway, "lineside_record_confirmation_seconds_count") > 0
         assert 0 < total(gateway, "process_resident_memory_bytes") < 2**30
-        missing = series_of(GATEWAY) - {name for name, _ in gateway}
+        missing = series_of(GATEWAY) - {name for name, _ in gateway} - SELF_TEST
         assert missing == {"lineside_worker_up", "lineside_worker_restarts_total"}
 
         ingest = await scraped(
@@ -304,7 +307,7 @@ async def test_one_endpoint_speaks_for_all_workers(tmp_path: Path):
         assert sorted(by_worker) == ["1", "2"]
         assert sorted(by_worker.values()) == ["m-01", "m-02"]
         assert len(values(found, "process_cpu_seconds_total")) == 3
-        assert series_of(GATEWAY) - {name for name, _ in found} <= {"lineside_point_quality"}
+        assert series_of(GATEWAY) - {name for name, _ in found} <= {"lineside_point_quality", *SELF_TEST}
         ready = await verdict(here.gateway_port, "/readyz", 200)
         assert {"worker 1", "worker 2", "broker", "machines"} <= set(ready["checks"])
         alive = await verdict(here.gateway_port, "/healthz", 200)
@@ -444,6 +447,9 @@ EMPTY = {
     "Alerts that fire", "Machines that are not online", "Machines with missed scans", "Readings dropped",
     "Bad and uncertain readings in an hour", "Bad readings a minute by reason", "Bad and uncertain readings",
     "Readings that are not good, by machine", "Readings that are not good, by point", "Events of drivers",
+    "Checks of the self-test that failed",
+    "Alarms by state",
+    "Annunciations",
 }  # fmt: skip
 """Panels that have nothing to show while all is well."""
 
@@ -508,6 +514,7 @@ def test_every_kind_of_metric_is_in_a_dashboard():
         "lineside_worker_restarts_total", "lineside_scrape_collect_seconds", "lineside_machine_readings_total",
         "lineside_machine_scans_due_total", "lineside_machine_points", "lineside_ingest_readings_set_aside_total",
         "process_virtual_memory_bytes", "process_start_time_seconds", "process_max_fds",
+        "lineside_self_test_timestamp_seconds",
     }  # fmt: skip
 
 

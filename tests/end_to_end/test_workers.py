@@ -24,6 +24,9 @@ from servers import Mosquitto
 from stored import report, rows
 from structlog.testing import capture_logs
 
+from gateway.common.seq_ranges import SeqRanges
+from gateway.spool.checkpoint import Checkpoint, encode_checkpoint, seal, unseal
+from gateway.spool.files import SpoolFiles
 from gateway.workers import process
 from gateway.workers.process import Launch
 
@@ -454,11 +457,14 @@ async def test_workers_that_can_not_start_end_the_gateway_with_the_reason(tmp_pa
     """As a gateway without workers does: a person has to mend the configuration, or the disk."""
     async with plant(tmp_path, 2) as here:
         here.write()
-        (here.spool / "edge-01@2.spool.db").mkdir(parents=True)
+        files = SpoolFiles(here.spool, "edge-01@2")
+        here.spool.mkdir(parents=True)
+        newer = (unseal(encode_checkpoint(Checkpoint("9f2c81aa"), SeqRanges())) or b"").replace(b'"v":1', b'"v":2')
+        files.slots.write_bytes(seal(newer))
         refused = await lineside("run", str(here.config))
         assert refused.code == 1
         assert "lineside: " in refused.error
-        assert "edge-01@2.spool.db" in refused.error
+        assert "written by a newer Lineside" in refused.error
 
 
 async def messages(broker: Mosquitto, topic: str) -> dict[str, Any]:
