@@ -55,7 +55,7 @@ def test_rows_are_stored_once_beside_the_readings(target: Target, press: Machine
         store.write(batch)
     target.settle()
     with target.reading() as store:
-        names = {(one.id.point, one.type or "json") for one in store.series()}
+        names = {(one.id.point, one.type or "json") for one in store.series(f"{press}/*")}
         assert {name for name, _ in names} == {"pressure", "results"}
         for newest_first in (False, True):
             rows = list(store.rows("test", "*", TIME, TIME + 10_000_000, newest_first=newest_first))

@@ -18,6 +18,7 @@ from gateway.acquisition.groups import groups_of
 from gateway.model.alarm_state import AlarmState
 from gateway.pipeline.calculation import Surroundings
 from gateway.pipeline.calculations import calculations_of, follow
+from gateway.settings.alarm_set import ALARMS
 from gateway.settings.load import load_factory
 from gateway.settings.templates import bundled_config
 from simulators.faults.catalogue import parse_fault
@@ -50,7 +51,7 @@ class Watched:
         self.outputs = outputs
         self.annunciated: list[str] = []
         self._clock = clock
-        surroundings = Surroundings(lambda _, __: self._note, self._now, clock, lambda: None)
+        surroundings = Surroundings(self._sink_of, self._now, clock, lambda: None)
         self.calculations = calculations_of(machine, surroundings)
         self._groups: list[tuple[Group, Sequence[Point], Callable[[Scan], None]]] = []
         for group, points in groups_of(machine):
@@ -60,6 +61,9 @@ class Watched:
 
     def _now(self) -> int:
         return START + round(self._clock() * 1e6)
+
+    def _sink_of(self, group: Group, _points: Sequence[Point]) -> Callable[[Scan], None]:
+        return self._note if group.names == (ALARMS,) else lambda _: None
 
     def _note(self, scan: Scan) -> None:
         record = orjson.loads(str(scan.values[0]))

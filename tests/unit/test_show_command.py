@@ -45,7 +45,7 @@ lines:
   building-1:
     area: building
     machines:
-      tbm: {template: tire-building-machine, connection: "opc.tcp://h?security=none&namespace=urn:{machine}"}
+      tbm: {template: tire-building-machine, connection: "opc.tcp://127.0.0.1?security=none&namespace=urn:{machine}"}
 """
 PRESS = """
 format: 1
