@@ -3,8 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PROCESSORS := $(shell getconf _NPROCESSORS_ONLN)
-# five workers for two processors: many tests wait for other processes for most of their time, and some have time limits
-PARALLEL ?= -n $(shell expr 5 \* $(PROCESSORS) / 2) --dist worksteal
+# two workers for each processor: many tests wait for other processes for most of their time, and some have time limits
+PARALLEL ?= -n $(shell expr 2 \* $(PROCESSORS)) --dist worksteal
 SEED ?= $(shell od -An -N4 -tu4 /dev/urandom | tr -d ' ')
 
 .PHONY: help setup demo test compiled test-fast test-random coverage check lint types prose services lock bench bench-compare bench-curves bench-parts soak chaos screenshots package sbom licences vulnerabilities fuzz clean

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 NODE = "Recorded"
 """A variable of which the server keeps a history."""
 
-APART = 0.25
+APART = 0.6
 """Seconds between two changes: the server looks at its variables every tenth of a second, and sees the last one."""
 
 OUTAGE = 2.0
