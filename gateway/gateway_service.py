@@ -21,7 +21,6 @@ from gateway.acquisition.device_metadata import DeviceMetadata
 from gateway.acquisition.device_worker import DeviceWorker
 from gateway.acquisition.discovery import Discovery, read_found
 from gateway.acquisition.scheduler import Alarms, Waves
-from gateway.audit.log import AuditLog
 from gateway.audit.single import record_reload
 from gateway.codecs import CODECS
 from gateway.common.clock import Clock
@@ -73,6 +72,7 @@ if TYPE_CHECKING:
     from drivers.base import Driver, Group
     from gateway.acquisition.device_manager import Device, MachineChanges, Sink
     from gateway.acquisition.discovery import DiscoveredSources
+    from gateway.audit.log import AuditLog
     from gateway.metrics.health import Checks
     from gateway.metrics.samples import Samples
     from gateway.model.command import Command
@@ -161,7 +161,7 @@ class GatewayService:
         self._retained = RetainedCleanup(
             own.spool.folder / f"{own.id}.states.json", own.id, lambda: self.spool.oldest_seq
         )
-        self._audit = AuditLog(factory.dashboard.audit) if own.commands.enabled else None
+        self._audit = _audit_log(factory)
         self._publisher = self._make_publisher(factory, files, part)
         self._retired = Ledger()
         self._digest = factory.digest
@@ -624,6 +624,15 @@ class _Source(NamedTuple):
     found: dict[str, DiscoveredSources]
     totals: dict[str, CounterState]
     states: dict[str, bytes]
+
+
+def _audit_log(factory: Factory) -> AuditLog | None:
+    """Return the audit log of commands, None if the gateway takes none."""
+    if not factory.gateway.commands.enabled:
+        return None
+    from gateway.audit.log import AuditLog  # noqa: PLC0415 - 7 MB of cryptography, which few gateways need
+
+    return AuditLog(factory.dashboard.audit)
 
 
 def _read_sources(folder: Path, part: Part) -> list[_Source]:

@@ -6,8 +6,6 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from gateway.audit.log import CLOSE_SECONDS, AuditLog, NotRecorded
-
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -25,6 +23,8 @@ def record_reload(
     """
     if not must and not section.folder.exists():
         return
+    from gateway.audit.log import CLOSE_SECONDS, AuditLog, NotRecorded  # noqa: PLC0415 - 7 MB of cryptography
+
     with AuditLog(section) as audit:
         entry = audit.record(
             action, who=who, address="local", object=str(file), before=before, after=after, outcome=outcome
