@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import ssl
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from drivers.private_key import KeyFile, load_private_key
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from drivers.secret import Secret
@@ -39,11 +40,32 @@ class TlsFiles(NamedTuple):
     key: Path | None = None
     key_password: Secret | None = None
 
-    def key_files(self) -> tuple[KeyFile, ...]:
-        """Return the file of the key, if there is one."""
-        if self.key is None:
-            return ()
-        return (KeyFile("key", self.key, "key_password", self.key_password),)
+
+class _NamesTlsFiles(Protocol):
+    @property
+    def ca(self) -> Path | None: ...
+    @property
+    def crl(self) -> Path | None: ...
+    @property
+    def certificate(self) -> Path | None: ...
+    @property
+    def key(self) -> Path | None: ...
+    @property
+    def key_password(self) -> Secret | None: ...
+
+
+class WithTlsFiles:
+    """For settings of connections with `ca`, `crl`, `certificate`, `key` and `key_password`."""
+
+    @property
+    def tls_files(self: _NamesTlsFiles) -> TlsFiles:
+        """The files of a connection with TLS."""
+        return TlsFiles(self.ca, self.crl, self.certificate, self.key, self.key_password)
+
+    @property
+    def key_files(self: _NamesTlsFiles) -> Sequence[KeyFile]:
+        """The file of the key, if there is one."""
+        return () if self.key is None else (KeyFile("key", self.key, "key_password", self.key_password),)
 
 
 def check_pair(certificate: Path | None, key: Path | None, key_password: Secret | None) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple, Self
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self
 from urllib.parse import SplitResult, urlsplit
 
 from pydantic import BeforeValidator, Field, InstanceOf, model_validator
@@ -15,13 +15,8 @@ from drivers.modbus.address import Table
 from drivers.modbus.raw_types import absent_values
 from drivers.peer import peer_network
 from drivers.secret import Secret  # noqa: TC001 - pydantic looks it up
-from drivers.tls import TlsFiles, check_pair
+from drivers.tls import WithTlsFiles, check_pair
 from drivers.url import check_host, split_url
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from drivers.private_key import KeyFile
 
 
 class Transport(StrEnum):
@@ -84,7 +79,7 @@ def _port(parts: SplitResult) -> int | None:
         raise ValueError(f"{written!r} is not a port; write a number from 1 to 65535") from None
 
 
-class ModbusConnection(Connection):
+class ModbusConnection(WithTlsFiles, Connection):
     """Settings of a Modbus device and its unit; docs/modbus.md explains each key."""
 
     schemes: ClassVar[tuple[str, ...]] = tuple(Transport)
@@ -290,15 +285,6 @@ class ModbusConnection(Connection):
             return [f"peer://{self.peer or '*'}"]
         named = ((f"[{host}]" if ":" in host else host, port) for host, port in self.addresses())
         return [f"{self.transport}://{host}:{port}" for host, port in named]
-
-    @property
-    def tls_files(self) -> TlsFiles:
-        """The files of a connection with TLS."""
-        return TlsFiles(self.ca, self.crl, self.certificate, self.key, self.key_password)
-
-    @property
-    def key_files(self) -> Sequence[KeyFile]:
-        return self.tls_files.key_files()
 
     @property
     def exposure(self) -> str:

@@ -15,8 +15,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from gateway.backup.places import CONFIGURATION, PKI, has_private_key, places_of, secrets_of
+from gateway.backup.places import CONFIGURATION, PKI, has_private_key, places_of
 from gateway.model.part import BETWEEN
+from gateway.settings.contents import secrets_of
 from gateway.settings.dashboard_section import ALARM_NOTES
 
 if TYPE_CHECKING:

@@ -11,17 +11,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from pydantic import BaseModel
-
 from drivers.opcua.security.settings import SecureConnection, default_folder
 from drivers.secret import Secret
 from gateway.model.part import BETWEEN
+from gateway.settings.contents import secrets_of, sections_of, values_in
 from gateway.settings.dashboard_section import ALARM_NOTES
 from gateway.settings.templates import bundled_config
 from gateway.spool.siblings import spools_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterator
 
     from gateway.settings.factory import Factory
     from gateway.spool.files import SpoolFiles
@@ -192,22 +191,10 @@ def _pki_folders(factory: Factory) -> Iterator[tuple[str, Path]]:
         yield (PKI if number == 1 else f"{PKI}-{number}"), folder
 
 
-def sections_of(factory: Factory) -> list[object]:
-    """Return the parts of a configuration that can name secrets and files."""
-    connections = {id(machine.connection): machine.connection for machine in factory.machines}.values()
-    entries = (entry.settings for entry in factory.stores)
-    return [factory.broker, factory.gateway, factory.ingest, factory.dashboard, *entries, *connections]
-
-
-def secrets_of(factory: Factory) -> list[Secret]:
-    """Return the secrets that a configuration names, each once."""
-    return list(dict.fromkeys(one for one in _values(sections_of(factory)) if isinstance(one, Secret)))
-
-
 def _named_files(factory: Factory) -> set[Path]:
     """Return the certificates, keys and files of secrets that a configuration names and that exist."""
     found = set()
-    for one in _values(sections_of(factory)):
+    for _, one in values_in(sections_of(factory)):
         if isinstance(one, Secret):
             file = Path(one.file) if one.file else None
         else:
@@ -215,19 +202,6 @@ def _named_files(factory: Factory) -> set[Path]:
         if file is not None and file.is_file() and file.stat().st_size <= LARGEST_KEY:
             found.add(file)
     return found
-
-
-def _values(models: Iterable[object]) -> Iterator[object]:
-    """Yield all values in models, and in the models and lists in them."""
-    for model in models:
-        if isinstance(model, Secret):
-            yield model
-        elif isinstance(model, BaseModel):
-            yield from _values(getattr(model, name) for name in type(model).model_fields)
-        elif isinstance(model, list | tuple):
-            yield from _values(model)
-        else:
-            yield model
 
 
 def has_private_key(file: Path) -> bool:

@@ -12,8 +12,8 @@ import orjson
 import structlog
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from gateway.common.atomic_file import replace_file
-from gateway.common.state_log import StateLog
+from drivers.own_files import read_own
+from gateway.ingest.saved_file import SavedFile, SaveEvents
 from gateway.model.path import MachinePath
 from gateway.model.text import MAX_NAME
 
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 log = structlog.get_logger(__name__)
+
+_EVENTS = SaveEvents("owners.not_saved", "owners.saved", "owners.unstable")
 
 MAX_MACHINES = 100_000
 """Machines whose gateway is known; further machines are not learned."""
@@ -42,15 +44,13 @@ class _File(BaseModel):
     gateways: dict[Annotated[str, Field(max_length=MAX_NAME)], list[_Text]]
 
 
-class LearnedOwners:
+class LearnedOwners(SavedFile):
     """The gateways of machines by path. Without a file they are lost at a restart."""
 
     def __init__(self, file: Path | None = None) -> None:
         """Prepare; no I/O before `load`."""
-        self._file = file
+        super().__init__(file, log, _EVENTS)
         self._gateways: dict[MachinePath, str] = {}
-        self._changed = False
-        self._state = StateLog(log, "owners.unstable", file=str(file))
 
     def __len__(self) -> int:
         return len(self._gateways)
@@ -72,15 +72,12 @@ class LearnedOwners:
         if self._file is None:
             return
         try:
-            with self._file.open("rb") as opened:
-                content = opened.read(MAX_FILE_BYTES)  # a longer file is truncated, so it is not JSON
+            found = _File.model_validate_json(read_own(self._file, MAX_FILE_BYTES))
         except FileNotFoundError:
             return
         except OSError as error:
             log.warning("owners.unreadable", file=str(self._file), error=str(error))
             return
-        try:
-            found = _File.model_validate_json(content)
         except ValueError as error:
             short = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
             self._set_aside(self._file, short)
@@ -100,25 +97,8 @@ class LearnedOwners:
             reason = f"{reason}; it can't be renamed: {error.strerror}"
         log.warning("owners.unreadable", file=str(kept), error=reason)
 
-    def snapshot(self) -> list[bytes] | None:
-        """Return the content of the file in pieces for `save` in a thread; None if nothing has changed."""
-        if not self._changed or self._file is None:
-            return None
-        self._changed = False
+    def _pieces(self) -> list[bytes]:
         gateways: dict[str, list[str]] = {}
         for path, gateway in self._gateways.items():
             gateways.setdefault(gateway, []).append(str(path))
         return [orjson.dumps({"gateways": gateways})]
-
-    def save(self, pieces: list[bytes]) -> None:
-        """Replace the file. Call it in a thread, because it waits for the disk. Raises `OSError`."""
-        if self._file is not None:
-            replace_file(self._file, pieces)
-
-    def note_saved(self, error: Exception | None) -> None:
-        """Process the result of a save. A failure is logged once, and the file is saved again later."""
-        if error is not None:
-            self._changed = True
-            self._state.enter("owners.not_saved", error=str(error) or "the disk does not answer")
-        elif self._state.state:
-            self._state.enter("owners.saved", healthy=True)

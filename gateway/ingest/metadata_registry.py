@@ -16,8 +16,7 @@ import structlog
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from drivers.own_files import read_own
-from gateway.common.atomic_file import replace_file
-from gateway.common.state_log import StateLog
+from gateway.ingest.saved_file import SavedFile, SaveEvents
 from gateway.model.metadata import write_meta
 from gateway.model.path import MachinePath
 from gateway.mqtt.messages import MachineDescription  # noqa: TC001 - of a field
@@ -30,6 +29,8 @@ if TYPE_CHECKING:
 
 
 log = structlog.get_logger(__name__)
+
+_EVENTS = SaveEvents("metadata.not_saved", "metadata.saved", "metadata.unstable")
 
 MAX_BYTES = 64 * 2**20
 """Bytes of JSON of all metadata: some 15,000 machines of 60 points. It needs about five times the memory."""
@@ -73,19 +74,17 @@ class _File(BaseModel):
     )
 
 
-class MetadataRegistry:
+class MetadataRegistry(SavedFile):
     """The known metadata of all machines."""
 
     def __init__(self, file: Path | None = None) -> None:
         """Prepare; no I/O before `load`. Without a file the metadata is lost at a restart."""
-        self._file = file
+        super().__init__(file, log, _EVENTS)
         self._known: dict[str, _Known] = {}
         self._machines: dict[MachinePath, _Machine] = {}
         self._owners: Counter[str] = Counter()
         self._bytes = 0
         self._clock = 0
-        self._changed = False
-        self._state = StateLog(log, "metadata.unstable", file=str(file))
 
     def __len__(self) -> int:
         return len(self._known)
@@ -114,13 +113,6 @@ class MetadataRegistry:
         self._shrink()
         self._changed = False
 
-    def snapshot(self) -> list[bytes] | None:
-        """Return the content of the file in pieces for `save` in a thread; None if nothing has changed."""
-        if not self._changed or self._file is None:
-            return None
-        self._changed = False
-        return list(self._pieces())
-
     def _pieces(self) -> Iterator[bytes]:
         yield b'{"metas":['
         for position, known in enumerate(self._known.values()):
@@ -130,19 +122,6 @@ class MetadataRegistry:
             {str(path): machine.present for path, machine in self._machines.items() if machine.present}
         )
         yield b"}"
-
-    def save(self, pieces: list[bytes]) -> None:
-        """Replace the file. Call it in a thread, because it waits for the disk. Raises `OSError`."""
-        if self._file is not None:
-            replace_file(self._file, pieces)
-
-    def note_saved(self, error: Exception | None) -> None:
-        """Process the result of a save. A failure is logged once, and the file is saved again later."""
-        if error is not None:
-            self._changed = True
-            self._state.enter("metadata.not_saved", error=str(error) or "the disk does not answer")
-        elif self._state.state:
-            self._state.enter("metadata.saved", healthy=True)
 
     # -- the metadata --
 

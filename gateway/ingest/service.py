@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from gateway.common.dead_letters import DeadLetters
     from gateway.ingest.batch import Confirmation, WrittenBatch
     from gateway.ingest.metadata_registry import MetadataRegistry
+    from gateway.ingest.saved_file import SavedFile
     from gateway.ingest.store_writer import StoreWriter
     from gateway.model.path import GatewayPath
     from gateway.mqtt.client import MqttClient
@@ -314,7 +315,7 @@ class Ingest:
         for kept in (self._metadata, self._learned):
             await self._save(kept)
 
-    async def _save(self, kept: MetadataRegistry | LearnedOwners) -> None:
+    async def _save(self, kept: SavedFile) -> None:
         """Save a file if its content has changed; a disk that fails or hangs does not stop ingest."""
         if self._disk.busy or (pieces := kept.snapshot()) is None:
             return

@@ -5,14 +5,13 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple
 
-from pydantic import BaseModel
-
-from gateway.common.setting_types import Secret
+from gateway.settings.contents import secrets_in
 from gateway.settings.factory import Place
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from gateway.common.setting_types import Secret
     from gateway.settings.document import Step
     from gateway.settings.factory import Factory
 
@@ -74,18 +73,8 @@ def destinations(factory: Factory) -> Iterator[Destination]:
             yield Destination(Use.DEVICES, place, tuple(machine.connection.hosts()), _secrets(machine.connection))
 
 
-def _secrets(section: BaseModel) -> tuple[tuple[tuple[Step, ...], Secret], ...]:
-    return tuple(_found(((), section)))
-
-
-def _found(*those: tuple[tuple[Step, ...], object]) -> Iterator[tuple[tuple[Step, ...], Secret]]:
-    for path, value in those:
-        if isinstance(value, Secret):
-            yield path, value
-        elif isinstance(value, BaseModel):
-            yield from _found(*(((*path, name), getattr(value, name)) for name in type(value).model_fields))
-        elif isinstance(value, list | tuple):
-            yield from _found(*(((*path, index), one) for index, one in enumerate(value)))
+def _secrets(section: object) -> tuple[tuple[tuple[Step, ...], Secret], ...]:
+    return tuple(secrets_in(section))
 
 
 def shared_secrets(those: Iterable[Destination]) -> Iterator[tuple[Destination, tuple[Step, ...], Secret, Use]]:

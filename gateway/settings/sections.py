@@ -6,22 +6,17 @@ import re
 from base64 import b64decode
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NamedTuple, Self
+from typing import Annotated, NamedTuple, Self
 from urllib.parse import urlsplit
 
 from pydantic import BeforeValidator, Field, WithJsonSchema, field_validator, model_validator
 
 from drivers.exposure import ACCEPT, OF_PLANT, is_loopback, readable_text
-from drivers.tls import TlsFiles, check_pair
+from drivers.tls import WithTlsFiles, check_pair
 from drivers.url import check_host, split_url
 from gateway.common.setting_types import Duration, File, Folder, Name, Secret, Section, Size
 from gateway.model.part import MAX_WORKERS
 from gateway.settings.commands_section import CommandsSection
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from drivers.private_key import KeyFile
 
 
 class FactorySection(Section):
@@ -280,7 +275,7 @@ def _not_a_broker(url: str) -> str:
     return f"{found}; write mqtts://HOST:8883 or mqtt://HOST:1883"
 
 
-class BrokerSection(Section):
+class BrokerSection(WithTlsFiles, Section):
     """The MQTT broker, and the root of all topics."""
 
     url: str
@@ -350,15 +345,6 @@ class BrokerSection(Section):
         if self.insecure and self.tls:
             raise ValueError("insecure is for mqtt://, and mqtts:// is secure: leave it out")
         return self
-
-    @property
-    def tls_files(self) -> TlsFiles:
-        """The files of a connection with TLS."""
-        return TlsFiles(self.ca, self.crl, self.certificate, self.key, self.key_password)
-
-    @property
-    def key_files(self) -> Sequence[KeyFile]:
-        return self.tls_files.key_files()
 
     @property
     def exposure(self) -> str:

@@ -8,14 +8,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pydantic import BaseModel
-
 from drivers.redaction import HIDDEN, redact, remember
-from drivers.secret import MissingSecret, Secret
+from drivers.secret import MissingSecret
+from gateway.settings.contents import secrets_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-
     from gateway.settings.factory import Factory
 
 MAX_SECRET = 4096
@@ -46,7 +43,7 @@ _FORMS = (
 
 def remember_secrets(factory: Factory | None) -> None:
     """Note all secrets that a configuration names, and all in the environment and in the folders of secrets."""
-    for secret in set(_secrets_of(factory)) if factory is not None else ():
+    for secret in secrets_of(factory) if factory is not None else ():
         with suppress(MissingSecret):
             secret.reveal()
     for name, value in os.environ.items():
@@ -63,22 +60,6 @@ def _remember_files(folder: Path) -> None:
             with suppress(OSError, UnicodeDecodeError):
                 if file.is_file() and file.stat().st_size <= MAX_SECRET:
                     remember(file.read_text(encoding="utf-8").rstrip("\r\n"))
-
-
-def _secrets_of(factory: Factory) -> Iterator[Secret]:
-    yield from _secrets_in((factory.broker, factory.gateway, factory.ingest, factory.dashboard))
-    yield from _secrets_in(entry.settings for entry in factory.stores)
-    yield from _secrets_in({id(machine.connection): machine.connection for machine in factory.machines}.values())
-
-
-def _secrets_in(models: Iterable[object]) -> Iterator[Secret]:
-    for model in models:
-        if isinstance(model, Secret):
-            yield model
-        elif isinstance(model, BaseModel):
-            yield from _secrets_in(getattr(model, name) for name in type(model).model_fields)
-        elif isinstance(model, list | tuple):
-            yield from _secrets_in(model)
 
 
 def scrub(text: str) -> str:

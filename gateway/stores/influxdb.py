@@ -22,7 +22,7 @@ from pydantic import Field, model_validator
 
 from drivers.exposure import OF_PLANT, is_loopback, readable_text
 from drivers.extras import require
-from drivers.tls import TlsFileError, TlsFiles, check_pair, client_context
+from drivers.tls import TlsFileError, WithTlsFiles, check_pair, client_context
 from drivers.url import check_host, split_url
 from gateway.common.setting_types import Duration, File, Secret, Section
 from gateway.stores.base import Refusal, Rejected, Store, StoreError, StoreKind, Unavailable
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
 
     from influxdb_client import InfluxDBClient
 
-    from drivers.private_key import KeyFile
     from gateway.model.path import MachinePath
     from gateway.model.reading import Reading
     from gateway.stores.base import MachineScan
@@ -98,7 +97,7 @@ class Strings(StrEnum):
     LABEL = "label"
 
 
-class InfluxSettings(Section):
+class InfluxSettings(WithTlsFiles, Section):
     """Where to write: `org`, `bucket` and `token` with v2; `database`, `username` and `password` with v1.
 
     `strings` is detected from the server unless it is configured.
@@ -163,15 +162,6 @@ class InfluxSettings(Section):
     def tls(self) -> bool:
         """Whether the connection is encrypted, and the server's certificate verified."""
         return split_url(self.url).scheme == "https"
-
-    @property
-    def tls_files(self) -> TlsFiles:
-        """The files of a connection with TLS."""
-        return TlsFiles(self.ca, self.crl, self.certificate, self.key, self.key_password)
-
-    @property
-    def key_files(self) -> Sequence[KeyFile]:
-        return self.tls_files.key_files()
 
     @property
     def exposure(self) -> str:
