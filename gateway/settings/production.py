@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field
@@ -319,7 +318,7 @@ def build(written: Written, points: Iterable[Point], others: Iterable[str]) -> P
     labels = {} if point.type is ValueType.STRING else point.labels
     names: dict[Value, str] = {number: label for number, label in labels.items()}  # noqa: C416 - keys of another type
     return Production(
-        section, MappingProxyType(found), states, modes, names, scales, figures, results, figures + results
+        section, found, states, modes, names, scales, figures, results, figures + results
     )  # fmt: skip
 
 
@@ -413,9 +412,13 @@ def _categories(
         if key == "state" and not written_states and point.type is not ValueType.STRING:
             written.report("state", f"{point.name} has no labels; write states: {{1: production, 2: down}}")
             return None
-        given = {(int(label) if point.type is ValueType.INT and _is_whole(label) else label): state
-                 for label, state in written_states.items()}  # fmt: skip
-        return MappingProxyType({**(known if point.type is ValueType.STRING else {}), **given})
+        categories: dict[Value, TimeState] = {}
+        if point.type is ValueType.STRING:
+            categories.update(known)
+        is_int = point.type is ValueType.INT
+        for label, category in written_states.items():
+            categories[int(label) if is_int and _is_whole(label) else label] = category
+        return categories
     lower = {label.lower(): state for label, state in written_states.items()}
     right = True
     for label in sorted(lower.keys() - {label.lower() for label in values.values()}):
@@ -434,7 +437,7 @@ def _categories(
         more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""  # noqa: PLR2004 - that are shown
         written.report("state", f"the category of {missing[0]} is not known; write states: {{{names}}}{more}")
         right = False
-    return MappingProxyType(found) if right else None
+    return found if right else None
 
 
 def plain_label(label: str) -> str:
