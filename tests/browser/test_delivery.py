@@ -102,6 +102,7 @@ def test_a_gateway_that_is_dead_or_wrong_comes_first_with_its_reason(
     names = [name.inner_text() for name in page.locator(".member h2").all()]
     assert names[:2] == ["Gateway edge-07", "Gateway edge-08"]
     broken = page.locator(".member", has_text="Gateway edge-08")
+    broken.scroll_into_view_if_needed()  # figures come for the cards that are on the screen
     broken.locator(".equation[data-balanced=no]").wait_for(timeout=PATIENCE)
     assert "differs by 31 readings" in broken.inner_text()
     assert HOSTILE in broken.inner_text()

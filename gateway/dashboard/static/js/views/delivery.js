@@ -286,8 +286,8 @@ class GatewayCard extends Card {
       if (broker.refused) counts.push(t("{count} refused", { count: number(broker.refused, 0) }));
       this.fact(t("Broker"), counts.join(", "), { odd: broker.refused > 0 });
     }
-    if (drivers) this.fact(t("Devices"), t("connects: {connects}, requests: {requests}, time-outs: {timeouts}, refused: {refused}", {
-      connects: number(drivers.connects, 0), requests: number(drivers.requests, 0), timeouts: number(drivers.timeouts, 0), refused: number(drivers.refused, 0),
+    if (drivers && Object.keys(drivers).length) this.fact(t("Devices"), t("connects: {connects}, requests: {requests}, time-outs: {timeouts}, refused: {refused}", {
+      connects: number(drivers.connects ?? 0, 0), requests: number(drivers.requests ?? 0, 0), timeouts: number(drivers.timeouts ?? 0, 0), refused: number(drivers.refused ?? 0, 0),
     }));
     if (clock) this.fact(t("Clock"), clockText(clock), { odd: !clock.trusted });
     if (one.workers.length) {
