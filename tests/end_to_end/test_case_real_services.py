@@ -99,8 +99,13 @@ class Story:
         return near if close else []
 
     def stored(self, name: str) -> list[Reading]:
-        """Return all readings of a machine, of the store that holds them as they were."""
-        return [one.reading for one in self.targets["sqlite"].held() if one.reading.path.machine == name]
+        """Return all readings that a machine serves, of the store that holds them as they were.
+
+        The results of the gateway, its alarms and its production, are left out.
+        """
+        own = {point.name for point in self.machine(name).results}
+        readings = [one.reading for one in self.targets["sqlite"].held() if one.reading.path.machine == name]
+        return [reading for reading in readings if reading.point not in own]
 
 
 def now() -> int:

@@ -88,5 +88,5 @@ async def test_a_certificate_without_its_key_is_a_line_of_text(tmp_path: Path) -
     )  # fmt: skip
     ran = await lineside("dashboard", str(config))
     assert ran.code == 1
-    assert f"{certificate}: the certificate and the key {key} can't be used" in ran.error
+    assert f"dashboard.tls.certificate and dashboard.tls.key ({certificate}, {key}): " in ran.error
     assert "Traceback" not in ran.error
