@@ -262,6 +262,8 @@ class GatewayService:
         def retain(leaf: str, payload: bytes) -> None:
             self._messages.set(self.topics.machine(machine.path, leaf), payload)
 
+        if not machine.alarms:
+            self._messages.drop(self.topics.machine(machine.path, "alarm/"))
         surroundings = Surroundings(sink, self.clock, time.monotonic, self.spool.save_soon, retain)
         calculations = calculations_of(machine, surroundings)
         self._calculations.configure(str(machine.path), calculations)

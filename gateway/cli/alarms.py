@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import pathlib
 import secrets
 import sys
@@ -12,12 +11,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gateway.cli.arguments import MOMENT, span_of, time_text
+from gateway.cli.audited import operator
 from gateway.cli.common import CONFIG, DURATION, FORMAT, Unreachable, load, print_json, serve
 from gateway.cli.group import CommandGroup
 from gateway.cli.output import echo
 from gateway.cli.selection import opened_store
 from gateway.common.text import counted
 from gateway.model.path import matches
+from gateway.model.text import MAX_NAME, MAX_TEXT, check_text, clean_text
+from gateway.settings.alarm_set import ALARMS, CONTENT, Priority
 
 if TYPE_CHECKING:
     import asyncio
@@ -28,15 +30,11 @@ if TYPE_CHECKING:
     from gateway.status.alarms import StandingAlarms
     from gateway.stores.tables import TableRow
 
-CONTENT = "alarm"
-
 BEFORE = 7 * 86_400 * 1_000_000
 """Microseconds before a report in which its standing alarms are looked for."""
 
 VALID = 30.0
 """Seconds for which a command is valid."""
-
-_RANK = {"critical": 1, "high": 2, "medium": 3, "low": 4}
 
 
 class _DefaultGroup(CommandGroup):
@@ -104,7 +102,7 @@ def _live(factory: Factory, machine: str, style: str, *, everything: bool, watch
             for (path, _), one in found.alarms.items()
             if (everything or one.state in ANNUNCIATED) and matches(machine, MachinePath(*path.split("/")))
         ]
-        chosen.sort(key=lambda one: (_RANK[one["priority"]], -one["since"]))
+        chosen.sort(key=lambda one: (Priority[one["priority"].upper()], -one["since"]))
         number = len(chosen)
         if style == "json":
             print_json({"alarms": chosen, "ignored_messages": found.ignored})
@@ -145,7 +143,7 @@ def _stored(
 ) -> None:  # fmt: skip
     """Show the transitions of a span in the store, or their figures."""
     since, until = span[0], min(span[1], time.time_ns() // 1000 + 1)
-    pattern = f"*{machine}/*" if machine != "*" else "*"
+    pattern = f"{machine}/{ALARMS}"
     with opened_store(factory, name) as (_, store):
         if report:
             from gateway.status.alarm_performance import Performance  # noqa: PLC0415 - see gateway.cli
@@ -227,10 +225,17 @@ def _send(
     if len(found) != 1:
         shown = f"matches {', '.join(found[:5])}" if found else "matches no machine"
         raise click.UsageError(f"{machine!r} {shown}; name one machine, such as curing-1/press-01")
+    try:
+        check_text(alarm, MAX_NAME)
+    except ValueError as error:
+        raise click.UsageError(f"the name of the alarm {error}") from None
+    if not alarm:
+        raise click.UsageError("the name of the alarm is empty")
     now = time.time_ns() // 1000
     command = Command(
         gateway=factory.gateway.id, id=secrets.token_urlsafe(18), issued=now, expires=now + round(VALID * 1e6),
-        user=options["user"] or getpass.getuser(), reason=options["reason"], action=action,  # type: ignore[arg-type] # of the table
+        user=clean_text(options["user"] or operator(), MAX_NAME), reason=clean_text(options["reason"], MAX_TEXT),
+        action=action,  # type: ignore[arg-type] # of the table
         target=Target(machine=found[0], alarm=alarm), arguments=dict(arguments),
     )  # fmt: skip
     if options["key_file"] is not None:

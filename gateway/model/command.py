@@ -54,7 +54,7 @@ def _machine(written: str) -> str:
 Name = Annotated[str, Field(min_length=1, max_length=MAX_NAME), AfterValidator(_text)]
 Text = Annotated[str, AfterValidator(_text)]
 Microseconds = Annotated[int, Field(ge=0, le=253_402_300_800_000_000)]
-Argument = bool | int | Annotated[float, Field(allow_inf_nan=False)] | Text
+Argument = bool | Annotated[int, Field(ge=-(2**63), lt=2**63)] | Annotated[float, Field(allow_inf_nan=False)] | Text
 
 
 class _Part(BaseModel):
@@ -112,6 +112,14 @@ class Command(_Part):
         return SIGNED + orjson.dumps(content, option=orjson.OPT_SORT_KEYS)
 
     @property
+    def shelf(self) -> float | None:
+        """The seconds of a shelf; None if there are none, or not so many as there can be."""
+        seconds = self.arguments.get("seconds")
+        if self.action != "shelve" or isinstance(seconds, bool) or not isinstance(seconds, int | float):
+            return None
+        return float(seconds) if 1 <= seconds <= LONGEST_SHELF else None
+
+    @property
     def is_of_alarm(self) -> bool:
         """Whether it is about an alarm, and changes nothing at the machine."""
         return self.action in ALARM_ACTIONS
@@ -144,7 +152,7 @@ def is_signed(command: Command, signature: str, public: Ed25519PublicKey) -> boo
 
     try:
         public.verify(b64decode(signature, validate=True), command.signed)
-    except (InvalidSignature, NotBase64, ValueError):
+    except (InvalidSignature, NotBase64, TypeError, ValueError):
         return False
     return True
 

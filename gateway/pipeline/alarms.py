@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -46,13 +46,6 @@ SECOND = 1_000_000
 
 _NO_LEVEL = object()
 """The level of a condition before the first scan."""
-
-_ACTIONS = {
-    "acknowledge": AlarmEvent.ACKNOWLEDGE, "reset": AlarmEvent.RESET, "shelve": AlarmEvent.SHELVE,
-    "unshelve": AlarmEvent.UNSHELVE, "remove_from_service": AlarmEvent.REMOVE,
-    "return_to_service": AlarmEvent.RESTORE,
-}  # fmt: skip
-"""The action of a command -> the event."""
 
 
 class Text(NamedTuple):
@@ -91,7 +84,7 @@ class LiveAlarm:
     until_at: float = math.inf
     seen: float = 0.0
     is_bad: bool = False
-    by_design: bool = field(default=False)
+    by_design: bool = False
 
     @property
     def is_default(self) -> bool:
@@ -128,7 +121,8 @@ class MachineAlarms(Calculation):
         # conditions are in the order of their alarms
         self._of_condition = [live for live in self._alarms if live.alarm is not None and live.alarm.condition >= 0]
         self._known: list[Value | object | None] = [_NO_LEVEL] * len(self._of_condition)
-        self._levels: list[tuple[int, list[tuple[int, int]]]] = []  # time, and (condition, level), of this scan
+        self._levels: list[tuple[int, int, int]] = []  # times, conditions and levels, until they are judged
+        self._seen: list[Scan] = []  # scans with watched points, until they are judged
         self._conditions = self._derivation(alarms.conditions)
         self._inputs: dict[str, Point] = {point.name: point for point in alarms.inputs}
         self._wanted = {*self._inputs, *(alarm.point for alarm in alarms.alarms if alarm.point)}
@@ -141,15 +135,16 @@ class MachineAlarms(Calculation):
         """Annunciations since the start, by priority."""
         self.ignored = 0
         """Alarms of the device for which there was no room."""
+        self._watches = any(alarm.kind in {Kind.STALE, Kind.BAD_QUALITY} for alarm in alarms.alarms)
         if any(live.alarm is not None and live.alarm.stale for live in self._alarms):
             self.due = started
 
     @classmethod
     def of(cls, machine: Machine, surroundings: Surroundings) -> MachineAlarms | None:
         """Return the alarms of a machine, None if it has none."""
-        if not machine.results:
-            return None
         points = [point for point in machine.results if point.name == ALARMS]
+        if not points:
+            return None
         sources = tuple(point.source for point in points)
         group = Group(str(machine.path), machine.connection, (ALARMS,), sources, 1.0, events=True)
         return cls(group, machine.alarms, surroundings.sink(group, points), surroundings)
@@ -178,8 +173,8 @@ class MachineAlarms(Calculation):
         calculate = None if self._conditions is None else self._conditions.step(group)
         if not group.sources:
             # derived points: their scans come within the scan that they are derived from, with which they are judged
-            return partial(self._note, keeps, calculate) if keeps or calculate else None
-        has_work = keeps or watched or self._conditions is not None
+            return partial(self._note, keeps, calculate) if keeps or watched or calculate else None
+        has_work = keeps or self._watches or self._conditions is not None
         return partial(self._take, keeps, calculate) if has_work else None
 
     def _watched_in(self, group: Group) -> dict[int, list[LiveAlarm]]:
@@ -197,6 +192,8 @@ class MachineAlarms(Calculation):
             with self.guard:
                 if keeps:
                     self._keep(scan)
+                if scan.group in self._watched:
+                    self._seen.append(scan)
                 if calculate is not None:
                     calculate(scan)
 
@@ -204,7 +201,7 @@ class MachineAlarms(Calculation):
         if not scan.late:
             self._note(keeps, calculate, scan)
             with self.guard:
-                self._judge_all(scan)
+                self._judge_all()
 
     def _keep(self, scan: Scan) -> None:
         """Keep the values of a scan, for messages."""
@@ -225,33 +222,29 @@ class MachineAlarms(Calculation):
         """
         positions = range(len(scan.values)) if scan.points is None else scan.points
         times, known, alarms = scan.times, self._known, self._of_condition
-        levels: list[tuple[int, int]] = []
         for i, (position, value) in enumerate(zip(positions, scan.values, strict=True)):
             if value == known[position] and alarms[position].pending is None:
                 continue
             known[position] = value
             level = -1 if value is None else int(value)
-            if times is not None and times[i] != scan.time:
-                self._levels.append((times[i], [(position, level)]))
-            else:
-                levels.append((position, level))
-        if levels:
-            self._levels.append((scan.time, levels))
+            self._levels.append((scan.time if times is None else times[i], position, level))
 
-    def _judge_all(self, scan: Scan) -> None:
-        """Judge all conditions that a scan has changed, those of derived points included, in the order of time."""
+    def _judge_all(self) -> None:
+        """Judge all that a scan has changed, with the derived points that follow it, in the order of time."""
         now = self._monotonic()
         if self._levels:
             noted, self._levels = self._levels, []
             together: dict[int, dict[int, int]] = {}
-            for time, levels in noted:
-                together.setdefault(time, {}).update(levels)  # of one time the last counts: all its inputs are new
+            for time, condition, level in noted:
+                together.setdefault(time, {})[condition] = (
+                    level  # of one time the last counts: all its inputs are new
+                )
             for time in sorted(together):
                 for condition, level in together[time].items():
                     self._take_level(self._of_condition[condition], level, time, now)
-        watched = self._watched.get(scan.group)
-        if watched:
-            self._watch(scan, watched, now)
+        seen, self._seen = self._seen, []
+        for scan in seen:
+            self._watch(scan, self._watched[scan.group], now)
 
     def _take_level(self, live: LiveAlarm, level: int, time: int, now: float) -> None:
         if level < 0:
@@ -336,7 +329,6 @@ class MachineAlarms(Calculation):
                 self.ignored += 1
                 return
             live = self._reported[reported.key] = LiveAlarm(_text_of_device(reported), AlarmStates())
-            self._by_name[reported.key] = live
         live.text, live.message = _text_of_device(reported), reported.message
         self._apply(live, AlarmEvent.RAISE if reported.active else AlarmEvent.RETURN, time)
         if not reported.active and live.states.state is AlarmState.NORMAL and not reported.acknowledged:
@@ -350,7 +342,6 @@ class MachineAlarms(Calculation):
         """Forget an alarm of the device that is over: only the device knows which alarms it has."""
         if live.alarm is None and live.is_default:
             self._reported.pop(live.text.name, None)
-            self._by_name.pop(live.text.name, None)
 
     # -- time --
 
@@ -381,10 +372,10 @@ class MachineAlarms(Calculation):
 
         `seconds` is the time of a shelf.
         """
-        live = self._by_name.get(name)
+        live = self._by_name.get(name) or self._reported.get(name)
         if live is None:
             return f"there is no alarm {name}"
-        event = _ACTIONS[action]
+        event = AlarmEvent(action)
         if not live.states.allows(event):
             return f"the alarm is {live.states.state}, and {action} does not apply"
         time = self._clock()
@@ -417,9 +408,9 @@ class MachineAlarms(Calculation):
         live.changed, live.by, live.reason = time, by, reason
         self._serial += 1
         self._on_change()
-        content = orjson.dumps(self._content(live, event, before)).decode()
-        self._retain(_leaf(live.text.name), b"" if states.state is AlarmState.NORMAL else content.encode())
-        self._sink(Scan(self._group, time, [content], points=(0,)))  # the time of an event is its own
+        content = orjson.dumps(self._content(live, event, before))
+        self._retain(_leaf(live.text.name), b"" if states.state is AlarmState.NORMAL else content)
+        self._sink(Scan(self._group, time, [content.decode()], points=(0,)))  # the time of an event is its own
 
     def _content(self, live: LiveAlarm, event: AlarmEvent | None, before: AlarmState) -> dict[str, Any]:
         """Return a transition as in docs/schema.md: the keys of an event, and those of an alarm."""
@@ -524,7 +515,7 @@ class MachineAlarms(Calculation):
             return False
         if not self._restore(live, state):
             return False
-        self._reported[name] = self._by_name[name] = live
+        self._reported[name] = live
         return True
 
     def _restore(self, live: LiveAlarm, state: list[Any]) -> bool:

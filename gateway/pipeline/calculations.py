@@ -89,11 +89,10 @@ class Calculations:
 
     def command(self, command: Command) -> str | None:
         """Carry out a command for an alarm; return why that failed, empty if it is done, None without its machine."""
-        for calculation in self._machines.get(command.target.machine, ()):
+        for calculation in self.of(command.target.machine):
             if isinstance(calculation, MachineAlarms):
-                seconds = float(command.arguments.get("seconds", 0.0))
                 return calculation.command(
-                    command.action, command.target.alarm, command.user, command.reason, seconds
+                    command.action, command.target.alarm, command.user, command.reason, command.shelf or 0.0
                 )
         return None
 

@@ -92,8 +92,7 @@ class Commands:
             return Result(REFUSED, problem)
         if not command.is_of_alarm:
             return Result(REFUSED, self._write_problem(command) or "this gateway does not write to machines")
-        seconds = command.arguments.get("seconds", 0.0)
-        if command.action == "shelve" and not _is_shelf(seconds):
+        if command.action == "shelve" and command.shelf is None:
             return Result(REFUSED, f"the argument seconds is a number from 1 to {LONGEST_SHELF:.0f}")
         failure = self._execute(command)
         if failure is None:
@@ -160,7 +159,3 @@ class Commands:
         if min(len({user for user, _ in approved}), len({key for _, key in approved})) < limits.approvals:
             return f"it needs the approval of {limits.approvals} other person(s), with keys of their own"
         return ""
-
-
-def _is_shelf(seconds: object) -> bool:
-    return not isinstance(seconds, bool) and isinstance(seconds, int | float) and 1 <= seconds <= LONGEST_SHELF

@@ -16,7 +16,7 @@ import structlog
 from aiomqtt import MqttError
 
 from gateway.common.state_log import RepeatLog
-from gateway.common.tasks import cancel_and_wait
+from gateway.common.tasks import BestEffort, cancel_and_wait
 from gateway.model.part import WHOLE_GATEWAY
 from gateway.mqtt.client import Message
 from gateway.mqtt.messages import BadMessage, encode_metadata, parse_confirmation, parse_wanted
@@ -135,6 +135,7 @@ class Publisher:
         self._describe = describe
         self._retained = retained
         self._commands = commands
+        self._commanding = BestEffort("commands")
         self._wanted = WantedIds()
         self._ignored = RepeatLog(log)
         self._logged: Counter[str] = Counter()
@@ -297,7 +298,9 @@ class Publisher:
         if message.retain:
             await self._clear(link, message.topic)
         elif self._commands is not None and message.payload:
-            answer = self._commands.take(message.topic, message.payload)
+            answer = None
+            with self._commanding:
+                answer = self._commands.take(message.topic, message.payload)
             if answer is not None:
                 self._session.publish(link, self._topic["answer"], [answer])
 

@@ -11,12 +11,14 @@ import secrets
 import time
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+from aiomqtt import MqttError
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from gateway.common.tasks import cancel_and_wait
 from gateway.model.alarm_state import AlarmState  # noqa: TC001 - of a field
 from gateway.model.command import Command, encode_command
 from gateway.model.text import MAX_NAME, check_text, clean_text
+from gateway.mqtt.constants import REFUSED
 from gateway.mqtt.session import Session
 from gateway.mqtt.topics import Topics
 
@@ -126,10 +128,11 @@ async def follow_alarms(
     found, own = StandingAlarms(factory.broker.root), factory.factory
     filter_ = f"{found.topics.root}/{own.enterprise}/{own.site}/+/+/+/alarm/+"
 
-    async def work(link: MqttClient) -> None:
-        if await link.subscribe_to(filter_, qos=0):
-            raise NotReachable(f"the broker denies the subscription to {filter_}")
+    def begin() -> None:
+        found.alarms.clear()  # nothing says which were cleared while the connection was lost
         found.changed_at = time.monotonic()
+
+    async def work(_link: MqttClient) -> None:
         for _ in range(round(LISTEN / LOOK_EVERY)):
             if time.monotonic() - found.changed_at > QUIET:
                 break
@@ -139,7 +142,9 @@ async def follow_alarms(
                 return
             await asyncio.sleep(every)
 
-    await _talk(factory.broker, stop, lambda message: found.take(message.topic, message.payload), work)
+    await _talk(
+        factory.broker, stop, filter_, lambda message: found.take(message.topic, message.payload), work, begin
+    )
 
 
 async def send_command(factory: Factory, stop: asyncio.Event, command: Command, seconds: float) -> Answer | None:
@@ -161,35 +166,54 @@ async def send_command(factory: Factory, stop: asyncio.Event, command: Command, 
             answers.append(answer)
             came.set()
 
+    refused = False
+
+    def sent(reason: int) -> None:
+        nonlocal refused
+        if reason >= REFUSED:
+            refused = True
+            came.set()
+
     async def work(link: MqttClient) -> None:
-        if await link.subscribe_to(topic["answer"], qos=1):
-            raise NotReachable(f"the broker denies the subscription to {topic['answer']}")
-        refused: list[int] = []
-        link.send(topic["command"], encode_command(command), refused.append)
         try:
+            link.send(topic["command"], encode_command(command), sent)
             async with asyncio.timeout(seconds):
                 await came.wait()
+        except MqttError as error:
+            raise NotReachable(f"the connection to the broker was lost: {error}") from None
         except TimeoutError:
             hint = "does it run, and has it a section gateway.commands?"
             raise NotReachable(f"gateway {command.gateway} does not answer within {seconds:g} s; {hint}") from None
+        if refused:
+            raise NotReachable(f"the broker denies publishing on {topic['command']}: grant the user the right to it")
 
-    await _talk(factory.broker, stop, take, work)
+    await _talk(factory.broker, stop, topic["answer"], take, work)
     return answers[0] if answers else None
 
 
 async def _talk(
     broker: BrokerSection,
     stop: asyncio.Event,
+    topic: str,
     take: Callable[[ReceivedMessage], None],
     work: Callable[[MqttClient], Awaitable[None]],
+    begin: Callable[[], None] = lambda: None,
 ) -> None:
-    """Do work over the first connection to the broker, and pass on its messages. Raises `NotReachable`."""
+    """Do work over the first connection to the broker, and pass on the messages of a topic from all connections.
+
+    `begin` is called at each connection, before its messages. Raises `NotReachable`.
+    """
     session = Session(broker, f"lineside-alarms-{secrets.token_hex(3)}", quiet=True)
     connected: asyncio.Future[MqttClient] = asyncio.get_running_loop().create_future()
 
     async def serve(link: MqttClient) -> None:
+        denied = await link.subscribe_to(topic, qos=1)
+        begin()
         if not connected.done():
-            connected.set_result(link)
+            if denied:
+                connected.set_exception(NotReachable(f"the broker denies the subscription to {topic}"))
+            else:
+                connected.set_result(link)
         while True:
             message = await link.receive()
             link.acknowledge(message)

@@ -19,7 +19,7 @@ from gateway.model.reading import Reading
 from gateway.stores.base import StoreError
 from gateway.stores.buckets import Bucket, reduce_readings, start_of
 from gateway.stores.series import Series, SeriesId, matching, positions
-from gateway.stores.tables import TABLES
+from gateway.stores.tables import all_tables
 from gateway.stores.windows import LAST_TIME, MAX_WINDOW, TooLarge, WindowedReader
 
 if TYPE_CHECKING:
@@ -145,7 +145,7 @@ class InfluxqlReader(WindowedReader):
             for row in one.dicts():
                 types[one.name][str(row.get("fieldKey"))].add(_TYPES.get(str(row.get("fieldType")), ""))
         found: dict[SeriesId, list[_Field]] = defaultdict(list)
-        tables = {table.name for table in TABLES.values()}
+        tables = {table.name for table in all_tables()}
         for measurement, fields in types.items():
             if measurement != QUALITY and measurement not in tables:
                 for name, field in self._filled_fields(measurement, fields):

@@ -77,8 +77,11 @@ class Readings:
         if not found and not any(_may_find(search.name, path, pattern) for path, search in searches):
             some = ", ".join(f"{path.machine}/{point.name}" for path, point in every[:5])
             raise AssertionError(f"no point of {self._factory.file.name} matches {pattern!r}; it has {some} ...")
-        sometimes = {point.name for _, point in found if point.source.events or isinstance(point.source, KeyFigure)}
-        return [f"{path}/{point.name}" for path, point in found if point.name not in sometimes]
+        return [
+            f"{path}/{point.name}"
+            for path, point in found
+            if not (point.source.events or isinstance(point.source, KeyFigure))  # these come when there is something
+        ]
 
     def _stored(self, pattern: str) -> list[Reading]:
         if not is_made(self._store):

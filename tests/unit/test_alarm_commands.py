@@ -86,6 +86,10 @@ def test_a_signed_command_is_carried_out_once_and_journaled() -> None:
         (signed(command(action="shelve"), "room", KEY), "the argument seconds is a number from 1 to 604800"),
         (signed(command(action="shelve", arguments={"seconds": True}), "room", KEY),
          "the argument seconds is a number from 1 to 604800"),
+        (signed(command(action="shelve", arguments={"seconds": "long"}), "room", KEY),
+         "the argument seconds is a number from 1 to 604800"),
+        (signed(command(action="shelve", arguments={"seconds": 2**62}), "room", KEY),
+         "the argument seconds is a number from 1 to 604800"),
     ],
 )  # fmt: skip
 def test_a_command_that_may_not_be_carried_out_is_refused(one: Command, text: str) -> None:
@@ -171,6 +175,15 @@ def test_any_payload_is_a_command_or_ignored(payload: bytes) -> None:
     with capture_logs():
         receiver.commands.take("topic", payload)
     assert receiver.done == []
+
+
+def test_a_number_beyond_those_of_machines_is_no_time_of_a_shelf() -> None:
+    """JSON has it, and a sender may write it."""
+    one = encode_command(command(action="shelve", arguments={"seconds": 60}))
+    assert one.count(b":60") == 1
+    assert parse_command(one).shelf == 60
+    for large in (b"9" * 30, b"9" * 300, b"-1", b"0.5"):
+        assert parse_command(one.replace(b":60", b":" + large)).shelf is None
 
 
 def test_a_command_that_is_too_large_is_not_parsed() -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 import pytest
-from alarmed import AlarmBench
+from alarmed import SILENT, AlarmBench
 from derived import MACHINE, SECOND, START
 from hypothesis import given
 from hypothesis import strategies as st
@@ -140,6 +140,29 @@ def test_bad_quality_and_stale() -> None:
     assert bench.take(11, 2.0) == ["b returned_unacknowledged", "s returned_unacknowledged"]
     assert bench.wait(20.9) == []
     assert bench.wait(21.1) == ["s unacknowledged"]
+
+
+def test_bad_quality_and_stale_of_a_derived_point() -> None:
+    """Its readings come within the scan that it is derived from."""
+    bench = AlarmBench([X, Y], b={"point": "y", "bad_quality": True}, s={"point": "y", "stale": "10s"})
+    read = Group(MACHINE, Connection(), ("x",), (X.source,), 1.0)
+    derived = Group(MACHINE, Connection(), ("y",), (), 1.0)
+    take_read, take_derived = bench.alarms.step(read), bench.alarms.step(derived)
+    assert take_derived is not None
+
+    def take(value: float | None) -> list[str]:
+        faults = {0: SILENT} if value is None else {}
+        take_derived(Scan(derived, bench.now(), [value], faults))
+        if take_read is not None:
+            take_read(Scan(read, bench.now(), [1.0]))
+        return bench.news()
+
+    assert take(2.0) == []
+    bench.wait(1)
+    assert take(None) == ["b unacknowledged"]
+    assert bench.wait(9.9) == []
+    assert bench.wait(11.2) == ["s unacknowledged"]
+    assert take(2.0) == ["b returned_unacknowledged", "s returned_unacknowledged"]
 
 
 def test_a_point_that_is_never_read_is_stale() -> None:
