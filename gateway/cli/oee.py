@@ -40,8 +40,7 @@ def oee(config: Path, name: str, wanted: str | None, store_name: str | None, sty
     The figures are those of ISO 22400-2, out of the rows that gateways stored. Time that nobody saw is unknown: it
     makes no figure better or worse.
     """
-    from gateway.production.report import report  # noqa: PLC0415 - see gateway.cli
-    from gateway.production.stored import known_until, shift_rows  # noqa: PLC0415 - see gateway.cli
+    from gateway.production.stored import shift_report  # noqa: PLC0415 - see gateway.cli
     from gateway.settings.calendar import calendar_of  # noqa: PLC0415 - see gateway.cli
 
     factory = load(config)
@@ -53,11 +52,9 @@ def oee(config: Path, name: str, wanted: str | None, store_name: str | None, sty
         raise click.UsageError(f"--shift: {error}") from None
     with opened_store(factory, store_name) as (_, store):
         try:
-            rows = shift_rows(store, machines, shift)
+            found = shift_report(store, machines, calendar, shift, now)
         except StoreError as error:
             raise click.ClickException(str(error)) from error
-    until = shift.end if shift.end <= now else known_until(rows, shift)
-    found = report(rows, shift, calendar.planned(shift), until)
     if style == "json":
         print_json(_as_text(found.as_dict()))
     else:

@@ -185,7 +185,7 @@ class Tally:
         production = times[TimeState.PRODUCTION]
         in_known = parts - self.unknown_parts
         ratios = ratios_of(
-            production, known, self.good, parts, in_known, self.planned_production, self.target,
+            production, known, self.good, parts, self.planned_production, self.target,
             is_planned=not self.unplanned_parts,
         )  # fmt: skip
         return Figures(
@@ -222,16 +222,16 @@ class Figures:
 
 
 def ratios_of(
-    production: int, known: int, good: int, parts: int, in_known: int, planned: int, target: float, *,
+    production: int, known: int, good: int, parts: int, planned: int, target: float, *,
     is_planned: bool,
 ) -> dict[str, float | None]:  # fmt: skip
     """Return OEE and its factors, None where a divisor is 0 or a plan is missing.
 
     `production`, `known` and `planned` are microseconds: of production, of the known busy time, and planned for the
-    `in_known` parts of the known time. `is_planned` says whether all parts have a planned cycle time.
+    parts of the known time. `is_planned` says whether all parts have a planned cycle time.
     """
     availability, quality = _ratio(production, known), _ratio(good, parts)
-    has_plan = is_planned and (planned or target or not in_known)
+    has_plan = is_planned and (planned or target)
     performance = _ratio(planned, production) if has_plan else None
     oee = None
     if availability is not None and performance is not None:

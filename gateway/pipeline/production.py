@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 import os
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from itertools import groupby
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
@@ -69,13 +69,17 @@ _PROCESS = os.urandom(8).hex()
 
 @dataclass(slots=True)
 class _Stop:
-    """A time in one category that is not production. `labels` has the microseconds of each state of the machine."""
+    """A time in one category that is not production.
+
+    `labels` has the microseconds of each state of the machine, `reasons` those of down for each reason.
+    """
 
     state: TimeState
     begin: int
     planned: int = 0
     reason: str = ""
     labels: Counter[str] = field(default_factory=Counter)
+    reasons: Counter[str] = field(default_factory=Counter)
 
 
 class _Watch:
@@ -143,7 +147,6 @@ class MachineProduction(Calculation):
         self._micro = round(self._section.micro_stop * SECOND)
         points = self._production.points
         self._names = [f"{key} {points[key].name}" if key in points else "" for key in POINTS]
-        self._watches: list[_Watch] = []
         self.due = surroundings.monotonic() + self._section.every
         self._begin_again()
 
@@ -173,6 +176,7 @@ class MachineProduction(Calculation):
         self._lag = SLACK
         self._missed = False
         self._known_since = 0
+        self._first_counted = False
         self.is_calm = False
         """Whether a scan without news only says that the state is the same."""
         self._per_part = self._planned_part()
@@ -185,8 +189,7 @@ class MachineProduction(Calculation):
         found = sorted((ROLES[key], at[point.name]) for key, point in points if point.name in at)
         if not found:
             return None
-        self._watches.append(_Watch(self, found))
-        return self._watches[-1].take
+        return _Watch(self, found).take
 
     # -- a scan --
 
@@ -235,9 +238,12 @@ class MachineProduction(Calculation):
         if not self._at:
             self._start(time)
         self._take_state(values, time)
+        self._first_counted = False
         for role in COUNTERS:
             if role in values:
                 self._count(role, values[role], time)
+        if self._first_counted:
+            self._known_since = 0
         if watch.has_counters:
             self._suspect.difference_update(values)
         if values.get(CYCLE) is not None:
@@ -362,7 +368,8 @@ class MachineProduction(Calculation):
         if stop.state is TimeState.DOWN and is_micro:
             self._row.micro_stops += 1
             self._row.micro_stop_time += stop.planned
-            self._row.add_reason(stop.reason, -stop.planned)
+            for reason, time in stop.reasons.items():
+                self._row.add_reason(reason, -time)
         elif stop.state is TimeState.DOWN:
             self._row.failures += 1
             self._row.repair += stop.planned
@@ -416,6 +423,7 @@ class MachineProduction(Calculation):
             stop.planned += length
             stop.labels[self._label_of_state()] += length
             if state is TimeState.DOWN:
+                stop.reasons[stop.reason] += length
                 row.add_reason(stop.reason, length)
 
     def _label_of_state(self) -> str:
@@ -437,7 +445,7 @@ class MachineProduction(Calculation):
 
     def _close_row(self) -> None:
         """Write the row of a time in which neither hour, shift, order nor recipe changed."""
-        if not self._row.empty:
+        if not self._row.empty or (self._is_planned and self._row.times[TimeState.OFF]):
             self._write(0, self._head("hour", self._row_begin) | self._row.as_row())
         self._sum.add(self._row)
         self._row, self._row_begin = Tally(), self._at
@@ -470,12 +478,12 @@ class MachineProduction(Calculation):
             return
         elapsed = (time - last[0]) / SECOND
         found = step(last, now, self._most(elapsed))
+        self._reach(time)
         if found.event:
             name = _EVENTS[found.event]
             setattr(self._row, name, getattr(self._row, name) + 1)
         if not found.parts:
             return
-        self._reach(time)
         row = self._row
         setattr(row, _NAMES[role], getattr(row, _NAMES[role]) + found.parts)
         made = self._balance(role, found.parts)
@@ -488,7 +496,9 @@ class MachineProduction(Calculation):
         if self._per_part:
             planned = made * self._per_part
             if self._known_since:  # the cycle may have begun in the unknown time, which does not count
-                planned, self._known_since = min(planned, time - self._known_since), 0
+                planned = min(planned, time - self._known_since)
+                self._known_since += planned  # for another counter of the same time
+                self._first_counted = True
             row.planned_production += planned
         else:
             row.unplanned_parts += made
@@ -613,7 +623,7 @@ class MachineProduction(Calculation):
         good, parts = done.good + row.good, done.parts + row.parts
         target = done.target + row.target
         ratios = ratios_of(
-            production, done.known + row.known, good, parts, parts - done.unknown_parts - row.unknown_parts,
+            production, done.known + row.known, good, parts,
             done.planned_production + row.planned_production, target,
             is_planned=not (done.unplanned_parts or row.unplanned_parts),
         )  # fmt: skip
@@ -633,7 +643,7 @@ class MachineProduction(Calculation):
             "counts": {self._names[role]: count for role, count in self._counts.items()},
             "suspect": sorted(self._suspect), "shift": shift, "hour": self._hour, "begin": self._row_begin,
             "row": self._row.save(), "sum": self._sum.save(), "order": self._order, "recipe": self._recipe,
-            "stop": None if stop is None else [stop.state, stop.begin, stop.planned, stop.reason, stop.labels],
+            "stop": None if stop is None else [*(getattr(stop, one.name) for one in fields(stop))],
             "cycle": [self._cycle_pending, self._cycle_began, self._known_since],
         }  # fmt: skip
         return orjson.dumps(content)
@@ -642,7 +652,8 @@ class MachineProduction(Calculation):
         try:
             content = orjson.loads(saved)
             self._load(content)
-        except (KeyError, TypeError, ValueError, IndexError, AttributeError):  # a file may contain anything
+        except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError, OSError):
+            # a file may contain anything
             self._begin_again()
             return [], [self.kind]
         return [], []
@@ -655,8 +666,10 @@ class MachineProduction(Calculation):
         shift = None if content["shift"] is None else Shift(*content["shift"])
         stop = None
         if content["stop"] is not None:
-            kind, since, planned, reason, labels = content["stop"]
-            stop = _Stop(TimeState(kind), int(since), int(planned), str(reason), Counter(labels))
+            kind, since, planned, reason, labels, reasons = content["stop"]
+            stop = _Stop(
+                TimeState(kind), int(since), int(planned), str(reason), Counter(labels), Counter(reasons)
+            )  # fmt: skip
         pending, began, since = content["cycle"]
         counts = {
             role: (int(count[0]), int(count[1]))

@@ -187,7 +187,7 @@ def report(
     for one in machines:
         by_line[one.path.area, one.path.line].append(one)
     until = min(until, shift.end)
-    wanted = sum(max(0, min(end, until) - begin) for begin, end in planned)
+    wanted = [(begin, min(end, until)) for begin, end in planned if begin < until]
     lines = [_line(area, line, own, shift, wanted) for (area, line), own in by_line.items()]
     by_area: dict[str, list[LineReport]] = defaultdict(list)
     for found in lines:
@@ -196,7 +196,9 @@ def report(
     return Report(shift, until, lines, areas)
 
 
-def _line(area: str, name: str, machines: Sequence[MachineRows], shift: Shift, wanted: int) -> LineReport:
+def _line(
+    area: str, name: str, machines: Sequence[MachineRows], shift: Shift, wanted: Sequence[tuple[int, int]]
+) -> LineReport:
     found = [_machine(one, wanted) for one in machines]
     stages = stages_of([one.template for one in machines])
     summary = _together(name, found)
@@ -211,11 +213,12 @@ def _line(area: str, name: str, machines: Sequence[MachineRows], shift: Shift, w
     )  # fmt: skip
 
 
-def _machine(machine: MachineRows, wanted: int) -> Summary:
+def _machine(machine: MachineRows, wanted: Sequence[tuple[int, int]]) -> Summary:
     tally = Tally()
+    missing = sum(end - begin for begin, end in wanted)
     for hour in machine.hours:
         tally.add(hour.tally)
-    missing = wanted - (tally.busy - tally.extra)
+        missing -= sum(max(0, min(hour.end, end) - max(hour.begin, begin)) for begin, end in wanted)
     if missing > 0:
         tally.times[TimeState.UNKNOWN] += missing
     _use_given_reasons(tally, machine.stops)

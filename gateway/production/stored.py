@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from gateway.model.production import SECOND, Tally, TimeState
-from gateway.production.report import HourRow, MachineRows, StopRow
+from gateway.production.report import HourRow, MachineRows, StopRow, report
 from gateway.settings.production import PRODUCTION, STOPS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Mapping
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
     from gateway.model.path import MachinePath
-    from gateway.settings.calendar import Shift
+    from gateway.production.report import Report
+    from gateway.settings.calendar import Calendar, Shift
     from gateway.settings.factory import Machine
     from gateway.stores.base import Store
 
@@ -39,8 +40,10 @@ def shift_rows(
     since, until = shift.begin, shift.end + LONGEST_DELAY
     for row in store.rows(PRODUCTION, f"*/{PRODUCTION}", since, until):
         check()
+        if row.path not in found:
+            continue
         cells: dict[str, Any] = row.as_dict()
-        if row.path in found and cells["kind"] == "hour" and cells["shift"] == str(shift):
+        if cells["kind"] == "hour" and cells["shift"] == str(shift):
             found[row.path].hours.append(_hour(cells))
     given = _given(store, found, since, until)
     for row in store.rows(STOPS, f"*/{STOPS}", since, until):
@@ -90,6 +93,21 @@ def _time(value: object) -> int:
     return value if isinstance(value, int) else 0
 
 
-def known_until(rows: Iterable[MachineRows], shift: Shift) -> int:
-    """Return the end of the newest row, the begin of the shift without a row."""
-    return max((hour.end for one in rows for hour in one.hours), default=shift.begin)
+def _known_until(rows: Iterable[MachineRows], shift: Shift, calendar: Calendar) -> int:
+    """Return the begin of the hour after the newest whole hour: the rows of an hour come when it is over."""
+    newest = max((hour.end for one in rows for hour in one.hours), default=shift.begin)
+    return max(shift.begin, calendar.hour_at(newest)[0])
+
+
+def shift_report(
+    store: Store,
+    machines: Sequence[Machine],
+    calendar: Calendar,
+    shift: Shift,
+    now: int,
+    check: Callable[[], None] = lambda: None,
+) -> Report:
+    """Return the report of a shift out of a store; of a shift that runs, of its whole hours. Raises `StoreError`."""
+    rows = shift_rows(store, machines, shift, check)
+    until = shift.end if shift.end <= now else _known_until(rows, shift, calendar)
+    return report(rows, shift, calendar.planned(shift), until)

@@ -70,10 +70,9 @@ def _is_pause(written: object) -> object:
 
 def _is_date(written: object) -> object:
     try:
-        date.fromisoformat(str(written))
+        return date.fromisoformat(str(written)).isoformat()
     except ValueError:
         raise ValueError(f"{written!r} is not a date; write year, month and day, as in 2026-12-25") from None
-    return str(written)
 
 
 def _is_moment(written: object) -> object:
@@ -355,7 +354,7 @@ class Calendar:
         day, _, name = written.partition("/")
         try:
             shifts = self.of_day(date.fromisoformat(day))
-        except ValueError:
+        except (ValueError, OverflowError):
             message = f"{written!r} is not a shift; write last, current, or a day and a shift, as in 2026-11-30/early"
             raise ValueError(message) from None
         found = next((one for one in shifts if one.name == name), None)

@@ -54,7 +54,8 @@ def _result(written: object) -> object:
 
 
 def _time(written: object) -> object:
-    return 0.0 if written in {0, "0", "0s"} and not isinstance(written, bool) else parse_duration(written)
+    is_zero = isinstance(written, int | float | str) and not isinstance(written, bool) and written in {0, "0", "0s"}
+    return 0.0 if is_zero else parse_duration(written)
 
 
 Time = Annotated[float, BeforeValidator(_time), Field(ge=0)]

@@ -84,6 +84,16 @@ def test_weekends_holidays_and_planned_stops_plan_nothing() -> None:
     assert found.shift_at(at("2026-12-25T04:59")) == found.find("2026-12-24/night", 0)
 
 
+@pytest.mark.parametrize("written", ["2026-12-25", "20261225", "2026-W52-5"])
+def test_a_holiday_may_be_written_as_any_date_of_iso_8601(written: str) -> None:
+    """Its days are compared, and no texts."""
+    found = calendar(
+        zone="Europe/Berlin", shifts={"day": {"begin": "06:00", "end": "22:00"}}, holidays=[written]
+    )  # fmt: skip
+    names = [str(one) for one in found.shifts(at("2026-12-24T00:00"), at("2026-12-27T00:00"))]
+    assert names == ["2026-12-24/day", "2026-12-26/day"]
+
+
 def test_shifts_are_found_by_their_names() -> None:
     """The last is that which ended last, not the last that began."""
     found = calendar()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -12,12 +13,18 @@ from processes import write_factory
 from production import DAY, HOLD, RUN, WAIT, Plant
 
 from gateway.cli import main
+from gateway.dashboard.production.shifts import report_of
+from gateway.dashboard.stored import Source
+from gateway.dashboard.trends.errors import BadRequest
 from gateway.model.metadata import MachineMeta
 from gateway.model.path import MachinePath
 from gateway.model.production import SECOND, Tally, TimeState
 from gateway.model.reading import NamedScan
+from gateway.pipeline.alarms import MachineAlarms
+from gateway.pipeline.calculation import Surroundings
 from gateway.production.report import HourRow, MachineRows, StopRow, report
 from gateway.production.stored import REASONS, shift_rows
+from gateway.settings.alarm_set import ALARMS, AlarmSet
 from gateway.settings.calendar import CalendarSection, calendar_of
 from gateway.settings.load import load_factory
 from gateway.stores.base import MachineScan
@@ -201,3 +208,27 @@ def test_time_without_a_row_is_unknown_and_makes_no_figure_better() -> None:
     assert (
         report([MachineRows(path, "t", [], [stop])], shift, calendar.planned(shift), shift.end).lines[0].causes == []
     )
+
+
+def test_a_machine_with_a_production_alone_has_no_alarms(config: Path) -> None:
+    """It has results all the same."""
+    machine = load_factory(config).machines[0]
+    results = tuple(point for point in machine.results if point.name != ALARMS)
+    assert results
+    machine = replace(machine, alarms=AlarmSet(), results=results)
+    around = Surroundings(lambda _, __: lambda _: None, lambda: 0, lambda: 0.0, lambda: None)
+    assert MachineAlarms.of(machine, around) is None
+
+
+@pytest.mark.parametrize(
+    ("wanted", "now", "text"),
+    [
+        ("current", DAY + 3 * H * SECOND, "there is no shift now"),
+        ("2025-12-01/nightly", DAY, "there is no shift 2025-12-01/nightly"),
+    ],
+)
+def test_the_page_says_which_shift_there_is_not(config: Path, wanted: str, now: int, text: str) -> None:
+    """Nobody has asked for a shift of that name, if it is the current one."""
+    unused: Any = None
+    with pytest.raises(BadRequest, match=text):
+        report_of(Source(load_factory(config), unused, unused, lambda _: True), (), wanted, now)

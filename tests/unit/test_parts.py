@@ -85,6 +85,13 @@ def test_a_serial_number_that_is_written_slowly_counts_when_it_is_stable() -> No
     assert brief(bench.taken()) == [("B13", 4.2, 7.0, None, "")]
 
 
+@pytest.mark.parametrize("written", [[1], {"a": 1}, True, "soon"])
+def test_a_time_that_is_none_is_reported(written: object) -> None:
+    """A list can not be looked up in a table."""
+    with pytest.raises(AssertionError, match="stable"):
+        simple(stable=written)
+
+
 def test_a_serial_number_that_was_read_half_written_for_a_moment_changes_nothing() -> None:
     """It is the same part before and after."""
     bench = simple(stable="500ms")

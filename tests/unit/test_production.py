@@ -96,6 +96,19 @@ def test_failures_give_mtbf_and_mttr_and_micro_stops_are_apart() -> None:
     assert {one["state"] for one in plant.stops[:2]} == {"down"}
 
 
+def test_a_micro_stop_takes_back_the_time_of_each_of_its_reasons() -> None:
+    """A device may change the reason during a stop."""
+    plant = Plant()
+    plant.run(SIX, SIX + 300, RUN)
+    plant.run(SIX + 300, SIX + 305, HOLD, reason=8)
+    plant.run(SIX + 305, SIX + 310, HOLD, reason=7)
+    plant.run(SIX + 310, SIX + 610, RUN)
+    plant.tick(FOURTEEN + 60)
+    row = plant.shift()
+    assert (row["micro_stops"], row["micro_stop_time"]) == (1, 10)
+    assert row["reasons"] == {}
+
+
 def test_a_time_that_nobody_saw_is_unknown_and_its_parts_count_for_the_quality_alone() -> None:
     """The machine may have stopped or run: no figure is made better or worse by a guess."""
     plant = Plant()

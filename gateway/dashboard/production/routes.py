@@ -13,7 +13,7 @@ from starlette.routing import Route
 
 from gateway.dashboard.answers import answered
 from gateway.dashboard.feeds.paths import below
-from gateway.dashboard.production.shifts import shift_report
+from gateway.dashboard.production.shifts import report_of
 from gateway.dashboard.production.stored import stored_production
 from gateway.dashboard.texts.language import language_of
 from gateway.dashboard.trends.selection import clock, span_of
@@ -44,10 +44,11 @@ class ProductionRoutes:
         query = request.query_params
         path, now = below(query.get("path", "")), clock()
         wanted = query.get("shift", "current")
-        found, problems = await self._stored.each(
-            lambda source: shift_report(source, path, wanted, now), SECONDS, path
-        )
-        return {"now": now, "problems": problems, "factories": [one for one in found if one is not None]}
+        found, problems = await self._stored.each(lambda source: report_of(source, path, wanted, now), SECONDS, path)
+        return {
+            "now": now, "problems": [one.into(language_of(request)) for one in problems],
+            "factories": [one for one in found if one is not None],
+        }  # fmt: skip
 
     async def _production(self, request: Request) -> dict[str, Any]:
         query = request.query_params

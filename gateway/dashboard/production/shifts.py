@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 from gateway.dashboard.texts.text import _
 from gateway.dashboard.trends.errors import BadRequest
 from gateway.model.text import clean_text
-from gateway.production.report import report
-from gateway.production.stored import known_until, shift_rows
+from gateway.production.stored import shift_report
 from gateway.settings.calendar import calendar_of
 
 if TYPE_CHECKING:
@@ -20,8 +19,11 @@ CHOICE = 10
 
 DAY = 24 * 3600 * 1_000_000
 
+_NONE = {"current": _("there is no shift now"), "last": _("no shift has ended in the last 40 days")}
+"""The texts for shifts without a name."""
 
-def shift_report(source: Source, below: tuple[str, ...], wanted: str, now: int) -> dict[str, Any] | None:
+
+def report_of(source: Source, below: tuple[str, ...], wanted: str, now: int) -> dict[str, Any] | None:
     """Return the report of a shift of the machines below a path; None without a machine that has a production.
 
     Raises `StoreError`, and `BadRequest` for a shift that does not exist.
@@ -37,12 +39,10 @@ def shift_report(source: Source, below: tuple[str, ...], wanted: str, now: int) 
     try:
         shift = calendar.find(wanted, now)
     except ValueError:
-        raise BadRequest(_("there is no shift {shift}", shift=clean_text(wanted, 100))) from None
-    rows = shift_rows(source.store.store, machines, shift, source.stop.check)
-    until = shift.end if shift.end <= now else known_until(rows, shift)
+        raise BadRequest(_NONE.get(wanted) or _("there is no shift {shift}", shift=clean_text(wanted, 100))) from None
     place = {"enterprise": factory.factory.enterprise, "site": factory.factory.site}
-    found = report(rows, shift, calendar.planned(shift), until).as_dict()
-    return place | found | {"shifts": _choice(calendar, now)}
+    found = shift_report(source.store.store, machines, calendar, shift, now, source.stop.check)
+    return place | found.as_dict() | {"shifts": _choice(calendar, now)}
 
 
 def _choice(calendar: Calendar, now: int) -> list[str]:
