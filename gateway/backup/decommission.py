@@ -15,7 +15,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from gateway.backup.places import CONFIGURATION, PKI, has_private_key, places_of
+from gateway.audit.files import LOCK as AUDIT_LOCK
+from gateway.backup.places import AUDIT_FILE, CONFIGURATION, PKI, STAGING, has_private_key, places_of
 from gateway.model.part import BETWEEN
 from gateway.settings.contents import secrets_of
 from gateway.settings.dashboard_section import ALARM_NOTES
@@ -34,6 +35,19 @@ LIMITS = (
     "the old content: encrypt the disk, or use its own erase command, before it leaves your hands"
 )
 """The limits of overwriting, in one line."""
+
+
+_KINDS = (
+    "alive", "configuration", "dead-letters", "found", "metas", "owners", "retained", "self-test", "set-aside",
+    "sock", "spool", "states", "status", "told", "totals", "workers",
+)  # fmt: skip
+"""The words behind the id in the names of files of a gateway or an ingest."""
+
+_AUDIT_FILE = re.compile(rf"(?:\.?(?:{AUDIT_FILE.pattern})|{re.escape(AUDIT_LOCK)})(?:\..+)?")
+
+_PKI_FILE = re.compile(r"(?:own|trusted|issuers|rejected)/.+")
+
+_LEFT_BY_A_RESTORE = re.compile(rf"{re.escape(STAGING)}[^/]+/.+")
 
 
 class Plan(NamedTuple):
@@ -65,9 +79,13 @@ def plan(factory: Factory, *, keep_audit: bool = False) -> Plan:
     keys = [file for file in (*keys, *places.elsewhere) if has_private_key(file)]
     named, missing = _secret_files(secrets_of(factory))
     files = {
-        "spool and state": [*_named(state, own.id), *_present(state / ALARM_NOTES)],
+        "spool and state": [
+            *_named(state, own.id),
+            *_present(state / ALARM_NOTES),
+            *_all(state, _LEFT_BY_A_RESTORE),
+        ],
         "files of ingest": _named(ingest, factory.ingest.id),
-        "certificates and keys of OPC UA": [file for folder in pki for file in _all(folder)],
+        "certificates and keys of OPC UA": [file for folder in pki for file in _all(folder, _PKI_FILE)],
         "users": [*_present(users), *_present(users.with_name(f"{users.name}.lock"))],
         "keys": [file for file in keys if file not in named],
         "secrets": named,
@@ -78,7 +96,7 @@ def plan(factory: Factory, *, keep_audit: bool = False) -> Plan:
     if keep_audit:
         kept.append(f"audit log in {audit}: as asked")
     folders = [*_folders(pki), *([] if keep_audit else _folders([audit]))]
-    return Plan(files, folders, [] if keep_audit else _all(audit), kept)
+    return Plan(files, folders, [] if keep_audit else _all(audit, _AUDIT_FILE), kept)
 
 
 def remove(files: Iterable[Path], report: Callable[[Path], None] = lambda _file: None) -> list[str]:
@@ -121,8 +139,11 @@ def _overwrite(file: Path) -> None:
 
 
 def _named(folder: Path, name: str) -> list[Path]:
-    """Return the files of a gateway or an ingest, and of the gateway's workers."""
-    pattern = re.compile(rf"{re.escape(name)}(?:{BETWEEN}\d{{1,3}})?\..+")
+    """Return the files of a gateway or an ingest, and of the gateway's workers.
+
+    Another gateway in this folder may have an id that begins with that of this gateway and a dot.
+    """
+    pattern = re.compile(rf"{re.escape(name)}(?:{BETWEEN}\d{{1,3}})?\.(?:{'|'.join(_KINDS)})(?:[.-].*)?")
     return [file for file in _listing(folder) if pattern.fullmatch(file.name) and not file.is_dir()]
 
 
@@ -134,8 +155,13 @@ def _present(file: Path) -> list[Path]:
     return [file] if file.exists() or file.is_symlink() else []
 
 
-def _all(folder: Path) -> list[Path]:
-    return sorted(file for file in folder.rglob("*") if file.is_symlink() or not file.is_dir())
+def _all(folder: Path, pattern: re.Pattern[str]) -> list[Path]:
+    """Return the files below a folder whose paths in it fit: whatever else a user keeps there is not ours."""
+    return sorted(
+        file
+        for file in folder.rglob("*")
+        if pattern.fullmatch(str(file.relative_to(folder))) and (file.is_symlink() or not file.is_dir())
+    )
 
 
 def _folders(above: Iterable[Path]) -> list[Path]:

@@ -11,11 +11,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from drivers.opcua.security.settings import SecureConnection, default_folder
+from drivers.opcua.security.settings import SecureConnection
 from drivers.secret import Secret
 from gateway.model.part import BETWEEN
 from gateway.settings.contents import secrets_of, sections_of, values_in
 from gateway.settings.dashboard_section import ALARM_NOTES
+from gateway.settings.signature import signature_file
 from gateway.settings.templates import bundled_config
 from gateway.spool.siblings import spools_of
 
@@ -31,20 +32,26 @@ SECTIONS = (CONFIGURATION, STATE, INGEST, PKI, USERS, AUDIT)
 
 SPOOL = ".spool.db"
 
+STAGING = ".lineside-restore-"
+"""The begin of the name of a folder with the contents of an archive, while a restore checks them."""
+
 STATE_FILES = (
     ".set-aside.jsonl", ".set-aside.jsonl.1", ".metas.json", ".told.json", ".found.json", ".totals.json",
-    ".states.json", ".workers.json",
+    ".states.json", ".retained.json", ".workers.json",
 )  # fmt: skip
 """Ends of the names of a gateway's files that are saved; the spools come first."""
 
 INGEST_FILES = (".metas.json", ".owners.json", ".dead-letters.jsonl", ".dead-letters.jsonl.1")
 """Ends of the names of an ingest's files that are saved."""
 
-_AUDIT_FILE = re.compile(r"audit-\d{6,9}\.jsonl|audit-head\.json|audit-[0-9a-f]{16}\.pub|audit-key\.pem")
+AUDIT_FILE = re.compile(r"audit-\d{6,9}\.jsonl|audit-head\.json|audit-[0-9a-f]{16}\.pub|audit-key\.pem")
 
 _PKI_FILE = re.compile(
     r"own/(?:certs|private)/[^/]+|(?:trusted|issuers)/(?:certs|crl)/[^/]+"
 )  # those of rejected servers come again
+
+PEM = b"-----BEGIN "
+"""The begin of a file in PEM (RFC 7468), if no text precedes it."""
 
 PRIVATE_KEY = b"PRIVATE KEY-----"
 """In every file in PEM that has a private key (RFC 7468)."""
@@ -52,8 +59,8 @@ PRIVATE_KEY = b"PRIVATE KEY-----"
 LARGEST_KEY = 2**20
 """Bytes of the largest file that is looked at as a key."""
 
-KEY_FILES = {".cer", ".crt", ".der", ".key", ".pem"}
-"""Ends of the names of certificates and keys."""
+KEY_FILES = {".cer", ".crl", ".crt", ".der", ".key", ".p12", ".pem", ".pfx"}
+"""Ends of the names of certificates and keys; files in PEM may have any name."""
 
 MOST_FILES = 10_000
 """Files of one section."""
@@ -103,7 +110,8 @@ def places_of(factory: Factory) -> Places:
         USERS: factory.dashboard.users.absolute().parent,
         AUDIT: factory.dashboard.audit.folder.absolute(),
     } | dict(_pki_folders(factory))
-    found = [Source(CONFIGURATION, str(file.relative_to(base)), file) for file in sorted(written)]
+    signed = [file for file in (signature_file(factory.file.absolute()),) if file.is_file()]
+    found = [Source(CONFIGURATION, str(file.relative_to(base)), file) for file in (*sorted(written), *signed)]
     named = sorted({file.absolute() for file in _named_files(factory)} - set(written))
     pki = [folder for section, folder in folders.items() if section.startswith(PKI)]
     elsewhere = []
@@ -125,7 +133,7 @@ def places_of(factory: Factory) -> Places:
             found += _below(section, folder, _PKI_FILE, lambda name: name.startswith("own/private/"))
     if factory.dashboard.users.is_file():
         found.append(Source(USERS, factory.dashboard.users.name, factory.dashboard.users.absolute()))
-    found += _below(AUDIT, folders[AUDIT], _AUDIT_FILE, lambda name: name == "audit-key.pem")
+    found += _below(AUDIT, folders[AUDIT], AUDIT_FILE, lambda name: name == "audit-key.pem")
     return Places(
         own.id, factory.ingest.id, str(factory.file.absolute().relative_to(base)), folders, tuple(found),
         tuple(files for files in spools_of(state, own.id) if files.db.exists()), tuple(elsewhere),
@@ -145,7 +153,7 @@ def fits(section: str, name: str, gateway: str, ingest: str) -> bool:
         STATE: name == ALARM_NOTES or _is_state(name, gateway),
         INGEST: name in {f"{ingest}{end}" for end in INGEST_FILES},
         USERS: len(parts) == 1,
-        AUDIT: _AUDIT_FILE.fullmatch(name) is not None,
+        AUDIT: AUDIT_FILE.fullmatch(name) is not None,
     }.get(section, False)
 
 
@@ -182,11 +190,10 @@ def _below(section: str, folder: Path, pattern: re.Pattern[str], is_key: Callabl
 def _pki_folders(factory: Factory) -> Iterator[tuple[str, Path]]:
     """Yield the sections of the folders with certificates of OPC UA connections: `pki`, `pki-2` and so on."""
     connections = (machine.connection for machine in factory.machines)
-    used = {
-        (factory.file.parent / (one.pki or default_folder())).absolute()
-        for one in connections
-        if isinstance(one, SecureConnection)
-    }
+    used = {(factory.file.parent / one.folder).absolute() for one in connections if isinstance(one, SecureConnection)}
+    of_service = factory.gateway.spool.folder.absolute() / "pki"
+    if used and of_service.is_dir():  # where systemd, which this command does not run under, puts the default
+        used.add(of_service)
     for number, folder in enumerate(sorted(used), 1):
         yield (PKI if number == 1 else f"{PKI}-{number}"), folder
 
@@ -198,10 +205,20 @@ def _named_files(factory: Factory) -> set[Path]:
         if isinstance(one, Secret):
             file = Path(one.file) if one.file else None
         else:
-            file = one if isinstance(one, Path) and one.suffix.lower() in KEY_FILES else None
-        if file is not None and file.is_file() and file.stat().st_size <= LARGEST_KEY:
+            file = one if isinstance(one, Path) else None
+        if file is None or not file.is_file() or file.stat().st_size > LARGEST_KEY:
+            continue
+        if isinstance(one, Secret) or _is_key_file(file):
             found.add(file)
     return found
+
+
+def _is_key_file(file: Path) -> bool:
+    """Return whether a file has a certificate or a key, by its name or its begin."""
+    if file.suffix.lower() in KEY_FILES:
+        return True
+    with file.open("rb") as opened:
+        return opened.read(len(PEM)) == PEM
 
 
 def has_private_key(file: Path) -> bool:

@@ -10,6 +10,7 @@ means two records, whatever the old spool has sent under it.
 
 from __future__ import annotations
 
+import filecmp
 import os
 import secrets
 import shutil
@@ -21,7 +22,7 @@ from typing import TYPE_CHECKING, NamedTuple, Self
 from gateway.audit.files import log_files, sync_folder
 from gateway.backup.container import BadArchive, open_archive
 from gateway.backup.manifest import LARGEST, LARGEST_SEALED, NAME, SEALED, BadManifest, parse_manifest
-from gateway.backup.places import AUDIT, CONFIGURATION, INGEST, SPOOL, STATE, fits, is_private
+from gateway.backup.places import AUDIT, CONFIGURATION, INGEST, SPOOL, STAGING, STATE, fits, is_private
 from gateway.backup.running import check_stopped, locked_out
 from gateway.backup.sealed import Contents, WrongPassphrase, unseal
 from gateway.spool.files import SpoolFiles
@@ -183,7 +184,10 @@ class Restore:
                 f"{above} has {free / 1e6:,.0f} MB free, and restoring needs "
                 f"{(2 * self.manifest.size + ROOM_LEFT) / 1e6:,.0f} MB"
             )
-        staging = above / f".lineside-restore-{secrets.token_hex(4)}"
+        name = f"{STAGING}{self.manifest.gateway}."
+        for old in above.glob(f"{name}*"):  # of a run that was killed: keys and secrets may be in it
+            shutil.rmtree(old, ignore_errors=True)
+        staging = above / f"{name}{secrets.token_hex(4)}"
         staging.mkdir(mode=0o700)
         return staging
 
@@ -275,9 +279,7 @@ def _differs(one: Planned) -> bool:
         return False
     if not one.target.is_file():
         raise IsADirectoryError(f"{one.target} is not a file; remove it")
-    if one.target.stat().st_size != one.content.stat().st_size:
-        return True
-    return one.target.read_bytes() != one.content.read_bytes()
+    return not filecmp.cmp(one.target, one.content, shallow=False)
 
 
 def _write_beside(one: Planned) -> Path:

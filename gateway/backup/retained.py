@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.common.atomic_file import load_json
 from gateway.common.tasks import cancel_and_wait
+from gateway.model.part import BETWEEN
 from gateway.mqtt.client import Message
 from gateway.mqtt.messages import BadMessage, parse_machine_state
 from gateway.mqtt.session import Session
 from gateway.mqtt.topics import Topics
+from gateway.publish.retained_messages import read_topics
 
 if TYPE_CHECKING:
     from gateway.mqtt.client import MqttClient
@@ -42,7 +44,7 @@ class Cleared(NamedTuple):
 
 
 async def clear_retained(factory: Factory) -> Cleared:
-    """Clear the states and descriptions of a gateway's machines, and its own state. Raises `NotCleared`.
+    """Clear the states, descriptions and alarms of a gateway's machines, and its own state. Raises `NotCleared`.
 
     A machine that another gateway has signed by now is left as it is. It needs the client id of the gateway, which
     must not run.
@@ -82,6 +84,18 @@ def _state_topics(factory: Factory, topics: Topics) -> list[str]:
     return list(found)
 
 
+def _result_topics(factory: Factory) -> list[str]:
+    """Return the topics of the alarms that the gateway has published, out of the files of it and its workers."""
+    own = factory.gateway
+    found: set[str] = set()
+    for file in own.spool.folder.glob("*.retained.json"):
+        part, _, number = file.name.removesuffix(".retained.json").partition(BETWEEN)
+        if part == own.id and (not number or number.isdecimal()):
+            with suppress(OSError, ValueError):
+                found |= read_topics(file)
+    return sorted(found)
+
+
 async def _clear(link: MqttClient, factory: Factory) -> Cleared:
     topics, own, place = Topics(factory.broker.root), factory.gateway.id, factory.factory
     states = _state_topics(factory, topics)
@@ -101,13 +115,18 @@ async def _clear(link: MqttClient, factory: Factory) -> Cleared:
                 heard[message.topic] = bytes(message.payload)
     mine = [topic for topic, payload in heard.items() if _signed_by(payload) == own]
     wanted = [one for topic in mine for one in (topic.removesuffix("/state") + "/meta", topic)]
+    others = set(heard) - set(mine)
+    for topic in _result_topics(factory):
+        alarm = topics.alarm_of(topic)
+        if alarm is not None and topics.state(alarm[0]) not in others:
+            wanted.append(topic)
     wanted += [topics.gateway(place.enterprise, place.site, own, leaf) for leaf in ("ledger", "state")]
     refused = await link.deliver([Message(topic, CLEARED) for topic in wanted])
     if refused:
         raise NotCleared(
             f"the broker refuses to clear {next(iter(refused))}: grant client lineside-{own} the right to publish"
         )
-    return Cleared(wanted, sorted(set(heard) - set(mine)))
+    return Cleared(wanted, sorted(others))
 
 
 def _signed_by(payload: bytes) -> str:

@@ -8,6 +8,7 @@ import os
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
+from gateway.common.own_files import open_or_make
 from gateway.spool.files import SpoolFiles
 from gateway.spool.siblings import workers_with_spools
 from gateway.status.services import ingest_runs
@@ -32,12 +33,12 @@ def locked_out(state: Path, gateway: str) -> Iterator[None]:
     with ExitStack() as locks:
         try:
             locks.enter_context(locked(state, gateway, (1, *workers_with_spools(state, gateway))))
-            lock = locks.enter_context(SpoolFiles(state, gateway).lock.open("w"))
+            lock = locks.enter_context(os.fdopen(open_or_make(SpoolFiles(state, gateway).lock), "r+"))
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise BlockingIOError(errno.EAGAIN, f"gateway {gateway} runs in {state}: stop it first") from None
         if os.geteuid() == 0:  # the user of the gateway opens them next
             owner = state.stat()
             for file in (lock_file(state, gateway), SpoolFiles(state, gateway).lock):
-                os.chown(file, owner.st_uid, owner.st_gid)
+                os.chown(file, owner.st_uid, owner.st_gid, follow_symlinks=False)
         yield

@@ -110,6 +110,9 @@ class _Save:
         spools = self._copy_spools()
         self._copy_files(keep_keys=passphrase is not None)
         named = self._secrets(reveal=passphrase is not None)
+        if not spools:
+            state = self._places.folders[STATE]
+            self._left_out.append(LeftOut(name="a spool", reason=f"{state} has none: has the gateway run here?"))
         self._left_out += [
             LeftOut(name=str(one), reason="is outside of the folder of the configuration; save it by hand")
             for one in self._places.elsewhere

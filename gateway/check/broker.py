@@ -137,13 +137,17 @@ class _Attempts:
                 answered.set_result(reason)
 
         outcome, detail = Outcome.REFUSED, "the broker ended the connection"
-        with suppress(MqttError, TimeoutError):
-            async with MqttClient(self._broker, self.identifier) as client, asyncio.timeout(ANSWER_TIMEOUT):
+        async with MqttClient(self._broker, self.identifier) as client:
+            with suppress(MqttError):
                 client.send(topic, b"", answer, retain=retain)
                 lost = asyncio.ensure_future(client.lost())
-                await asyncio.wait((answered, lost), return_when=asyncio.FIRST_COMPLETED)
+                done, _ = await asyncio.wait(
+                    (answered, lost), timeout=ANSWER_TIMEOUT, return_when=asyncio.FIRST_COMPLETED
+                )
                 lost.cancel()
                 await asyncio.gather(lost, return_exceptions=True)
+                if not done:
+                    outcome, detail = Outcome.UNKNOWN, f"no answer within {ANSWER_TIMEOUT:g} s"
         if answered.done():
             outcome, detail = self._read(answered.result())
         return Attempt(Action.PUBLISH, topic, self._account.may(Action.PUBLISH, topic), outcome, detail)
@@ -198,29 +202,27 @@ class _Attempts:
         return Attempt(Action.SUBSCRIBE, topic, allowed=False, outcome=Outcome.UNKNOWN, detail=detail)
 
     async def _listen(self, topics: Sequence[str], refused: dict[str, str]) -> set[str]:
-        """Subscribe, and return the topics of all messages; add the filters that the broker denies to `refused`."""
+        """Subscribe, and return the topics of all messages; add the filters that the broker denies to `refused`.
+
+        Raises `MqttError` if no connection can be made: nothing is known then of the filters that were not tried.
+        """
         waiting, heard = list(topics), set[str]()
         while waiting:
-            tried = ""
-            try:
-                async with MqttClient(self._broker, self.identifier) as client:
+            async with MqttClient(self._broker, self.identifier) as client:
+                try:
                     while waiting:
-                        tried = waiting[0]
-                        if reason := (await client.subscribe_to(tried, qos=0)).get(tried):
-                            refused[tried] = f"reason code {reason:#x}"
+                        if reason := (await client.subscribe_to(waiting[0], qos=0)).get(waiting[0]):
+                            refused[waiting[0]] = f"reason code {reason:#x}"
                         del waiting[0]
-                    tried = ""
                     for use in USES:  # where it may publish, there is something to hear even in a silent plant
                         client.send_unacknowledged(self._invented(use), b"")
                     with suppress(TimeoutError):
                         async with asyncio.timeout(LISTEN):
                             while True:
                                 heard.add((await client.receive()).topic)
-            except MqttError:
-                if not tried:  # some brokers end the connection of a client that publishes without the right
-                    return heard
-                refused[tried] = "the broker ended the connection"
-                waiting = waiting[1:]
+                except MqttError:  # some brokers end the connection of a client that does a thing without the right
+                    if waiting:
+                        refused[waiting.pop(0)] = "the broker ended the connection"
         return heard
 
     # -- client id --

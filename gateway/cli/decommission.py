@@ -52,11 +52,11 @@ def decommission(config: Path, style: str, *, retained: bool, keep_audit: bool, 
         echo(LIMITS, err=True)
         _warn_of_pending(factory)
         click.confirm(f"Remove {counted(len(found.all_files) + len(found.audit), 'file')}?", abort=True, err=True)
-    cleared = _clear(factory) if retained else []
     files = {what: len(those) for what, those in found.files.items()}
-    after = {"files": files, "retained": len(cleared), "audit_log": "kept" if keep_audit else "removed"}
-    record(factory.dashboard.audit, Said("decommissioned", own.id, after=after))
     with locked_out(own.spool.folder, own.id), Progress("removing") as progress:
+        cleared = _clear(factory) if retained else []
+        after = {"files": files, "retained": len(cleared), "audit_log": "kept" if keep_audit else "removed"}
+        record(factory.dashboard.audit, Said("decommissioned", own.id, after=after))
         failed = remove(found.all_files, lambda file: progress.show(f"removing {file}"))
         again = plan(factory, keep_audit=keep_audit)  # with the files that this command has made
         failed += remove([*again.all_files, *again.audit], lambda file: progress.show(f"removing {file}"))

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import orjson
 import structlog
 
+from drivers.own_files import read_own
 from gateway.common.atomic_file import save_json
 from gateway.common.state_log import RepeatLog
 
@@ -44,7 +45,7 @@ class RetainedMessages:
     async def begin(self) -> None:
         """Read the file. One that is damaged is logged: its messages stay at the broker until they change."""
         try:
-            self._there |= await asyncio.to_thread(_read, self._file)
+            self._there |= await asyncio.to_thread(read_topics, self._file)
         except FileNotFoundError:
             pass
         except (OSError, ValueError) as error:
@@ -105,11 +106,9 @@ class RetainedMessages:
             self._repeated.warning("retained_messages.not_saved", file=str(self._file), error=str(error))
 
 
-def _read(file: Path) -> set[str]:
+def read_topics(file: Path) -> set[str]:
     """Return the topics in the file. Raises `OSError`, or `ValueError`."""
-    if file.stat().st_size > MAX_FILE_BYTES:
-        raise ValueError(f"is larger than {MAX_FILE_BYTES:,} bytes")
-    content = orjson.loads(file.read_bytes())
+    content = orjson.loads(read_own(file, MAX_FILE_BYTES))
     topics = content.get("topics") if isinstance(content, dict) else None
     if not isinstance(topics, list) or not all(isinstance(topic, str) for topic in topics):
         raise ValueError("is not a list of topics")

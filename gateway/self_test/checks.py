@@ -12,13 +12,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from drivers.secret import Secret
 from gateway.audit.entry import Malformed, parse_line
 from gateway.audit.files import UnreadableHead, log_files, read_head
 from gateway.audit.keys import HEAD, UnusableKey, is_signed, public_keys
 from gateway.common.clock import synchronised
 from gateway.self_test.certificates import Pair, problems_of
 from gateway.self_test.outcome import MOST_PROBLEMS, Outcome, Report, Result
+from gateway.settings.contents import secrets_of, sections_of
 from gateway.settings.sections import ClockTrust
 from gateway.spool.errors import is_damage
 from gateway.spool.inspect import NotReadable, inspect
@@ -29,6 +29,7 @@ from gateway.spool.siblings import spools_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from drivers.tls import TlsFiles
     from gateway.settings.factory import Factory
 
     Check = Callable[[Factory], Iterator[str]]
@@ -76,28 +77,37 @@ def _secret_files(factory: Factory) -> Iterator[Path]:
     dashboard = factory.dashboard
     yield dashboard.users
     yield dashboard.audit.folder / "audit-key.pem"
-    if factory.broker.key is not None:
-        yield factory.broker.key
-    if dashboard.tls is not None:
-        yield dashboard.tls.key
-    yield from (pair.key for pair in _opcua_pairs(factory) if pair.key is not None)
-    for one in (factory.broker.password, *(getattr(m.connection, "password", None) for m in factory.machines)):
-        if isinstance(one, Secret) and one.file:
-            yield Path(one.file)
+    sections = [*sections_of(factory), *(() if dashboard.tls is None else (dashboard.tls,))]
+    yield from dict.fromkeys(key.file for section in sections for key in getattr(section, "key_files", ()))
+    yield from (Path(one.file) for one in secrets_of(factory) if one.file)
 
 
 def check_certificates(factory: Factory) -> Iterator[str]:
     """Find certificates and keys that can't be used, have expired, or soon will."""
-    broker, tls = factory.broker, factory.dashboard.tls
-    pairs = [*_opcua_pairs(factory)]
-    if broker.ca is not None:
-        pairs.append(Pair("authority of the broker", Path(broker.ca)))
-    if broker.certificate is not None:
-        pairs.append(Pair("certificate for the broker", Path(broker.certificate), broker.key, broker.key_password))
+    tls = factory.dashboard.tls
+    pairs = [*_opcua_pairs(factory), *_tls_pairs(factory)]
     if tls is not None:
         pairs.append(Pair("certificate of the page", tls.certificate, tls.key, tls.key_password))
     for pair in pairs:
         yield from problems_of(pair)
+
+
+def _tls_pairs(factory: Factory) -> Iterator[Pair]:
+    """Yield the authorities and certificates for the broker, the stores and the devices, each file once."""
+    ends: list[tuple[str, object]] = [("the broker", factory.broker)]
+    stores = zip(factory.store_names, factory.stores, strict=True)
+    ends += [(f"the store {name}", entry.settings) for name, entry in stores]
+    ends += [(f"machine {machine.path.machine}", machine.connection) for machine in factory.machines]
+    seen: set[Path] = set()
+    for name, section in ends:
+        files: TlsFiles | None = getattr(section, "tls_files", None)
+        if files is None:
+            continue
+        if files.ca is not None and files.ca not in seen:
+            yield Pair(f"authority of {name}", files.ca)
+        if files.certificate is not None and files.certificate not in seen:
+            yield Pair(f"certificate for {name}", files.certificate, files.key, files.key_password)
+        seen.update(one for one in (files.ca, files.certificate) if one is not None)
 
 
 def _opcua_pairs(factory: Factory) -> Iterator[Pair]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
+from drivers.own_files import read_own
 from gateway.common.atomic_file import save_json
 
 if TYPE_CHECKING:
@@ -70,8 +71,6 @@ def save_report(file: Path, report: Report) -> None:
 
 def parse_report(content: bytes) -> Report:
     """Return the result in these bytes. Raises `Unreadable`."""
-    if len(content) > LARGEST:
-        raise Unreadable(f"is larger than {LARGEST:,} bytes")
     try:
         return Report.model_validate_json(content)
     except ValidationError as error:
@@ -81,7 +80,6 @@ def parse_report(content: bytes) -> Report:
 def read_report(file: Path) -> Report | None:
     """Return the last result; None if there is none, or it can't be read."""
     try:
-        with file.open("rb") as opened:
-            return parse_report(opened.read(LARGEST + 1))
-    except (OSError, Unreadable):
+        return parse_report(read_own(file, LARGEST))
+    except (OSError, ValueError):
         return None

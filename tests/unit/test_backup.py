@@ -26,6 +26,7 @@ from gateway.backup.restore import Options, Restore, read_manifest
 from gateway.backup.sealed import WrongPassphrase, seal, unseal
 from gateway.cli import main
 from gateway.codecs import CODECS, decode
+from gateway.model.part import part_name
 from gateway.model.reading import NamedScan
 from gateway.model.record import Record
 from gateway.settings.dashboard_section import AuditSection
@@ -492,6 +493,42 @@ def test_a_changed_member_with_a_changed_hash_is_found_with_the_passphrase() -> 
         unseal(data, PASSPHRASE, b"another manifest")
 
 
+def test_a_restore_that_was_killed_leaves_no_keys_behind(config: Path, tmp_path: Path) -> None:
+    """The next one, and a decommission, remove the folder in which it had decrypted them."""
+    archive = backup(config)
+    left = tmp_path / "state" / ".lineside-restore-edge-01.0011aabb"
+    other = tmp_path / "state" / ".lineside-restore-edge-02.0011aabb"
+    for folder in (left, other):
+        folder.mkdir()
+        (folder / "000001").write_text("-----BEGIN PRIVATE KEY-----")
+    assert run("restore", archive, "--check", "--replace").exit_code == 0
+    assert [one.name for one in (tmp_path / "state").glob(".lineside-restore-*")] == [other.name]
+
+
+def test_an_archive_without_a_spool_says_so(config: Path, tmp_path: Path) -> None:
+    """It is the archive of a gateway that runs elsewhere, by mistake."""
+    (tmp_path / "state" / "edge-01.spool.db").unlink()
+    result = run("backup", config, tmp_path / "a.tar.gz")
+    assert result.exit_code == 0
+    assert "without a spool" in result.stderr
+    assert f"{tmp_path / 'state'} has none" in result.stderr
+
+
+def test_keys_are_found_by_their_content(config: Path, tmp_path: Path) -> None:
+    """A key may have any name, and the signature of the configuration belongs to it."""
+    key = config.parent / "broker.key"
+    config.write_text(config.read_text().replace(str(key), str(key.rename(config.parent / "key-of-2026"))))
+    (config.parent / "factory.yaml.sig").write_text("{}")
+    (tmp_path / "state" / "edge-01.retained.json").write_text('{"topics": []}')
+    assert run("validate", config).exit_code == 0
+    result = run("backup", config, tmp_path / "a.tar.gz", "--format", "json")
+    assert result.exit_code == 0, result.output
+    assert {str(key.with_name("key-of-2026"))} <= {one["name"] for one in json.loads(result.stdout)["left_out"]}
+    found = members(tmp_path / "a.tar.gz")
+    assert {"configuration/factory.yaml.sig", "state/edge-01.retained.json"} <= found.keys()
+    assert not any(b"PRIVATE KEY" in content for content in found.values())
+
+
 # -- decommission --
 
 
@@ -517,6 +554,42 @@ def test_decommissioning_overwrites_before_it_removes(config: Path, tmp_path: Pa
         os.close(descriptor)
     assert [path.name for path in (tmp_path / "state").iterdir()] == ["edge-02.totals.json"], "of another gateway"
     assert config.exists()
+
+
+def test_what_a_user_or_another_gateway_keeps_in_the_folders_stays(config: Path, tmp_path: Path) -> None:
+    """A folder of the gateway may be one that somebody else uses, too."""
+    state = tmp_path / "state"
+    others = [
+        state / "edge-01.b.spool.db", state / "edge-01.b.totals.json", state / "edge-01.notes",
+        state / "audit" / "report.pdf", state / "pki" / "root-ca.pem", state / "pki" / "other" / "key.pem",
+    ]  # fmt: skip
+    own = [
+        state / ".lineside-restore-edge-01.00" / "000001", state / "edge-01.spool.damaged-1",
+        state / f"{part_name('edge-01', 2)}.spool.db", state / "edge-01.retained.json",
+        state / "pki" / "rejected" / "a.der", state / "audit" / "audit.lock",
+    ]  # fmt: skip
+    for file in (*others, *own):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(file.name.encode())
+    assert run("decommission", config, "--yes").exit_code == 0
+    assert [file for file in others if not file.exists() or file.read_bytes() != file.name.encode()] == []
+    left = {file for file in state.rglob("*") if file.is_file()} - {*others, state / "edge-02.totals.json"}
+    assert left == set()
+
+
+def test_a_lock_that_is_a_link_leads_nowhere(config: Path, tmp_path: Path) -> None:
+    """Root removes the files of a user who can make links: the file behind one keeps its content and its owner."""
+    precious = tmp_path / "precious"
+    precious.write_text("content")
+    lock = tmp_path / "state" / "edge-01.spool.lock"
+    lock.unlink(missing_ok=True)
+    lock.symlink_to(precious)
+    result = run("decommission", config, "--yes")
+    assert result.exit_code == 1
+    assert f"{lock}: is a symbolic link" in result.output.replace("'", "")
+    assert precious.read_text() == "content"
+    lock.unlink()
+    assert run("decommission", config, "--yes").exit_code == 0
 
 
 def test_the_audit_log_is_kept_when_asked_and_has_the_entry(config: Path, tmp_path: Path) -> None:

@@ -114,6 +114,31 @@ def test_files_that_others_can_read_or_change_are_named(factory: Factory, tmp_pa
     assert f"chmod o-w {factory.file}" in found
 
 
+def test_certificates_and_secrets_of_stores_and_devices_are_looked_at_too(tmp_path: Path) -> None:
+    """Each end with TLS has files that expire, and secrets in files that others must not read."""
+    make_pair(tmp_path, "store", -9 * DAY, -DAY)
+    make_pair(tmp_path, "device", -DAY, 9 * DAY)
+    (tmp_path / "token").write_text("t")
+    (tmp_path / "token").chmod(0o644)
+    (tmp_path / "device.key").chmod(0o644)
+    url, (pem, key) = "modbus+tls://127.0.0.1:1", (tmp_path / "device.pem", tmp_path / "device.key")
+    file = write_factory(
+        tmp_path / "factory.yaml",
+        broker={"url": "mqtts://broker.example"},
+        stores=[{"influxdb": {"url": "https://127.0.0.1:1", "org": "o", "bucket": "b",
+                              "token": {"file": str(tmp_path / "token")}, "ca": str(tmp_path / "store.pem")}}],
+        lines={"line": {"area": "area", "machines": {"m-01": {
+            "template": "curing-press", "connection": {"url": url, "certificate": str(pem), "key": str(key)}}}}},
+    )  # fmt: skip
+    found = load_factory(file)
+    expired = problems(found, "certificates")
+    assert f"authority of the store influxdb: {tmp_path / 'store.pem'} has expired" in expired
+    assert f"certificate for machine m-01: {pem} expires on" in expired
+    open_ = problems(found, "permissions")
+    assert f"chmod 600 {tmp_path / 'token'}" in open_
+    assert f"chmod 600 {key}" in open_
+
+
 @pytest.mark.parametrize(
     ("begins", "ends", "words"),
     [(-9 * DAY, -DAY, "has expired on"), (-DAY, 9 * DAY, "expires on"), (DAY, 9 * DAY, "check the clock")],

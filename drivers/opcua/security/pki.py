@@ -35,7 +35,7 @@ from drivers.opcua.security.certificates import (
     verifies_itself,
     when_valid,
 )
-from drivers.opcua.security.settings import OWN_KEY, default_folder
+from drivers.opcua.security.settings import OWN_KEY
 from drivers.own_files import ForeignFile, read_own
 
 if TYPE_CHECKING:
@@ -194,7 +194,7 @@ def _move(file: Path, certificate: x509.Certificate, there: Path) -> x509.Certif
 
 def pki_of(settings: SecureConnection) -> Pki:
     """Return the folder that a connection uses."""
-    return Pki(settings.pki or default_folder())
+    return Pki(settings.folder)
 
 
 def certificates(folder: Path, unreadable: list[Path]) -> Iterator[tuple[Path, x509.Certificate]]:

@@ -159,9 +159,14 @@ class SecureConnection(Connection):
         return tuple(found)
 
     @property
+    def folder(self) -> Path:
+        """The folder of the certificates."""
+        return self.pki or default_folder()
+
+    @property
     def own_key(self) -> Path:
         """The file of the gateway's own key."""
-        return (self.pki or default_folder()) / OWN_KEY
+        return self.folder / OWN_KEY
 
     @property
     def identified(self) -> bool:
