@@ -10,14 +10,16 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import orjson
 import structlog
 from pydantic import BaseModel, ValidationError
+from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from gateway.common.state_log import RepeatLog
 from gateway.dashboard.actions import Forbidden
 from gateway.dashboard.feeds.base import BadArguments
 from gateway.dashboard.security.access import error as error_answer
+from gateway.dashboard.texts.language import language_of
 from gateway.dashboard.texts.misfits import misfit_text
-from gateway.dashboard.texts.text import _
+from gateway.dashboard.texts.text import Text, _
 from gateway.dashboard.trends.errors import BadRequest, TrendError
 from gateway.dashboard.trends.gone import Gone, until_gone
 
@@ -49,11 +51,11 @@ def answered(
         try:
             async with until_gone(request.receive):
                 content = await handler(request)
+            return content if callable(content) else json_answer(content, language_of(request))
         except Gone:
             return Response(status_code=_CLOSED)
         except Exception as error:  # noqa: BLE001 - each has an answer
             return _refused(request, error)
-        return content if callable(content) else json_answer(content)
 
     return answer
 
@@ -69,9 +71,9 @@ def posted(
     async def answer(request: Request) -> Response:
         try:
             content = await handler(request, model.model_validate_json(await _body(request)))
+            return json_answer(content, language_of(request))
         except Exception as error:  # noqa: BLE001 - each has an answer
             return _refused(request, error)
-        return json_answer(content)
 
     return answer
 
@@ -95,6 +97,8 @@ def _refused(request: Request, error: Exception) -> Response:
         return refusal(request, error)
     if isinstance(error, BadArguments):
         return error_answer(request, 400, error.text, kind="bad_request")
+    if isinstance(error, HTTPException):
+        raise error  # Starlette's own, and those of the checks of a request: `answer_of` has their texts
     if isinstance(error, ValidationError):
         return error_answer(request, 400, misfit_text(error), kind="bad_request")
     _failures.error("dashboard.query_failed", key=request.url.path, path=request.url.path, exc_info=error)
@@ -106,7 +110,13 @@ def refusal(request: Request, error: TrendError) -> Response:
     return error_answer(request, error.status, error.text, kind=error.kind)
 
 
-def json_answer(content: object, status: int = 200) -> Response:
-    """Return content as JSON that no cache keeps."""
-    body = orjson.dumps(content, option=orjson.OPT_NON_STR_KEYS)
-    return Response(body, status, {"Cache-Control": "no-store"}, media_type="application/json")
+def json_answer(content: object, language: str = "en") -> Response:
+    """Return content as JSON that no cache keeps, its texts in a language. Raises `TypeError` for other objects."""
+
+    def translated(value: object) -> str:
+        if isinstance(value, Text):
+            return value.into(language)
+        raise TypeError(f"{type(value).__name__} has no form in JSON")
+
+    body = orjson.dumps(content, translated, orjson.OPT_NON_STR_KEYS)
+    return Response(body, headers={"Cache-Control": "no-store"}, media_type="application/json")

@@ -192,6 +192,8 @@ def test_the_recorded_operations_of_a_part_and_the_uses_of_a_lot(tmp_path: Path,
     uses = client.get("/api/parts/uses", params={"lot": "G-1"}).json()
     assert [(one["serial"], one["path"], one["level"]) for one in uses["uses"]] == [("T-1", str(PRESS), 1)]
     assert not uses["cut"]
+    twice = TestClient(Starlette(routes=PartRoutes(Plants([factory]), Stored([factory, factory])).routes()))
+    assert len(twice.get("/api/parts/uses", params={"lot": "G-1"}).json()["uses"]) == 1, "two files share a store"
     for query in ("history", "history?serial=", "uses?lot=%20", f"uses?lot={'x' * 201}"):
         assert client.get(f"/api/parts/{query}").status_code == 400
     empty = TestClient(Starlette(routes=PartRoutes(Plants([factory]), Stored([])).routes()))

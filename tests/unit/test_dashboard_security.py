@@ -19,7 +19,7 @@ from gateway.dashboard.security.headers import POLICY
 from gateway.dashboard.security.login import local_path
 from gateway.dashboard.security.login_page import PROBLEMS, login_page
 from gateway.dashboard.security.origin import Hosts, is_same_origin
-from gateway.dashboard.security.sessions import MOST_OF_USER, Sessions
+from gateway.dashboard.security.sessions import MOST_OF_USER, Sessions, is_same
 from gateway.settings.dashboard_section import DashboardSection, Language
 from gateway.users.roles import Identity, Role
 from gateway.users.users_file import changing, new_user
@@ -130,6 +130,22 @@ def test_a_session_id_of_somebody_else_is_not_taken_over(page: Page) -> None:
     other = page.client()
     other.cookies.set("__Host-lineside", first, domain="lineside.example")
     assert other.get("/api/who").status_code == 401
+
+
+@pytest.mark.parametrize("sent", ["x", "\u00e4", "\ud7ff", "x" * 5_000])
+def test_a_secret_is_compared_with_any_text(sent: str) -> None:
+    """A cookie is what a browser sends, and it may send letters that are not of ASCII."""
+    assert not is_same(sent, "expected")
+    assert is_same("expected", "expected")
+
+
+def test_a_cookie_with_any_letters_is_a_wrong_cookie(page: Page) -> None:
+    """And no defect that the log has to explain."""
+    client = page.client()
+    for path in ("/login/oidc/signed-out?state=x", "/api/who", "/login"):
+        cookies = "; ".join(f"__Host-lineside{more}=\u00e4\u00f6" for more in ("", "-signout", "-oidc"))
+        answer = client.get(path, headers={"Cookie": cookies.encode("latin-1")})
+        assert answer.status_code < 500, path
 
 
 def test_ten_wrong_passwords_are_slowed_down_and_recorded(page: Page) -> None:

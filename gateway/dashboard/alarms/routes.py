@@ -19,7 +19,6 @@ from gateway.dashboard.alarms.stored import StoredChanges, stored_changes
 from gateway.dashboard.answers import answered, posted
 from gateway.dashboard.feeds.alarms import Filter, filter_of, shown
 from gateway.dashboard.feeds.base import BadArguments
-from gateway.dashboard.texts.language import language_of
 from gateway.dashboard.texts.text import _
 from gateway.dashboard.trends.errors import NoStore
 from gateway.dashboard.trends.selection import clock, number_of, span_of
@@ -80,8 +79,7 @@ class AlarmRoutes:
             _described, [*(part.changes for part in found), heard], standing, wanted, (since, until), limit
         )
         known = [part.since for part in found] or [self._plants.alarms_since or self._plants.started]
-        said = [one.into(language_of(request)) for one in problems]
-        return content | {"from": since, "to": until, "now": now, "known_since": max(known), "problems": said}
+        return content | {"from": since, "to": until, "now": now, "known_since": max(known), "problems": problems}
 
     async def _stored_parts(self, wanted: Filter, since: int, until: int) -> tuple[list[StoredChanges], list[Text]]:
         """Return the changes in the stores; without a store the page shows the changes that it has heard."""

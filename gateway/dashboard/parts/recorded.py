@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -21,8 +22,9 @@ def recorded(source: Source, serial: str) -> list[OperationRecord]:
 
 
 def used(source: Source, lot: str) -> Uses:
-    """Return the parts that a lot went into, of a store. Raises `StoreError`, and `TimedOut`."""
-    return where_used(_finder(source), lot, most=MOST_SHOWN)
+    """Return the parts that a lot went into at the machines of a store. Raises `StoreError`, and `TimedOut`."""
+    uses = where_used(_finder(source), lot, most=MOST_SHOWN)
+    return replace(uses, found=[one for one in uses.found if source.owns(one.path)])
 
 
 def _finder(source: Source) -> Find:

@@ -17,7 +17,6 @@ from gateway.dashboard.live.roles import is_serial
 from gateway.dashboard.parts.recorded import as_dict, recorded, used
 from gateway.dashboard.parts.stored import reading_of, search_part
 from gateway.dashboard.parts.visits import carries_results
-from gateway.dashboard.texts.language import language_of
 from gateway.dashboard.texts.text import _
 from gateway.dashboard.trends.errors import BadRequest, NoStore
 from gateway.dashboard.trends.selection import clock, span_of
@@ -71,7 +70,7 @@ class PartRoutes:
         operations = sorted((one for part in found for one in part), key=lambda one: (one.serial, one.order))
         return {
             "serial": serial, "now": clock(),
-            "problems": [one.into(language_of(request)) for one in problems],
+            "problems": problems,
             "operations": [as_dict(one) for one in operations], "live": list(self._live(serial)),
         }  # fmt: skip
 
@@ -79,8 +78,7 @@ class PartRoutes:
         lot = _text_of(request, "lot")
         found, problems = await self._all(lambda source: used(source, lot))
         uses = [one | {"path": str(one["path"])} for part in found for one in part.as_dicts()]
-        said = [one.into(language_of(request)) for one in problems]
-        return {"lot": lot, "problems": said, "cut": any(part.cut for part in found), "uses": uses}
+        return {"lot": lot, "problems": problems, "cut": any(part.cut for part in found), "uses": uses}
 
     async def _all(self, function: Callable[[Source], T]) -> tuple[list[T], list[Text]]:
         """Ask the stores; without one the page still says where the part is now."""
@@ -99,7 +97,7 @@ class PartRoutes:
         suggestions = sorted((one for part in found for one in part.suggestions), key=lambda one: -one.time)
         return {
             "serial": serial, "from": since, "to": until, "now": now,
-            "problems": [one.into(language_of(request)) for one in problems],
+            "problems": problems,
             "known_since": max((part.since for part in found), default=until),
             "machines": sum(part.machines for part in found), "points": sum(part.points for part in found),
             "visits": sorted(visits, key=lambda visit: visit["from"]),

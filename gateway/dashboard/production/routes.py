@@ -15,7 +15,6 @@ from gateway.dashboard.answers import answered
 from gateway.dashboard.feeds.paths import below
 from gateway.dashboard.production.shifts import report_of
 from gateway.dashboard.production.stored import stored_production
-from gateway.dashboard.texts.language import language_of
 from gateway.dashboard.trends.selection import clock, span_of
 
 if TYPE_CHECKING:
@@ -46,7 +45,7 @@ class ProductionRoutes:
         wanted = query.get("shift", "current")
         found, problems = await self._stored.each(lambda source: report_of(source, path, wanted, now), SECONDS, path)
         return {
-            "now": now, "problems": [one.into(language_of(request)) for one in problems],
+            "now": now, "problems": problems,
             "factories": [one for one in found if one is not None],
         }  # fmt: skip
 
@@ -62,6 +61,6 @@ class ProductionRoutes:
         return {
             "from": since, "to": until, "now": now, "known_since": max((one.since for one in found), default=until),
             "witnessed": all(one.witnessed for one in found),
-            "problems": [one.into(language_of(request)) for one in problems],
+            "problems": problems,
             "machines": [machine for one in found for machine in one.machines],
         }  # fmt: skip

@@ -20,7 +20,7 @@ from gateway.dashboard.security.login import Login, address_of, form_of, session
 from gateway.dashboard.security.login_page import continue_page
 from gateway.dashboard.security.oidc import Oidc
 from gateway.dashboard.security.origin import Hosts, is_same_origin
-from gateway.dashboard.security.sessions import Sessions, cookie_name, cookie_of
+from gateway.dashboard.security.sessions import Sessions, cookie_name, cookie_of, is_same
 from gateway.dashboard.texts.text import _
 from gateway.users.authenticator import Authenticator
 from gateway.users.roles import Identity, Role
@@ -301,7 +301,7 @@ async def _has_token(request: Request, token: str) -> bool:
     found = request.headers.get("x-csrf-token", "")
     if not found and request.url.path == "/logout":
         found = (await form_of(request) or {}).get("csrf_token", "")
-    return hmac.compare_digest(found.encode("utf-8", "replace"), token.encode())
+    return is_same(found, token)
 
 
 def _outcome(status: int) -> str:

@@ -13,7 +13,6 @@
 
 from __future__ import annotations
 
-import hmac
 import math
 import time
 from hashlib import sha256
@@ -28,7 +27,7 @@ from gateway.common.state_log import RepeatLog
 from gateway.dashboard.security.access import error
 from gateway.dashboard.security.login_page import PROBLEMS, continue_page, leave_page, login_page
 from gateway.dashboard.security.oidc import NoRole, NotAccepted, ProviderFailed, binding, sign_out_binding
-from gateway.dashboard.security.sessions import cookie_name, cookie_of, set_cookie
+from gateway.dashboard.security.sessions import cookie_name, cookie_of, is_same, set_cookie
 from gateway.dashboard.texts.language import language_of
 from gateway.dashboard.texts.text import _
 from gateway.users.authenticator import Reason, Refused
@@ -258,7 +257,7 @@ class Login:
         """Return the page of the sign-in after a sign-out at the provider, if this browser has begun it."""
         scheme = request.url.scheme
         cookie = cookie_of(request.headers, cookie_name(scheme, SIGN_OUT))
-        is_ours = hmac.compare_digest(sign_out_binding(request.query_params.get("state", "")), cookie)
+        is_ours = is_same(cookie, sign_out_binding(request.query_params.get("state", "")))
         response = self._page(request, notice="everywhere" if is_ours else "")
         set_cookie(response, scheme, "", SIGN_OUT, same_site="Lax", age=0)
         return response

@@ -10,7 +10,6 @@ OpenID Connect Back-Channel Logout 1.0.
 from __future__ import annotations
 
 import asyncio
-import hmac
 import secrets
 import ssl
 import time
@@ -24,6 +23,7 @@ import structlog
 from drivers.exposure import is_loopback
 from drivers.extras import require
 from gateway.common.state_log import StateLog
+from gateway.dashboard.security.sessions import is_same
 from gateway.model.text import clean_text
 from gateway.users.roles import Identity, Role
 from gateway.users.users_file import LONGEST_NAME
@@ -177,7 +177,7 @@ class Oidc:
         flow = self._flows.pop(query.get("state", ""), None)
         if flow is None or self._clock() - flow.began > FLOW_SECONDS:
             raise NotAccepted("the state is unknown, or the sign-in took too long")
-        if not hmac.compare_digest(binding(flow), cookie):
+        if not is_same(cookie, binding(flow)):
             raise NotAccepted("the sign-in was begun by another browser")
         if "error" in query:
             raise NotAccepted(f"the provider says {clean_text(query['error'], 100)}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hmac
 import secrets
 import time
 from hashlib import sha256
@@ -118,6 +119,11 @@ def _key(id_: str) -> bytes:
 def cookie_name(scheme: str, kind: str = "lineside") -> str:
     """Return the name of a cookie; a browser takes one with `__Host-` from this host only, by TLS (RFC 6265bis)."""
     return f"__Host-{kind}" if scheme in {"https", "wss"} else kind
+
+
+def is_same(found: str, expected: str) -> bool:
+    """Compare what a browser has sent, which may be any text, with a secret, in a time that says nothing of it."""
+    return hmac.compare_digest(found.encode("utf-8", "replace"), expected.encode())
 
 
 def cookie_of(headers: Headers, name: str) -> str:

@@ -21,7 +21,6 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from starlette.routing import Route
 
 from gateway.dashboard.answers import answered, refusal
-from gateway.dashboard.texts.language import language_of
 from gateway.dashboard.texts.text import _
 from gateway.dashboard.trends.bands import MAX_LANE_SPAN, lanes
 from gateway.dashboard.trends.columns import shown
@@ -127,8 +126,7 @@ class Trends:
         for problem in failed:
             if len(failed) == len(results) or not isinstance(problem, TrendError):
                 raise problem
-        language = language_of(request)
-        problems = [one.text.into(language) for one in failed if isinstance(one, TrendError)]
+        problems = [one.text for one in failed if isinstance(one, TrendError)]
         series = [one for result in results if not isinstance(result, BaseException) for one in result]
         order = {str(point): place for place, point in enumerate(selection.points)}
         series.sort(key=lambda one: order[one["point"]])

@@ -192,7 +192,7 @@ function entryOf([one, time, kind, subject, event, level, fields]) {
 }
 
 function eventText({ kind, event }) {
-  if (kind === "configuration") return event.slice(0, 16); // its digest
+  if (kind === "configuration" && /^[0-9a-f]{17,}$/.test(event)) return event.slice(0, 16); // its digest
   return EVENTS[event] ? t(EVENTS[event]) : stateText(event);
 }
 
