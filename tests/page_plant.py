@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import http.client
 import json
+import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 T = TypeVar("T")
+
+ZONE = f"Etc/GMT{time.gmtime().tm_hour - 12:+}"
+"""The zone of the plant's shifts: it is noon there, and a shift without a name has lasted for half a day."""
 
 SITE = "acme/north"
 PRESS_1, PRESS_2 = (f"{SITE}/curing/curing-1/press-0{number}" for number in (1, 2))
@@ -78,6 +82,7 @@ class PlantWithPage:
             gateway={"id": "edge-01", "spool": {"folder": str(self.folder / "spool")}},
             ingest={"folder": str(self.folder)},
             broker={"url": self.broker.url},
+            calendar={"zone": ZONE},
             stores=[{"sqlite": {"path": str(self.folder / "readings.db")}}],
             lines={
                 "mixing": {"area": "mixing", "machines": {"mixer-01": mixer}},

@@ -258,7 +258,8 @@ class MqttClient(aiomqtt.Client):
 
         def settle(error: Exception | None) -> None:
             if done.cancelled():
-                self._paho._sock_close()  # noqa: SLF001 - as in __aenter__
+                with suppress(OSError, ValueError):  # it may be closed by now
+                    self._paho._sock_close()  # noqa: SLF001 - as in __aenter__
             elif error is None:
                 done.set_result(None)
             else:
@@ -276,6 +277,9 @@ class MqttClient(aiomqtt.Client):
         threading.Thread(target=connect, name="MQTT connect", daemon=True).start()
         try:
             await done
+        except asyncio.CancelledError:
+            self._paho.disable_logger()  # the thread goes on, with a socket that is closed, and maybe without a loop
+            raise
         except ssl.SSLCertVerificationError as error:
             raise MqttError(revocation_problem(error, self._broker.crl) or str(error)) from None
         # ValueError: paho's, and of a host name that can't be encoded

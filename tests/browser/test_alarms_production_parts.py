@@ -5,19 +5,19 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import aiomqtt
 import pytest
 from accessibility import severe_findings
-from page_plant import MIXER, PRESS_1, PRESS_2, PlantWithPage, wait_for
+from page_plant import MIXER, PRESS_1, PRESS_2, ZONE, PlantWithPage, wait_for
 from processes import LOOPBACK
 
 from gateway.model.metadata import MachineMeta
 from gateway.model.path import MachinePath
 from gateway.model.production import SECOND, Tally, TimeState
 from gateway.model.reading import NamedScan
+from gateway.settings.calendar import CalendarSection, calendar_of
 from gateway.stores.base import MachineScan
 from gateway.stores.sqlite import SqliteSettings, SqliteStore
 
@@ -32,6 +32,8 @@ pytestmark = pytest.mark.browser
 
 PATIENCE = 60_000
 """Milliseconds."""
+
+HOUR = 3600 * SECOND
 
 
 def send_events(plant: PlantWithPage, events: list[tuple[str, dict[str, Any]]]) -> None:
@@ -241,10 +243,14 @@ def test_the_views_speak_german_and_chinese_and_fit_a_tablet(open_view: Open, vi
 
 
 def store_shift(plant: PlantWithPage) -> None:
-    """Store an hour of both presses, as their gateway would: the first jammed, and both rejected some."""
+    """Store an hour of both presses, as their gateway would: the first jammed, and both rejected some.
+
+    It is the last whole hour; of the hours of the shift before it nothing is known.
+    """
     now = time.time_ns() // 1000
-    day = f"{datetime.fromtimestamp(now / 1e6, UTC):%Y-%m-%d}/day"
-    begin = now - now % 86_400_000_000
+    calendar = calendar_of(CalendarSection(zone=ZONE))
+    day = str(calendar.find("current", now))
+    end = calendar.hour_at(now)[0]
     contents = {"production": "production", "stops": "stops"}
     meta = MachineMeta("curing-press", dict.fromkeys(contents, "json"), {}, contents)
     batch = []
@@ -256,9 +262,9 @@ def store_shift(plant: PlantWithPage) -> None:
             tally.add_reason("bladder", down)
         for duration in (779.0, 781.5, 790.0):
             tally.cycles.count(duration)
-        row = {"kind": "hour", "shift": day, "begin": begin, "end": now, "order": "4711", "recipe": "CURE"}
+        row = {"kind": "hour", "shift": day, "begin": end - HOUR, "end": end, "order": "4711", "recipe": "CURE"}
         values = {"production": json.dumps(row | tally.as_row())}
-        batch.append(MachineScan(MachinePath(*path.split("/")), meta, NamedScan(now + number, values, {}, {}, {}), 0))
+        batch.append(MachineScan(MachinePath(*path.split("/")), meta, NamedScan(end + number, values, {}, {}, {}), 0))
     with SqliteStore(SqliteSettings.model_validate({"path": str(plant.folder / "readings.db")})) as store:
         store.write(batch)
 

@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import yaml
 from compose_file import Service, read_compose
+from paho.mqtt.client import topic_matches_sub
 
+from gateway.acl.accounts import Action, gateway_account, ingest_account
 from gateway.cli import COMMANDS
+from gateway.settings.load import load_factory
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gateway.acl.accounts import Account
+    from gateway.settings.factory import Factory
 
 ROOT = Path(__file__).parents[2]
 COMPOSE = read_compose(ROOT / "compose.yaml")
@@ -118,3 +129,32 @@ def test_every_user_of_the_broker_has_rights_and_a_certificate():
     own = factory["factory"]
     for line, content in factory["lines"].items():
         assert f"topic write lineside/v1/{own['enterprise']}/{own['site']}/{content['area']}/{line}/+/data" in acl
+
+
+@pytest.mark.parametrize("account", [gateway_account, ingest_account])
+def test_the_example_grants_each_right_that_a_service_needs(
+    account: Callable[[Factory], Account], monkeypatch: pytest.MonkeyPatch
+):
+    """Those of `lineside acl`: a service that gets a topic gets its right here, too."""
+    monkeypatch.chdir(ROOT)
+    rights: dict[str, list[tuple[str, str]]] = defaultdict(list)
+    user = ""
+    for line in (ROOT / "deploy/compose/mosquitto/acl").read_text(encoding="utf-8").splitlines():
+        kind, _, rest = line.partition(" ")
+        if kind == "user":
+            user = rest
+        elif kind == "topic":
+            access, _, topic = rest.partition(" ")
+            rights[user].append((access, topic))
+    wanted = account(load_factory(ROOT / "deploy/compose/lineside/factory.yaml"))
+    words = {Action.PUBLISH: {"write", "readwrite"}, Action.SUBSCRIBE: {"read", "readwrite"}}
+    missing = [
+        (right.action, right.topic)
+        for right in wanted.rights
+        if not any(
+            access in words[right.action] and topic_matches_sub(topic, right.topic)
+            for access, topic in rights[wanted.user]
+        )
+    ]
+    assert wanted.rights
+    assert missing == []
