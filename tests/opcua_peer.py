@@ -110,9 +110,11 @@ class NodeOpcUa(Server):
         given = {} if value is KEEP else {"value": value}
         self.control("set", node=node, status=status, **given, **({} if time is None else {"time": time}))
 
-    def set_and_sample(self, node: str, value: Any, *, time: int) -> None:
+    def set_and_sample(self, node: str, value: Any, *, time: int | None = None) -> None:
         """Give a variable a value and a source time, and return after its monitored items have sampled it."""
-        self.control("setAndSample", node=node, value=value, status="Good", time=time)
+        self.control(
+            "setAndSample", node=node, value=value, status="Good", **({} if time is None else {"time": time})
+        )
 
     def set_at_once(self, node: str, *values: Any, since: int) -> None:
         """Give a variable values a millisecond apart from a source time on, all between two looks of the server."""

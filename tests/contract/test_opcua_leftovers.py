@@ -56,8 +56,7 @@ async def test_the_queue_of_an_outage_is_delivered_late_by_a_server_without_hist
             proxy.drop()
         changes = [61.0, 62.0, 63.0, 64.0]
         for i, value in enumerate(changes):
-            peer.set("Setpoint", value, time=1_764_000_000_000_000 + i)
-            await asyncio.sleep(0.15)  # the server looks at it every tenth of a second
+            await asyncio.to_thread(peer.set_and_sample, "Setpoint", value, time=1_764_000_000_000_000 + i)
         await lost(driver)
         await proxy.heal()
         await connect(driver)
@@ -111,8 +110,7 @@ async def test_a_session_with_a_password_is_taken_over_as_well(
             await received(driver, "Setpoint", START)
             await proxy.cut()
             for value in (61.0, 62.0):
-                peer.set("Setpoint", value)
-                await asyncio.sleep(0.15)  # the server looks at it every tenth of a second
+                await asyncio.to_thread(peer.set_and_sample, "Setpoint", value)
             await lost(driver)
             await proxy.heal()
             await driver.connect()  # the only session that there can be is free at once

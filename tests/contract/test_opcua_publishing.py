@@ -80,8 +80,7 @@ async def test_a_queue_that_is_too_short_is_counted_as_loss(opcua: NodeOpcUa, op
     async with driver_of(opcua.port, opcua_node, **options) as driver:
         await values_until(driver, opcua_node, START)
         for value in range(1, 6):
-            opcua.set(opcua_node, value)
-            await asyncio.sleep(0.15)  # the server looks at it every tenth of a second
+            await asyncio.to_thread(opcua.set_and_sample, opcua_node, value)
         assert (await values_until(driver, opcua_node, 5.0))[-2:] == [4.0, 5.0]
         assert driver.counts()["overflows"] >= 1
 

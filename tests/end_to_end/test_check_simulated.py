@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections import Counter
 from pathlib import Path
 from typing import Any, NamedTuple
 from xml.etree import ElementTree as ET
@@ -41,6 +42,12 @@ class Ran(NamedTuple):
             for point in machine["points"]
         }
 
+    def kinds(self) -> Counter[str]:
+        """The kinds of the findings, each with an example, for a test that fails."""
+        found = [*self.output["findings"], *(one for point in self.points.values() for one in point["findings"])]
+        examples = {one["kind"]: one["text"] for one in found}
+        return Counter(f"{one['kind']}: {examples[one['kind']]}" for one in found)
+
 
 async def check(folder: Path, config: Path, *options: str) -> Ran:
     """Run a check in an empty folder, with a temporary folder of its own."""
@@ -62,7 +69,7 @@ async def test_the_bundled_plants_are_good(tmp_path: Path, plant: str, machines:
     ran = await check(
         tmp_path, bundled_config() / f"{plant}.yaml", "--for", "5s", "--format", "json", "--junit", str(junit)
     )
-    assert (ran.code, ran.error, ran.left) == (0, "", [])
+    assert (ran.code, ran.error, ran.left) == (0, "", []), ran.kinds()
     output = ran.output
     assert (len(output["machines"]), output["points"]) == (machines, {
         "good": points, "not_seen": 0, "doubtful": 0, "wrong": 0,
@@ -90,7 +97,7 @@ async def test_a_factory_of_every_type_over_every_transport_is_good(tmp_path: Pa
     }  # fmt: skip
     # a busy machine suspends the gateway for longer than a reading may wait: it says so, and is right
     wrong = [name for name, point in ran.points.items() if {one["kind"] for one in point["findings"]} - {"stale"}]
-    assert [name for name in wrong if ran.points[name]["verdict"] == "not good"] == []
+    assert [name for name in wrong if ran.points[name]["verdict"] == "not good"] == [], ran.kinds()
     doubtful = {name for (_, name), point in ran.points.items() if point["verdict"] == "doubtful"}
     assert doubtful <= {"alarms"}, "events are of real machines"
     compared = {point["truth"] for (_, name), point in ran.points.items() if name != "alarms"}

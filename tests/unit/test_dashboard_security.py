@@ -134,7 +134,7 @@ def test_a_session_id_of_somebody_else_is_not_taken_over(page: Page) -> None:
 
 @pytest.mark.parametrize("sent", ["x", "\u00e4", "\ud7ff", "x" * 5_000])
 def test_a_secret_is_compared_with_any_text(sent: str) -> None:
-    """A cookie is what a browser sends, and it may send letters that are not of ASCII."""
+    """A browser may send any letters as a cookie, also those beyond ASCII."""
     assert not is_same(sent, "expected")
     assert is_same("expected", "expected")
 
