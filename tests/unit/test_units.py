@@ -50,6 +50,22 @@ def test_a_unit_has_no_key_that_systemd_does_not_know(unit: Path):
     assert others == []
 
 
+@pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.stem)
+def test_a_service_writes_in_one_folder_and_is_bounded(unit: Path):
+    """Code of an intruder must find no other place to stay in, and no resources of others."""
+    assert value(unit, "ProtectSystem") == "strict"
+    assert value(unit, "StateDirectory") == "lineside"
+    assert value(unit, "UMask") == "0077"
+    assert value(unit, "User") == "lineside"
+    assert value(unit, "CapabilityBoundingSet") == ""
+    text = unit.read_text(encoding="utf-8")
+    others = "ReadWritePaths|BindPaths|CacheDirectory|LogsDirectory|ConfigurationDirectory|RuntimeDirectory"
+    assert not re.search(rf"^({others})=", text, re.MULTILINE)
+    assert re.fullmatch(r"\d+[MG]", value(unit, "MemoryMax"))
+    for key in ("TasksMax", "LimitNOFILE"):
+        assert int(value(unit, key)) > 0
+
+
 USED = {
     "accept4", "bind", "clock_adjtime", "clone3", "connect", "epoll_pwait2", "eventfd2", "execve", "fallocate",
     "fcntl", "fdatasync", "fsync", "getrandom", "listen", "mmap", "mprotect", "openat", "pidfd_open", "prctl",
