@@ -36,7 +36,7 @@ COMPOSE = re.compile(r"^docker compose (?:up|ps)\b")
 def commands() -> list[str]:
     """Return the lines of all shell blocks from Install to Remove."""
     text = DOCUMENT.read_text(encoding="utf-8")
-    part = text[text.index("## Install") : text.index("## Ports")]
+    part = text[text.index("## Install") : text.index("## Sizing")]
     blocks = re.findall(r"^```sh\n(.*?)^```", part, re.MULTILINE | re.DOTALL)
     return [line for block in blocks for line in block.splitlines()]
 
