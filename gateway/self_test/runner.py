@@ -7,15 +7,11 @@ logged. The result is in the log, in the metrics, in its file for `lineside stat
 from __future__ import annotations
 
 import asyncio
-import os
-import sys
-from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import structlog
 
-import gateway
+from gateway.common.child_process import output_of
 from gateway.self_test.outcome import LARGEST, Report, Result, Unreadable, parse_report
 
 if TYPE_CHECKING:
@@ -68,35 +64,9 @@ class SelfTest:
         samples.set_each("lineside_self_test_failed", failed)
 
     async def _output(self) -> bytes:
-        process = await asyncio.create_subprocess_exec(
-            *self._command(), stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.DEVNULL, env=_environment(),
-        )  # fmt: skip
-        assert process.stdout is not None  # noqa: S101 - for the type checker
-        try:
-            with suppress(OSError):
-                os.setpriority(os.PRIO_PROCESS, process.pid, LOWEST)
-            async with asyncio.timeout(LONGEST):
-                output = await process.stdout.read(LARGEST + 1)
-                while more := await process.stdout.read(LARGEST + 1 - len(output)):
-                    output += more
-                await process.wait()
-        finally:
-            if process.returncode is None:
-                with suppress(ProcessLookupError):
-                    process.kill()
-                await process.wait()
-        return output
+        return await output_of(self._command(), LONGEST, LARGEST, nice=LOWEST)
 
     def _command(self) -> list[str]:
         factory = self._factory
         overrides = [word for one in factory.overrides for word in ("--set", f"{one.key}={one.text}")]
-        # without the working directory (-P), which may contain something of our name
-        python = [sys.executable, "-P", "-m", "gateway"]
-        return [*python, COMMAND, str(factory.file.absolute()), *overrides, "--record", "--format", "json"]
-
-
-def _environment() -> dict[str, str]:
-    """Return the environment with the folder of this package in its path, as the tests and a source tree have it."""
-    own = str(Path(gateway.__file__).parents[1])
-    return os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, (own, os.environ.get("PYTHONPATH", ""))))}
+        return ["gateway", COMMAND, str(factory.file.absolute()), *overrides, "--record", "--format", "json"]
