@@ -23,12 +23,17 @@ def sections_of(factory: Factory) -> list[BaseModel]:
 
 
 def values_in(section: object, path: tuple[Step, ...] = ()) -> Iterator[tuple[tuple[Step, ...], object]]:
-    """Yield the values in a section, and in the sections and lists in it, each with its keys. A secret is a value."""
+    """Yield the values in a section, and in sections, lists and mappings in it, each with its keys.
+
+    A secret is a value.
+    """
     below: Iterable[tuple[Step, object]]
     if isinstance(section, BaseModel) and not isinstance(section, Secret):
         below = ((name, getattr(section, name)) for name in type(section).model_fields)
     elif isinstance(section, list | tuple):
         below = enumerate(section)
+    elif isinstance(section, dict):
+        below = section.items()
     else:
         yield path, section
         return

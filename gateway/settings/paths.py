@@ -55,6 +55,11 @@ def anchored(section: S, document: Document, path: Sequence[Step]) -> S:
             changes[key] = value.model_copy(update={"file": str(file)})
         elif isinstance(value, Settings):
             changes[key] = anchored(value, document, (*path, key))
+        elif isinstance(value, dict):
+            changes[key] = {
+                name: anchored(one, document, (*path, key, name)) if isinstance(one, Settings) else one
+                for name, one in value.items()
+            }
     different = {key: value for key, value in changes.items() if value != getattr(section, key)}
     return section.model_copy(update=different) if different else section
 
@@ -97,6 +102,11 @@ def movable_section(written: Any, section: Settings) -> Any:  # noqa: ANN401 - w
             found[key] = absolute
         elif isinstance(value, Settings):
             found[key] = movable_section(inner, value)
+        elif isinstance(value, dict) and isinstance(inner, dict):
+            found[key] = {
+                name: movable_section(one, below) if isinstance(below := value.get(name), Settings) else one
+                for name, one in inner.items()
+            }
     return found
 
 

@@ -231,7 +231,8 @@ def _below(annotation: Any, step: Step) -> Iterator[Any]:  # noqa: ANN401 - any 
         if (field := annotation.model_fields.get(str(step))) is not None:
             yield from _alternatives(field.annotation)
     elif get_origin(annotation) in {list, tuple, dict}:
-        yield from _alternatives(get_args(annotation)[-1])
+        *_, last = (one for one in get_args(annotation) if one is not Ellipsis)  # of `tuple[Section, ...]`
+        yield from _alternatives(last)
 
 
 def _alternatives(annotation: Any) -> Iterator[Any]:  # noqa: ANN401 - any annotation
