@@ -38,6 +38,7 @@ EXTRAS: dict[str, Extra] = {
         ("authlib", "httpx2", "joserfc"),
         ("authlib>=1.9", "httpx2>=2", "joserfc>=1.8"),
     ),
+    "notify": Extra("notification", ("apprise",), ("apprise>=2.3,<3",)),
     "plot": Extra("a plot", ("pymodbus", "matplotlib"), ("pymodbus>=3.16,<3.17", "matplotlib>=3.10")),
     "demo": Extra(
         "a trial with simulated machines and an embedded broker",

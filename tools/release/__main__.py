@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 WHAT = ("wheel", "debian", "bundle", "documents")
 
-EXTRAS = ("dashboard", "influxdb", "metrics", "oidc", "serial", "zstd")
+EXTRAS = ("dashboard", "influxdb", "metrics", "notify", "oidc", "serial", "zstd")
 """The extras whose packages are in requirements-service.txt: all that gateway, ingest and page can use."""
 
 
