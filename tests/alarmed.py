@@ -11,7 +11,7 @@ from derived import MACHINE, START
 from drivers.base import Connection, Group, Scan, bad
 from drivers.quality import Reason
 from gateway.pipeline.alarms import MachineAlarms
-from gateway.pipeline.calculation import Surroundings
+from gateway.pipeline.calculation import Notify, Surroundings
 from gateway.settings.alarms import ALARM_POINTS, AlarmTable
 from gateway.settings.document import Document
 from gateway.settings.factory import Place
@@ -21,8 +21,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from drivers.base import Value
+    from gateway.model.alarm_notice import AlarmNotice
     from gateway.model.alarm_state import AlarmState
     from gateway.settings.alarm_set import AlarmSet
+    from gateway.settings.notify_section import NotifySection
     from gateway.settings.point import Point
 
 SILENT = bad(Reason.NO_RESPONSE, "")
@@ -46,8 +48,17 @@ def alarm_set(
 class AlarmBench:
     """The alarms of a machine with one group of points, and their transitions; time is that of the test."""
 
-    def __init__(self, points: Sequence[Point], **alarms: Mapping[str, Any]) -> None:
-        self.seconds = 0.0
+    def __init__(
+        self,
+        points: Sequence[Point],
+        *,
+        rules: NotifySection | None = None,
+        begin: float = 0.0,
+        **alarms: Mapping[str, Any],
+    ) -> None:
+        self.seconds = begin
+        self.notices: list[AlarmNotice] = []
+        self.withdrawn: list[str] = []
         self.scans: list[Scan] = []
         self.retained: dict[str, bytes] = {}
         self.saves = 0
@@ -56,13 +67,23 @@ class AlarmBench:
         self.group = Group(MACHINE, Connection(), names, sources, 1.0)
         result = Group(MACHINE, Connection(), ("alarms",), (ALARM_POINTS[0].source,), 1.0, events=True)
         surroundings = Surroundings(
-            lambda _, __: self.scans.append, self.now, lambda: self.seconds, self._save, self._retain
-        )
+            lambda _, __: self.scans.append, self.now, lambda: self.seconds, self._save, self._retain,
+            None if rules is None else Notify(rules.steps, self.notices.append, self._withdraw),
+        )  # fmt: skip
         self.alarms = MachineAlarms(result, alarm_set(points, alarms), self.scans.append, surroundings)
         self.step = self.alarms.step(self.group)
 
     def _save(self) -> None:
         self.saves += 1
+
+    def _withdraw(self, notice: AlarmNotice) -> None:
+        self.withdrawn.append(f"{notice.step.target} {notice.alarm}")
+
+    def notified(self) -> list[str]:
+        """Return the notifications since the last look, as `target alarm`."""
+        found = [f"{one.step.target} {one.alarm}" for one in self.notices]
+        self.notices.clear()
+        return found
 
     def _retain(self, leaf: str, payload: bytes) -> None:
         if payload:

@@ -51,6 +51,9 @@ IN_SERVICE = frozenset({_S.NORMAL, *ANNUNCIATED})
 NOT_ACKNOWLEDGED = frozenset({_S.UNACKNOWLEDGED, _S.RETURNED, _S.LATCHED_UNACKNOWLEDGED})
 """States that wait for an acknowledgement."""
 
+ESCALATED = frozenset({_S.UNACKNOWLEDGED, _S.LATCHED_UNACKNOWLEDGED})
+"""States in which an alarm is escalated: nobody has acknowledged it, and it stays until somebody acts."""
+
 TRANSITIONS: dict[tuple[AlarmState, AlarmEvent], AlarmState] = {
     (_S.NORMAL, _E.RAISE): _S.UNACKNOWLEDGED,
     (_S.UNACKNOWLEDGED, _E.ACKNOWLEDGE): _S.ACKNOWLEDGED,

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -23,7 +23,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import orjson
 
 from drivers.base import Group, Scan
-from gateway.model.alarm_state import ANNUNCIATED, NOT_ACKNOWLEDGED, AlarmEvent, AlarmState, AlarmStates
+from gateway.model.alarm_notice import AlarmNotice
+from gateway.model.alarm_state import ANNUNCIATED, ESCALATED, NOT_ACKNOWLEDGED, AlarmEvent, AlarmState, AlarmStates
 from gateway.model.device_alarm import DeviceAlarm, priority_of, read_device_alarm
 from gateway.pipeline.calculation import Calculation
 from gateway.pipeline.derive import MachineDerivation, group_of
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from drivers.base import Value
+    from gateway.model.alarm_notice import NotifyStep
     from gateway.pipeline.calculation import Step, Surroundings
     from gateway.settings.alarm_set import Alarm, AlarmSet
     from gateway.settings.factory import Machine
@@ -68,6 +70,8 @@ class LiveAlarm:
     `since` is the time of its last annunciation, `changed` that of its last transition, `until` the end of its shelf:
     microseconds since the epoch, UTC; `by` and `reason` are those of the last command. `pending` is the event at the
     end of a running delay, at a monotonic time. `seen` is the monotonic time of the last reading that had a value.
+    `since_at` is the monotonic time of the last annunciation, `notify_at` that of the next step of its escalation.
+    `given` are the steps that were handed over to notification, `settled` those that nothing more is done about.
     """
 
     text: Text
@@ -85,6 +89,10 @@ class LiveAlarm:
     seen: float = 0.0
     is_bad: bool = False
     by_design: bool = False
+    since_at: float = 0.0
+    notify_at: float = math.inf
+    given: set[NotifyStep] = field(default_factory=set)
+    settled: set[str] = field(default_factory=set)
 
     @property
     def is_default(self) -> bool:
@@ -112,6 +120,7 @@ class MachineAlarms(Calculation):
         self._sink = sink
         self._clock, self._monotonic = surroundings.clock, surroundings.monotonic
         self._save_soon, self._retain = surroundings.save_soon, surroundings.retain
+        self._notify = surroundings.notify
         started = self._monotonic()
         self._alarms = [
             LiveAlarm(_text_of(alarm), AlarmStates(alarm.latch), alarm, seen=started) for alarm in alarms.alarms
@@ -361,7 +370,9 @@ class MachineAlarms(Calculation):
                     self._judge(live, Level.ACTIVE, time, now)
                 else:
                     due = min(due, live.seen + alarm.stale)
-            due = min(due, live.until_at, live.pending_at)
+            if live.notify_at <= now:
+                self._escalate(live, now)
+            due = min(due, live.until_at, live.pending_at, live.notify_at)
             self._forget(live)
         self.due = due
 
@@ -398,8 +409,11 @@ class MachineAlarms(Calculation):
             if flags != (states.active, states.suppressed):
                 self._on_change()
             return
+        now = self._monotonic()
         if states.state is AlarmState.UNACKNOWLEDGED:
-            live.since = time
+            live.since, live.since_at = time, now
+            live.given.clear()
+            live.settled.clear()
             self.annunciations[live.text.priority] += 1
             if live.alarm is not None:
                 live.message = self._message(live.alarm)
@@ -411,6 +425,49 @@ class MachineAlarms(Calculation):
         content = orjson.dumps(self._content(live, event, before))
         self._retain(_leaf(live.text.name), b"" if states.state is AlarmState.NORMAL else content)
         self._sink(Scan(self._group, time, [content.decode()], points=(0,)))  # the time of an event is its own
+        self._escalate(live, now)
+
+    def _escalate(self, live: LiveAlarm, now: float) -> None:
+        """Hand over the steps of the escalation that are due, and note when the next is."""
+        live.notify_at = math.inf
+        if self._notify is None:
+            return
+        if live.states.state not in ESCALATED:
+            for step in live.given:
+                self._notify.withdraw(self._notice(live, step))
+            return
+        text = live.text
+        for step in self._notify.steps(self.machine, text.priority, text.category):
+            if step in live.given or str(step) in live.settled:
+                continue
+            if now < live.since_at + step.after:
+                live.notify_at = min(live.notify_at, live.since_at + step.after)
+                continue
+            live.given.add(step)
+            self._notify.put(self._notice(live, step))
+        self.due = min(self.due, live.notify_at)
+
+    def _notice(self, live: LiveAlarm, step: NotifyStep) -> AlarmNotice:
+        text, alarm = live.text, live.alarm
+        consequence, response = ("", "") if alarm is None else (alarm.consequence, alarm.response)
+        return AlarmNotice(
+            self.machine,
+            text.name,
+            live.since,
+            step,
+            text.priority,
+            text.category,
+            live.message,
+            consequence,
+            response,
+        )
+
+    def settle(self, notice: AlarmNotice) -> None:
+        """Note that nothing more is done about a step of an annunciation: no restart hands it over again."""
+        live = self._by_name.get(notice.alarm) or self._reported.get(notice.alarm)
+        if live is not None and live.since == notice.since:
+            live.settled.add(str(notice.step))
+            self._on_change()
 
     def _content(self, live: LiveAlarm, event: AlarmEvent | None, before: AlarmState) -> dict[str, Any]:
         """Return a transition as in docs/schema.md: the keys of an event, and those of an alarm."""
@@ -521,7 +578,8 @@ class MachineAlarms(Calculation):
     def _restore(self, live: LiveAlarm, state: list[Any]) -> bool:
         """Continue with the saved state of an alarm; return False if it is damaged."""
         try:
-            name, active, suppressed, since, changed, until, by, reason, message = state
+            name, active, suppressed, since, changed, until, by, reason, message, *more = state
+            live.settled = {str(one) for one in more[0]} if more else set()  # earlier versions notified nobody
             states = AlarmStates(live.states.latch, AlarmState(name), bool(active), bool(suppressed))
             live.since, live.changed, live.until = int(since), int(changed), int(until)
         except (TypeError, ValueError):
@@ -530,6 +588,9 @@ class MachineAlarms(Calculation):
         if states.state is AlarmState.SHELVED:
             live.until_at = self._monotonic() + max(0, live.until - self._clock()) / SECOND
             self.due = min(self.due, live.until_at)
+        now = self._monotonic()
+        live.since_at = now - max(0, self._clock() - live.since) / SECOND
+        self._escalate(live, now)
         return True
 
 
@@ -537,7 +598,7 @@ def _saved(live: LiveAlarm) -> list[Any]:
     states = live.states
     return [
         states.state, states.active, states.suppressed, live.since, live.changed, live.until, live.by, live.reason,
-        live.message,
+        live.message, sorted(live.settled),
     ]  # fmt: skip
 
 

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from drivers.base import Group, Scan
+    from gateway.model.alarm_notice import AlarmNotice, NotifyStep
+    from gateway.settings.alarm_set import Priority
     from gateway.settings.point import Point
 
     Step = Callable[[Scan], None]
@@ -25,6 +27,19 @@ if TYPE_CHECKING:
 
 def _nothing(leaf: str, payload: bytes) -> None:
     del leaf, payload
+
+
+class Notify(NamedTuple):
+    """Notification of the alarms of machines.
+
+    `steps`     returns the escalation of an alarm: of its machine, given by the path, priority and class
+    `put`       notifies a target of an alarm. `MachineAlarms.settle` is called when nothing more is done about it
+    `withdraw`  takes an alarm back that needs no escalation any more
+    """
+
+    steps: Callable[[str, Priority, str], Sequence[NotifyStep]]
+    put: Callable[[AlarmNotice], None]
+    withdraw: Callable[[AlarmNotice], None]
 
 
 class Surroundings(NamedTuple):
@@ -38,6 +53,7 @@ class Surroundings(NamedTuple):
     `save_soon`  is called when a state differs from the saved state
     `retain`     publishes a message below the topic of the machine, which the broker retains: the end of the topic,
                  and the payload, empty to clear the message
+    `notify`     notifies people of alarms, None where nobody is notified
     """
 
     sink: Callable[[Group, Sequence[Point]], Callable[[Scan], None]]
@@ -45,6 +61,7 @@ class Surroundings(NamedTuple):
     monotonic: Callable[[], float]
     save_soon: Callable[[], None]
     retain: Callable[[str, bytes], None] = _nothing
+    notify: Notify | None = None
 
 
 class Calculation(ABC):

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
     from drivers.base import Group, Scan
+    from gateway.model.alarm_notice import AlarmNotice
     from gateway.model.command import Command
     from gateway.pipeline.calculation import Calculation, Step, Surroundings
     from gateway.settings.factory import Machine
@@ -95,6 +96,12 @@ class Calculations:
                     command.action, command.target.alarm, command.user, command.reason, command.shelf or 0.0
                 )
         return None
+
+    def settle(self, notice: AlarmNotice) -> None:
+        """Note that nothing more is done about a notification: it was delivered, or given up."""
+        for calculation in self.of(notice.machine):
+            if isinstance(calculation, MachineAlarms):
+                calculation.settle(notice)
 
     def count_alarms(self) -> tuple[Counter[tuple[str, str]], Counter[str]]:
         """Return the alarms that are not normal, by priority and state, and the annunciations by priority."""
