@@ -10,7 +10,7 @@ import gc
 import time
 from collections import Counter, defaultdict
 from contextlib import nullcontext, suppress
-from functools import partial
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import structlog
@@ -44,7 +44,8 @@ from gateway.model.part import WHOLE_GATEWAY, part_name
 from gateway.model.receipt import new_tag
 from gateway.model.record import GatewayRecord, PlacedScan, Record
 from gateway.mqtt.topics import Topics
-from gateway.pipeline.calculation import Surroundings
+from gateway.notify.notifier import Notifier
+from gateway.pipeline.calculation import Notify, Surroundings
 from gateway.pipeline.calculations import Calculations, calculations_of, follow
 from gateway.pipeline.machine_status import MachineStatuses, State
 from gateway.pipeline.pipeline import Pipeline
@@ -54,6 +55,7 @@ from gateway.publish.publisher import Publisher
 from gateway.publish.retained_cleanup import RetainedCleanup
 from gateway.publish.retained_messages import RetainedMessages
 from gateway.self_test.runner import SelfTest
+from gateway.settings.notify_section import Limits, worker_share
 from gateway.settings.reload import Reload
 from gateway.settings.sections import ClockTrust, Publish
 from gateway.spool.calculations import saved_states
@@ -100,6 +102,9 @@ COLLECT_AFTER = 20_000
 """Objects by which their number has to grow before the youngest are looked at: more than those of a wave of scans,
 which live for some milliseconds."""
 
+STEPS_KEPT = 10_000
+"""Escalations that are kept by machine, priority and class: in a flood the rules are not compared for each alarm."""
+
 CHANGED_AT_ONCE = 5
 """Machines whose discovered points begin to be read together: their filters are made in the event loop."""
 
@@ -124,8 +129,7 @@ class GatewayService:
         """
         own = factory.gateway
         name = part_name(own.id, part.worker)
-        self._trace = trace
-        self._part = part
+        self._trace, self._part = trace, part
         self._folder = own.spool.folder
         files = SpoolFiles(own.spool.folder, name)
         self.id = own.id
@@ -133,6 +137,7 @@ class GatewayService:
         self.clock = Clock(require_sync=own.clock is ClockTrust.REQUIRE_SYNC)
         self.topics = Topics(factory.broker.root)
         self._calculations = Calculations()
+        self._notifier, self._notify = self._make_notifier(own, part)
         self._messages = RetainedMessages(own.spool.folder / f"{name}.retained.json")
         self.spool = Spool(
             own.spool, name, partial(renumber, CODECS[own.codec], own.id), self._calculations.take_changed
@@ -181,6 +186,16 @@ class GatewayService:
         self._metrics = None if self._durations is None else self._make_metrics(own, self._durations)
         self._endpoint = self._make_endpoint(own)
         self._self_test = SelfTest(factory)
+
+    def _make_notifier(self, own: GatewaySection, part: Part) -> tuple[Notifier | None, Notify | None]:
+        """Make the notification of alarms, None without rules."""
+        section = own.notify
+        if not section.enabled:
+            return None, None
+        limits = Limits.of(section, 1 if part.has_identity else worker_share(own.workers))
+        notifier = Notifier(section, limits, own.id, self._calculations.settle)
+        steps = lru_cache(STEPS_KEPT)(section.steps)
+        return notifier, Notify(steps, notifier.put, notifier.withdraw)
 
     def _make_devices(self) -> DeviceManager:
         times = None if self._durations is None else self._durations.scans
@@ -264,7 +279,7 @@ class GatewayService:
 
         if not machine.alarms:
             self._messages.drop(self.topics.machine(machine.path, "alarm/"))
-        surroundings = Surroundings(sink, self.clock, time.monotonic, self.spool.save_soon, retain)
+        surroundings = Surroundings(sink, self.clock, time.monotonic, self.spool.save_soon, retain, self._notify)
         calculations = calculations_of(machine, surroundings)
         self._calculations.configure(str(machine.path), calculations)
         for group, pipeline in [*((one, self._pipelines[one]) for one in groups), *results.items()]:
@@ -385,6 +400,8 @@ class GatewayService:
         for path in change.removed:
             self.states.remove(path)
             self._calculations.configure(str(path), ())
+            if self._notifier is not None:
+                self._notifier.forget(str(path))
             self._messages.drop(self.topics.machine(path, "alarm/"))
             for builder in self._builders.pop(path):
                 self.spool.close_record(builder)
@@ -414,10 +431,8 @@ class GatewayService:
             if whole:
                 await self._retained.begin(self._state_topics(), self.spool.next_seq)
             living = [tasks.create_task(beat(self._folder / f"{self.id}.alive"), name="heartbeat")] if whole else []
-            if self._endpoint is not None:
-                living.append(_supervised(tasks, self._endpoint.run, "metrics"))
-            if self._durations is not None:
-                living.append(_supervised(tasks, self._durations.run, "durations"))
+            helpers = {"metrics": self._endpoint, "durations": self._durations, "notify": self._notifier}
+            living += [_supervised(tasks, one.run, name) for name, one in helpers.items() if one is not None]
             committing = _supervised(tasks, self.spool.run, "spool", 1.0)
             publishing = _supervised(tasks, self._publisher.run, "publish")
             describing = _supervised(tasks, self._metadata.run, "metadata")
@@ -553,7 +568,12 @@ class GatewayService:
 
     def _make_metrics(self, own: GatewaySection, durations: Durations) -> GatewayMetrics:
         counting = self.spool, self._publisher, self.states, self._devices, self.clock, self._stall
-        return GatewayMetrics(GatewayMetrics.Parts(own, *counting, self._calculations.count_alarms), durations)
+        return GatewayMetrics(
+            GatewayMetrics.Parts(own, *counting, self._calculations.count_alarms, self._notified), durations
+        )
+
+    def _notified(self) -> Mapping[str, Mapping[str, int]]:
+        return {} if self._notifier is None else self._notifier.counts()
 
     async def samples(self) -> Samples | None:
         """Return the present values of all metrics; None without an endpoint."""

@@ -42,6 +42,7 @@ COMMANDS: dict[str, _Command] = {
     "tail": _Command("gateway.cli.tail:tail", "Print readings as they pass the broker."),
     "query": _Command("gateway.cli.query:query", "Print stored readings."),
     "alarms": _Command("gateway.cli.alarms:alarms", "Show the alarms of a plant, acknowledge and shelve them."),
+    "notify": _Command("gateway.cli.notify:notify", "Show who is notified of alarms, and send a test message."),
     "trace": _Command("gateway.cli.trace:trace", "Print the history of a part, or where a lot was used."),
     "oee": _Command("gateway.cli.oee:oee", "Print OEE, losses and the bottleneck of a shift."),
     "export": _Command("gateway.cli.export:export", "Write stored readings to Parquet files."),

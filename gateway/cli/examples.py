@@ -80,6 +80,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "lineside diagnose factory.yaml",
         "lineside diagnose factory.yaml --log-file gateway.log --out ticket.tar.gz",
     ),
+    "notify": ("lineside notify factory.yaml", "lineside notify factory.yaml --test --target shift"),
     "self-test": ("lineside self-test factory.yaml", "lineside self-test factory.yaml --format json"),
     "backup": (
         "lineside backup factory.yaml /mnt/backup/edge-01.tar.gz",

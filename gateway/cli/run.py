@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from drivers.extras import require
 from gateway.cli.common import CONFIG, REPORT, WITH_STDIN, load, log_findings, require_metrics, serve, write_report
 from gateway.common.own_files import keep_files_private
 from gateway.gateway_service import GatewayService
@@ -36,6 +37,8 @@ def run(config: Path, report: Path | None, *, trace: bool, with_stdin: bool) -> 
     keep_files_private()
     factory = load(config, service=True)
     require_metrics(factory.gateway.metrics)
+    if factory.gateway.notify.enabled:
+        require("notify")
     make = _service(factory, trace=trace)
 
     async def main(stop: asyncio.Event) -> None:

@@ -112,6 +112,12 @@ GATEWAY = (
                "priority.", ("priority", "state")),
     Definition("lineside_alarm_annunciations_total", COUNTER, "Annunciations of alarms, by priority, since the "
                "start.", ("priority",)),
+    Definition("lineside_notify_messages_total", COUNTER, "Messages about alarms by target, and what became of them: "
+               "sent, or failed for attempts that failed.", ("target", "result")),
+    Definition("lineside_notify_alarms_lost_total", COUNTER, "Alarms that a target was not notified of, by reason: "
+               "dropped for want of room, or given_up.", ("target", "reason")),
+    Definition("lineside_notify_alarms_waiting", GAUGE, "Alarms that a target has yet to be notified "
+               "of.", ("target",)),
     Definition("lineside_machines_without_series", GAUGE, "Machines above the limit `gateway.metrics.machines`, "
                "which have no series of their own."),
     Definition("lineside_machine_state", GAUGE, "1 for the state that a machine has, 0 for the "

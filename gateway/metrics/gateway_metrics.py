@@ -166,6 +166,8 @@ class GatewayMetrics:
         stall: StallWatch
         alarms: Callable[[], tuple[Mapping[tuple[str, str], int], Mapping[str, int]]]
         """Returns the alarms that are not normal, by priority and state, and annunciations by priority."""
+        notified: Callable[[], Mapping[str, Mapping[str, int]]]
+        """Returns the counts of notification by target, see `gateway.notify.notifier`."""
 
     def __init__(self, parts: Parts, durations: Durations) -> None:
         self._parts = parts
@@ -285,6 +287,12 @@ class GatewayMetrics:
             found.set("lineside_alarm_annunciations_total", annunciations.get(priority, 0), priority)
             for state in ALARM_STATES:
                 found.set("lineside_alarms", standing.get((priority, state), 0), priority, state)
+        for target, counts in self._parts.notified().items():
+            for result in ("sent", "failed"):
+                found.set("lineside_notify_messages_total", counts[result], target, result)
+            for reason in ("dropped", "given_up"):
+                found.set("lineside_notify_alarms_lost_total", counts[reason], target, reason)
+            found.set("lineside_notify_alarms_waiting", counts["waiting"], target)
 
     def _labels_of(self, machines: Sequence[MachineStatus]) -> _MachineLabels:
         """Return the labels of all series of machines: the same object while the machines are the same."""

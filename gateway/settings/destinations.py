@@ -24,18 +24,20 @@ class Use(StrEnum):
     DEVICES = "devices"
     SYSLOG = "syslog"
     IDENTITY_PROVIDER = "identity_provider"
+    NOTIFY = "notify"
     GATEWAY = "gateway"  # secrets that never leave this machine
     DASHBOARD = "dashboard"
 
 
-HOST_USES = (Use.BROKER, Use.STORES, Use.DEVICES, Use.SYSLOG, Use.IDENTITY_PROVIDER)
+HOST_USES = (Use.BROKER, Use.STORES, Use.DEVICES, Use.SYSLOG, Use.IDENTITY_PROVIDER, Use.NOTIFY)
 """The uses of hosts; the others are of secrets alone."""
 
 
 class Destination(NamedTuple):
     """A part of the configuration that connects to `urls`, with the secrets that it sends there, by their keys.
 
-    A part without `urls` keeps its secrets on this machine. `place` is where the part is written.
+    A part without `urls` keeps its secrets on this machine, or has its URL in a secret (`NOTIFY`). `place` is where
+    the part is written.
     """
 
     use: Use
@@ -51,7 +53,12 @@ def destinations(factory: Factory) -> Iterator[Destination]:
         return
     broker = factory.broker
     yield Destination(Use.BROKER, Place(document, ("broker",)), (broker.url, *broker.backup), _secrets(broker))
-    yield Destination(Use.GATEWAY, Place(document, ("gateway",)), (), _secrets(factory.gateway))
+    own = tuple(one for one in _secrets(factory.gateway) if one[0][0] != "notify")
+    yield Destination(Use.GATEWAY, Place(document, ("gateway",)), (), own)
+    for name, target in factory.gateway.notify.targets.items():
+        # the URL is a secret as a whole: its host is compared when it is used, see `Policy.hosts_of_secret`
+        place = Place(document, ("gateway", "notify", "targets", name))
+        yield Destination(Use.NOTIFY, place, (), _secrets(target))
     for index, entry in enumerate(factory.stores):
         place = Place(document, ("stores", index, entry.kind.name))
         url = getattr(entry.settings, "url", None)

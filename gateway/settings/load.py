@@ -20,6 +20,7 @@ from gateway.settings.factory import Factory, StoreEntry
 from gateway.settings.include import included
 from gateway.settings.interpolation import Variables
 from gateway.settings.machines import Machines
+from gateway.settings.notify_section import check_notify
 from gateway.settings.overrides import apply
 from gateway.settings.paths import anchored
 from gateway.settings.policy import Untrusted, read_policy
@@ -103,6 +104,8 @@ def _load(file: Path, overrides: tuple[Override, ...]) -> Factory:
     documents, unreadable = included(document, variables)
     templates = Templates(document)
     machines = Machines(documents, factory, templates, calendar).all()
+    if gateway is not None:
+        check_notify(gateway.notify, document, machines)
     problems = unreadable + templates.problems + [problem for one in documents for problem in one.problems]
     wrong = any(problem.severity is Severity.ERROR for problem in problems)
     if wrong or factory is None or gateway is None or broker is None or ingest is None or dashboard is None:

@@ -70,6 +70,8 @@ class Hosts(Section):
     """The syslog servers, as in `siem.example`."""
     identity_provider: Patterns = ()
     """The identity providers, as in `id.example`."""
+    notify: Patterns = ()
+    """The servers of notification, with the schemes of Apprise, as in `mailtos://mail.example`."""
 
 
 def _uses(written: object) -> object:
@@ -200,6 +202,14 @@ class Policy:
         """Whether the policy says what each secret is for."""
         return self._content.secrets is not None
 
+    def hosts_of_secret(self, use: Literal["notify"], secret: Secret) -> list[list[str]]:
+        """Return lists of patterns, of each of which one has to match a URL that is a secret itself."""
+        found = [] if self._content.hosts is None else [getattr(self._content.hosts, use)]
+        named = self._use_of(secret)
+        if named is not None and named.hosts:
+            found.append(named.hosts)
+        return [[_shown(pattern) for pattern in patterns] for patterns in found]
+
     def check(self, factory: Factory) -> list[Problem]:
         """Return the parts of a configuration that the policy does not allow."""
         return [problem for one in destinations(factory) for problem in self._problems(one)]
@@ -224,10 +234,7 @@ class Policy:
                 yield self._problem(one, path, f"{secret.file} is not in a folder for secrets; {right}")
         if self._content.secrets is None:
             return
-        use = self._content.secrets.get(secret.secret or secret.file)
-        name = secret.secret or secret.file
-        if use is None and secret.file:
-            use = self._content.secrets.get(Path(secret.file).name)
+        name, use = secret.secret or secret.file, self._use_of(secret)
         if use is None:
             yield self._problem(one, path, unknown("secret", name, self._content.secrets))
         elif one.use not in use.uses:
@@ -238,6 +245,11 @@ class Policy:
                 if not any(pattern.matches(url) for pattern in use.hosts):
                     right = self._right(use.hosts, f"secrets.{name}.hosts")
                     yield self._problem(one, path, f"the secret {name} may not be sent to {url}; {right}")
+
+    def _use_of(self, secret: Secret) -> SecretUse | None:
+        listed = self._content.secrets or {}
+        found = listed.get(secret.secret or secret.file)
+        return listed.get(Path(secret.file).name) if found is None and secret.file else found
 
     def _problem(self, one: Destination, path: tuple[Any, ...], message: str) -> Problem:
         document, whole = one.place.document, (*one.place.path, *path)
@@ -251,5 +263,6 @@ class Policy:
 
 def _shown(pattern: Any) -> str:  # noqa: ANN401 - of the list
     host = str(pattern.network or pattern.host)
+    host = f"[{host}]" if ":" in host and "/" not in host else host
     scheme = f"{pattern.scheme}://" if pattern.scheme else ""
     return f"{scheme}{host}" + (f":{pattern.port}" if pattern.port else "")

@@ -17,6 +17,7 @@ from drivers.url import check_host, split_url
 from gateway.common.setting_types import Duration, File, Folder, Name, Secret, Section, Size
 from gateway.model.part import MAX_WORKERS
 from gateway.settings.commands_section import CommandsSection
+from gateway.settings.notify_section import NotifySection
 
 
 class FactorySection(Section):
@@ -226,6 +227,9 @@ class GatewaySection(Section):
     """The number of processes that read machines, or `auto` for one for each processor, as in `2`."""
     commands: CommandsSection = CommandsSection()
     """Commands over MQTT, such as to acknowledge alarms, as in `{unsigned_alarms: true}`."""
+    notify: NotifySection = NotifySection()
+    """Notification of alarms by mail, webhook and chat, as in `{targets: {shift: {url: {secret: notify_shift}}},
+    rules: [{priorities: [critical], targets: [shift]}]}`."""
     metrics: GatewayMetrics = GatewayMetrics()
     """Metrics for Prometheus over HTTP, as in `{listen: "127.0.0.1:9464"}`."""
 
