@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pathlib
-import secrets
 import sys
 import time
 from typing import TYPE_CHECKING, Any
@@ -11,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gateway.cli.arguments import MOMENT, span_of, time_text
-from gateway.cli.audited import operator
+from gateway.cli.commanding import Wanted, machine_of, send, sending_options
 from gateway.cli.common import CONFIG, DURATION, FORMAT, Unreachable, load, print_json, serve
-from gateway.cli.group import CommandGroup
+from gateway.cli.group import DefaultGroup
 from gateway.cli.output import echo
 from gateway.cli.selection import opened_store
 from gateway.common.text import counted
 from gateway.model.path import matches
-from gateway.model.text import MAX_NAME, MAX_TEXT, check_text, clean_text
+from gateway.model.text import MAX_NAME, check_text
 from gateway.settings.alarm_set import ALARMS, CONTENT, Priority
 
 if TYPE_CHECKING:
@@ -33,20 +31,8 @@ if TYPE_CHECKING:
 BEFORE = 7 * 86_400 * 1_000_000
 """Microseconds before a report in which its standing alarms are looked for."""
 
-VALID = 30.0
-"""Seconds for which a command is valid."""
 
-
-class _DefaultGroup(CommandGroup):
-    """A group whose first argument may be a file in place of a command: then it is `show`."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        if args and args[0] not in {*self.commands, *ctx.help_option_names}:
-            args = ["show", *args]
-        return super().parse_args(ctx, args)
-
-
-@click.group(cls=_DefaultGroup)
+@click.group(cls=DefaultGroup)
 def alarms() -> None:
     """Show the alarms of a plant, acknowledge and shelve them: `lineside alarms factory.yaml`."""
 
@@ -194,21 +180,9 @@ def _print_report(report: dict[str, Any], style: str, *, local: bool) -> None:
 
 def _command_options(function: Callable[..., None]) -> Callable[..., None]:
     """Add the arguments and options that commands for alarms have."""
-    parts = (
-        CONFIG,
-        click.argument("machine"),
-        click.argument("alarm"),
-        click.option("--reason", default="", help="Why, for the journal."),
-        click.option("--user", default=None, help="Who.  [default: the user of the system]"),
-        click.option("--key", "key_name", help="The name of the key in gateway.commands.keys."),
-        click.option(
-            "--key-file", type=click.Path(dir_okay=False, exists=True, path_type=pathlib.Path),
-            help="The private key of Ed25519, in PEM.",
-        ),
-        click.option("--wait", type=DURATION, default="10s", show_default=True, help="The time for an answer."),
-        FORMAT,
-    )  # fmt: skip
-    for part in reversed(parts):
+    reason = click.option("--reason", default="", help="Why, for the journal.")
+    arguments = (CONFIG, click.argument("machine"), click.argument("alarm"))
+    for part in reversed((*arguments, reason, sending_options)):
         function = part(function)
     return function
 
@@ -216,68 +190,19 @@ def _command_options(function: Callable[..., None]) -> Callable[..., None]:
 def _send(
     action: str, config: Path, machine: str, alarm: str, options: dict[str, Any], **arguments: float
 ) -> None:  # fmt: skip
-    """Send a command to the gateway of CONFIG; exit with 1 if it is refused, and with 3 without an answer."""
-    from gateway.model.command import Command, Target  # noqa: PLC0415 - see gateway.cli
-    from gateway.status.alarms import Answer, NotReachable, send_command  # noqa: PLC0415 - see gateway.cli
-
+    """Send a command for an alarm; exit with 1 if it is refused, and with 3 without an answer."""
     factory = load(config)
-    found = [str(one.path) for one in factory.machines if matches(machine, one.path)]
-    if len(found) != 1:
-        shown = f"matches {', '.join(found[:5])}" if found else "matches no machine"
-        raise click.UsageError(f"{machine!r} {shown}; name one machine, such as curing-1/press-01")
+    found = machine_of(factory, machine)
     try:
         check_text(alarm, MAX_NAME)
     except ValueError as error:
         raise click.UsageError(f"the name of the alarm {error}") from None
     if not alarm:
         raise click.UsageError("the name of the alarm is empty")
-    now = time.time_ns() // 1000
-    command = Command(
-        gateway=factory.gateway.id, id=secrets.token_urlsafe(18), issued=now, expires=now + round(VALID * 1e6),
-        user=clean_text(options["user"] or operator(), MAX_NAME), reason=clean_text(options["reason"], MAX_TEXT),
-        action=action,  # type: ignore[arg-type] # of the table
-        target=Target(machine=found[0], alarm=alarm), arguments=dict(arguments),
-    )  # fmt: skip
-    if options["key_file"] is not None:
-        command = _signed(command, options)
-    answers: list[Answer | None] = []
-    problems: list[str] = []
+    from gateway.model.command import Target  # noqa: PLC0415 - see gateway.cli
 
-    async def main(stop: asyncio.Event) -> None:
-        try:
-            answers.append(await send_command(factory, stop, command, options["wait"]))
-        except NotReachable as error:
-            problems.append(str(error))
-
-    serve(main)
-    if problems:
-        raise Unreachable(problems[0])
-    answer = answers[0]
-    if answer is None:
-        return
-    if options["style"] == "json":
-        print_json({"machine": found[0], "alarm": alarm, "action": action, "outcome": answer.outcome,
-                    "text": answer.text})  # fmt: skip
-    else:
-        echo(f"{answer.outcome}" + (f": {answer.text}" if answer.text else ""))
-    sys.exit(0 if answer.outcome == "done" else 1)
-
-
-def _signed(command: Any, options: dict[str, Any]) -> Any:  # noqa: ANN401 - a command
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey  # noqa: PLC0415 - see gateway.cli
-    from cryptography.hazmat.primitives.serialization import load_pem_private_key  # noqa: PLC0415 - see gateway.cli
-
-    from gateway.model.command import signed  # noqa: PLC0415 - see gateway.cli
-
-    if not options["key_name"]:
-        raise click.UsageError("--key-file needs --key, the name of the key in gateway.commands.keys")
-    try:
-        private = load_pem_private_key(options["key_file"].read_bytes(), None)
-    except (ValueError, TypeError) as error:
-        raise click.ClickException(f"{options['key_file']}: {error}") from None
-    if not isinstance(private, Ed25519PrivateKey):
-        raise click.ClickException(f"{options['key_file']}: is not a key of Ed25519")
-    return signed(command, options["key_name"], private)
+    target = Target(machine=str(found.path), alarm=alarm)
+    send(factory, Wanted(action, target, dict(arguments), options["reason"]), options, {"alarm": alarm})
 
 
 @alarms.command()

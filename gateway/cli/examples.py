@@ -71,7 +71,12 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "spool export": ("lineside spool export factory.yaml --out records.jsonl",),
     "spool adopt": ("lineside spool adopt factory.yaml --from edge-01",),
     "spool dead-letters": ("lineside spool dead-letters factory.yaml",),
-    "oee": ("lineside oee factory.yaml", "lineside oee factory.yaml --shift 2026-11-30/early --line curing-1"),
+    "oee show": (
+        "lineside oee factory.yaml",
+        "lineside oee factory.yaml --shift 2026-11-30/early --line curing-1",
+        "lineside oee show factory.yaml --shift current --stops",
+    ),
+    "oee reason": ("lineside oee reason factory.yaml press-01 2026-11-30T06:16:40 bladder",),
     "ledger": ("lineside ledger factory.yaml --format json",),
     "health": ("lineside health factory.yaml", "lineside health /var/lib/lineside --format json"),
     "status": ("lineside status factory.yaml", "lineside status factory.yaml --format json"),

@@ -84,6 +84,15 @@ class CommandGroup(click.Group):
         return found + click.Command.shell_complete(self, ctx, incomplete)
 
 
+class DefaultGroup(CommandGroup):
+    """A group whose first argument may be a file in place of a command: then it is `show`."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if args and args[0] not in {*self.commands, *ctx.help_option_names}:
+            args = ["show", *args]
+        return super().parse_args(ctx, args)
+
+
 class LazyGroup(CommandGroup):
     """The commands of a table: name -> place (`module:attribute`), and line in the list; a hidden command has none.
 

@@ -1,4 +1,4 @@
-"""`lineside oee`: key figures, losses and the bottleneck of a shift, out of the stored rows."""
+"""`lineside oee`: key figures, losses and stops of a shift, out of the stored rows; and reasons of stops."""
 
 from __future__ import annotations
 
@@ -7,40 +7,52 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from gateway.cli.arguments import time_text
+from gateway.cli.arguments import MOMENT, time_text
+from gateway.cli.commanding import Wanted, machine_of, send, sending_options
 from gateway.cli.common import CONFIG, FORMAT, load, print_json
+from gateway.cli.group import DefaultGroup
 from gateway.cli.output import echo
 from gateway.cli.selection import opened_store
+from gateway.common.text import counted
+from gateway.model.production import SECOND
+from gateway.model.text import MAX_TEXT, clean_text
 from gateway.stores.base import StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from gateway.production.report import LineReport, Report, Summary
-    from gateway.settings.calendar import Calendar
+    from gateway.model.command import Argument
+    from gateway.production.report import LineReport, Report, StopRow, Summary
+    from gateway.settings.calendar import Calendar, Shift
     from gateway.settings.factory import Factory, Machine
 
 LOSSES = 6
 """Losses of a machine, and of a line, that are printed."""
 
 
-@click.command()
+@click.group(cls=DefaultGroup)
+def oee() -> None:
+    """Print OEE, losses and the stops of a shift, and give the reason of a stop: `lineside oee factory.yaml`."""
+
+
+@oee.command()
 @CONFIG
 @click.option("--shift", "name", default="last", show_default=True,
               help="last, current, or a day and a shift, as 2026-11-30/early.")  # fmt: skip
 @click.option("--line", "wanted", help="Only this line.")
+@click.option("--stops", is_flag=True, help="The stops of the shift and their reasons, in place of figures.")
 @click.option(
     "--store", "store_name", help="The store to read, such as sqlite.  [default: the first that can be read]"
 )
 @FORMAT
-def oee(config: Path, name: str, wanted: str | None, store_name: str | None, style: str) -> None:
+def show(config: Path, name: str, wanted: str | None, stops: bool, store_name: str | None, style: str) -> None:  # noqa: FBT001 - a flag
     """Print OEE and its factors, losses, the bottleneck, and who stopped whom, for each machine, line and area.
 
     The figures are those of ISO 22400-2, out of the rows that gateways stored. Time that nobody saw is unknown: it
     makes no figure better or worse.
     """
-    from gateway.production.stored import shift_report  # noqa: PLC0415 - see gateway.cli
+    from gateway.production.stored import shift_report, stops_of_shift  # noqa: PLC0415 - see gateway.cli
     from gateway.settings.calendar import calendar_of  # noqa: PLC0415 - see gateway.cli
 
     factory = load(config)
@@ -52,6 +64,9 @@ def oee(config: Path, name: str, wanted: str | None, store_name: str | None, sty
         raise click.UsageError(f"--shift: {error}") from None
     with opened_store(factory, store_name) as (_, store):
         try:
+            if stops:
+                _print_stops(stops_of_shift(store, machines, shift), shift, calendar, style)
+                return
             found = shift_report(store, machines, calendar, shift, now)
         except StoreError as error:
             raise click.ClickException(str(error)) from error
@@ -59,6 +74,65 @@ def oee(config: Path, name: str, wanted: str | None, store_name: str | None, sty
         print_json(_as_text(found.as_dict()))
     else:
         echo("\n".join(_lines(found, calendar)))
+
+
+@oee.command()
+@CONFIG
+@click.argument("machine")
+@click.argument("begin", type=MOMENT)
+@click.argument("reason")
+@click.option("--comment", default="", help="More about it.")
+@click.option("--store", "store_name", help="The store that has the stop.  [default: the first that can be read]")
+@sending_options
+def reason(
+    config: Path, machine: str, begin: int, reason: str, comment: str, store_name: str | None,
+    **options: Any,  # noqa: ANN401 - options
+) -> None:  # fmt: skip
+    """Give the REASON of the stop of MACHINE that began at BEGIN, as `lineside oee CONFIG --stops` shows it.
+
+    The gateway keeps it with the records of the machine. A later reason replaces it.
+    """
+    from gateway.model.command import GIVE_REASON, Target  # noqa: PLC0415 - see gateway.cli
+    from gateway.production.stored import stops_that_began  # noqa: PLC0415 - see gateway.cli
+
+    factory = load(config)
+    one = machine_of(factory, machine)
+    with opened_store(factory, store_name) as (_, store):
+        try:
+            found = stops_that_began(store, one, begin, begin + SECOND)
+        except StoreError as error:
+            raise click.ClickException(str(error)) from error
+    if not found:
+        at = time_text(begin)
+        raise click.UsageError(f"no stop of {one.path} began at {at}; lineside oee {config} --stops shows them")
+    said: dict[str, Argument] = {
+        "begin": found[0].begin, "reason": clean_text(reason, MAX_TEXT), "comment": clean_text(comment, MAX_TEXT)
+    }  # fmt: skip
+    wanted = Wanted(GIVE_REASON, Target(machine=str(one.path)), said)
+    send(factory, wanted, options, {"begin": time_text(found[0].begin)})
+
+
+def _print_stops(
+    found: Sequence[tuple[Machine, StopRow]], shift: Shift, calendar: Calendar, style: str
+) -> None:  # fmt: skip
+    """Print the stops of a shift; their begins can be copied into `lineside oee reason`."""
+    if style == "json":
+        rows = [
+            {
+                "machine": str(machine.path), "begin": time_text(stop.begin), "end": time_text(stop.end),
+                "state": stop.state.value, "label": stop.label, "reason": stop.reason, "given": stop.given,
+            }
+            for machine, stop in found
+        ]  # fmt: skip
+        print_json({"shift": str(shift), "stops": rows})
+        return
+    for machine, stop in found:
+        place = f"{machine.path.line}/{machine.path.machine}"
+        begin = calendar.local(stop.begin).isoformat(timespec="seconds")
+        says = stop.reason or (f"({stop.label})" if stop.label else "-")
+        length = _span(stop.end - stop.begin)
+        echo(f"{begin}  {place:<24}{stop.state.value:<9}{length:>13}  {says:<20}  {stop.given or '-'}".rstrip())
+    echo(f"shift {shift}: {counted(len(found), 'stop')}")
 
 
 def _as_text(content: Any) -> Any:  # noqa: ANN401 - JSON

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from base64 import b64decode, b64encode
 from binascii import Error as NotBase64
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 import orjson
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
@@ -36,6 +36,12 @@ ALARM_ACTIONS = (
 LONGEST_SHELF = 7 * 86_400.0
 """Seconds for which an alarm can be shelved."""
 
+GIVE_REASON = "give_reason"
+"""The action that gives the reason of a stop, in its arguments."""
+
+MAX_STOP_REASON = 100
+"""Characters of the reason of a stop."""
+
 
 class BadCommand(ValueError):
     """A payload is not a command. The text is short, and repeats nothing of the payload."""
@@ -55,6 +61,14 @@ Name = Annotated[str, Field(min_length=1, max_length=MAX_NAME), AfterValidator(_
 Text = Annotated[str, AfterValidator(_text)]
 Microseconds = Annotated[int, Field(ge=0, le=253_402_300_800_000_000)]
 Argument = bool | Annotated[int, Field(ge=-(2**63), lt=2**63)] | Annotated[float, Field(allow_inf_nan=False)] | Text
+
+
+class StopReason(NamedTuple):
+    """The reason of a stop of a machine. `begin` of the stop is in microseconds since the epoch, UTC."""
+
+    begin: int
+    reason: str
+    comment: str = ""
 
 
 class _Part(BaseModel):
@@ -86,7 +100,8 @@ class Command(_Part):
     """One command.
 
     `id` is drawn at random, and never used again. `issued` and `expires` are in microseconds since the epoch, UTC.
-    `action` is one of `ALARM_ACTIONS`, or `write`. `key` is the name of the key of `signature` at the gateway.
+    `action` is one of `ALARM_ACTIONS`, `GIVE_REASON`, or `write`. `key` is the name of the key of
+    `signature` at the gateway.
     """
 
     v: Literal[1] = 1
@@ -97,7 +112,8 @@ class Command(_Part):
     user: Name
     reason: Text = ""
     action: Literal[
-        "acknowledge", "reset", "shelve", "unshelve", "remove_from_service", "return_to_service", "write"
+        "acknowledge", "reset", "shelve", "unshelve", "remove_from_service", "return_to_service", "give_reason",
+        "write",
     ]  # fmt: skip
     target: Target
     arguments: Annotated[dict[Name, Argument], Field(max_length=MAX_ARGUMENTS)] = {}
@@ -120,9 +136,26 @@ class Command(_Part):
         return float(seconds) if 1 <= seconds <= LONGEST_SHELF else None
 
     @property
+    def stop_reason(self) -> StopReason | None:
+        """The reason of a stop, without blanks around it; None if the arguments are not those of such an action."""
+        begin, reason, comment = (self.arguments.get(name, "") for name in StopReason._fields)
+        if self.action != GIVE_REASON or not self.arguments.keys() <= set(StopReason._fields):
+            return None
+        if isinstance(begin, bool) or not isinstance(begin, int) or not isinstance(reason, str):
+            return None
+        if not isinstance(comment, str) or not 1 <= len(reason.strip()) <= MAX_STOP_REASON:
+            return None
+        return StopReason(begin, reason.strip(), comment.strip())
+
+    @property
     def is_of_alarm(self) -> bool:
-        """Whether it is about an alarm, and changes nothing at the machine."""
+        """Whether it is about an alarm."""
         return self.action in ALARM_ACTIONS
+
+    @property
+    def spares_machine(self) -> bool:
+        """Whether it changes nothing at the machine."""
+        return self.is_of_alarm or self.action == GIVE_REASON
 
 
 def parse_command(payload: bytes) -> Command:

@@ -89,9 +89,15 @@ class Calculations:
         return self._machines.get(machine, ())
 
     def command(self, command: Command) -> str | None:
-        """Carry out a command for an alarm; return why that failed, empty if it is done, None without its machine."""
+        """Carry out a command for an alarm or a stop; return why that failed, empty if it is done.
+
+        None means that there is no such machine here.
+        """
+        given = command.stop_reason
         for calculation in self.of(command.target.machine):
-            if isinstance(calculation, MachineAlarms):
+            if given is not None and isinstance(calculation, MachineProduction):
+                return calculation.give_reason(given, command.user)
+            if command.is_of_alarm and isinstance(calculation, MachineAlarms):
                 return calculation.command(
                     command.action, command.target.alarm, command.user, command.reason, command.shelf or 0.0
                 )

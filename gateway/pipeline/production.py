@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from drivers.base import Value
+    from gateway.model.command import StopReason
     from gateway.pipeline.calculation import Step, Surroundings
     from gateway.settings.factory import Machine
     from gateway.settings.production import Planned
@@ -59,6 +60,12 @@ LONGEST_GAP = 7 * 24 * 3600 * SECOND
 
 SLACK, LONGEST_LAG = 2 * SECOND, 60 * SECOND
 """Microseconds that a pushed reading may come late; the most that a device's clock may be behind."""
+
+OLDEST_STOP = 7 * 24 * 3600 * SECOND
+"""Microseconds after the begin of a stop in which a person may give its reason: reports look for it a day longer."""
+
+NAMED = 10
+"""Configured reasons that an answer names."""
 
 LONGEST_TEXT = 100
 """Characters of a recipe, an order or a reason in a row."""
@@ -381,6 +388,18 @@ class MachineProduction(Calculation):
                 "shift": "" if self._shift is None else str(self._shift),
                 "order": self._order, "recipe": self._recipe,
             })  # fmt: skip
+
+    def give_reason(self, given: StopReason, by: str) -> str:
+        """Write the reason that a person gives for a stop; return why that is not possible, empty if it is done."""
+        now, known = self._around.clock(), self._section.reasons
+        if given.begin >= now:
+            return "the stop begins in the future"
+        if given.begin < now - OLDEST_STOP:
+            return f"the stop began more than {OLDEST_STOP // SECOND // 86_400} days ago"
+        if known and given.reason not in known:
+            return f"the reason is not one of {', '.join(known[:NAMED])}{' ...' if len(known) > NAMED else ''}"
+        self._write(2, {"begin": given.begin, "reason": given.reason, "comment": given.comment, "by": by})
+        return ""
 
     # -- time --
 

@@ -9,19 +9,16 @@ import orjson
 
 from gateway.model.production import SECOND, Tally, TimeState
 from gateway.production.report import HourRow, MachineRows, StopRow, report
-from gateway.settings.production import PRODUCTION, STOPS
+from gateway.settings.production import PRODUCTION, STOP_REASONS, STOPS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
     from gateway.model.path import MachinePath
     from gateway.production.report import Report
     from gateway.settings.calendar import Calendar, Shift
     from gateway.settings.factory import Machine
     from gateway.stores.base import Store
-
-REASONS = "stop_reasons"
-"""The content, and the name of the point, of reasons that operators gave for stops."""
 
 LONGEST_DELAY = 8 * 24 * 3600 * SECOND
 """Microseconds after a shift in which its rows are looked for: a gateway may have been off, or without a broker."""
@@ -45,14 +42,42 @@ def shift_rows(
         cells: dict[str, Any] = row.as_dict()
         if cells["kind"] == "hour" and cells["shift"] == str(shift):
             found[row.path].hours.append(_hour(cells))
-    given = _given(store, found, since, until)
-    for row in store.rows(STOPS, f"*/{STOPS}", since, until):
-        check()
-        own = found.get(row.path)
-        stop = None if own is None else _stop(row.as_dict(), row.path, given)
-        if own is not None and stop is not None and stop.begin < shift.end and stop.end > shift.begin:
-            own.stops.append(stop)
+    for path, stop in _stops(store, found, (since, until), check):
+        if stop.begin < shift.end and stop.end > shift.begin:
+            found[path].stops.append(stop)
     return list(found.values())
+
+
+def stops_of_shift(
+    store: Store, machines: Iterable[Machine], shift: Shift, check: Callable[[], None] = lambda: None
+) -> list[tuple[Machine, StopRow]]:  # fmt: skip
+    """Return the stops of machines in a shift, in the order of their begins. Raises `StoreError`."""
+    own = {one.path: one for one in machines if one.production is not None}
+    found = [
+        (own[path], stop)
+        for path, stop in _stops(store, own, (shift.begin, shift.end + LONGEST_DELAY), check)
+        if stop.begin < shift.end and stop.end > shift.begin
+    ]
+    found.sort(key=lambda one: (one[1].begin, one[0].path))
+    return found
+
+
+def stops_that_began(store: Store, machine: Machine, since: int, until: int) -> list[StopRow]:
+    """Return the stops of a machine that began in a span, in the order of their ends. Raises `StoreError`."""
+    found = _stops(store, (machine.path,), (since, since + LONGEST_DELAY), lambda: None)
+    return [one for _, one in found if since <= one.begin < until]
+
+
+def _stops(
+    store: Store, machines: Collection[MachinePath], span: tuple[int, int], check: Callable[[], None]
+) -> Iterator[tuple[MachinePath, StopRow]]:
+    """Yield the stops of machines whose rows are of a span, with the reasons that people gave."""
+    given = _given(store, machines, *span)
+    for row in store.rows(STOPS, f"*/{STOPS}", *span):
+        check()
+        stop = _stop(row.as_dict(), row.path, given) if row.path in machines else None
+        if stop is not None:
+            yield row.path, stop
 
 
 def _hour(cells: dict[str, Any]) -> HourRow:
@@ -82,7 +107,7 @@ def _given(
 ) -> dict[tuple[MachinePath, int], str]:  # fmt: skip
     """Return the reasons that operators gave, by machine and begin of the stop; the last one counts."""
     found: dict[tuple[MachinePath, int], str] = {}
-    for row in store.rows(REASONS, f"*/{REASONS}", since, until):
+    for row in store.rows(STOP_REASONS, f"*/{STOP_REASONS}", since, until):
         cells = row.as_dict()
         if row.path in machines and isinstance(cells["begin"], int):
             found[row.path, cells["begin"]] = str(cells["reason"] or "")

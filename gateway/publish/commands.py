@@ -15,7 +15,15 @@ from typing import TYPE_CHECKING, NamedTuple
 import structlog
 
 from gateway.common.state_log import RepeatLog
-from gateway.model.command import LONGEST_SHELF, BadCommand, encode_answer, is_signed, parse_command
+from gateway.model.command import (
+    GIVE_REASON,
+    LONGEST_SHELF,
+    MAX_STOP_REASON,
+    BadCommand,
+    encode_answer,
+    is_signed,
+    parse_command,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,8 +52,8 @@ class Result(NamedTuple):
 class Commands:
     """The commands of one gateway, or of one of its workers.
 
-    `execute` carries out a command for an alarm; it returns why that failed, empty if it is done, and None if the
-    machine is not one of this process. `record` journals a command with its result in the audit log.
+    `execute` carries out a command for an alarm or a stop; it returns why that failed, empty if it is done, and None
+    if the machine is not one of this process. `record` journals a command with its result in the audit log.
     """
 
     def __init__(
@@ -90,13 +98,14 @@ class Commands:
     def _result(self, command: Command) -> Result | None:
         if problem := self._problem(command):
             return Result(REFUSED, problem)
-        if not command.is_of_alarm:
+        if not command.spares_machine:
             return Result(REFUSED, self._write_problem(command) or "this gateway does not write to machines")
-        if command.action == "shelve" and command.shelf is None:
-            return Result(REFUSED, f"the argument seconds is a number from 1 to {LONGEST_SHELF:.0f}")
+        if misfit := _misfit(command):
+            return Result(REFUSED, misfit)
         failure = self._execute(command)
         if failure is None:
-            return Result(FAILED, "this gateway has no such machine with alarms") if self._answers_for_all else None
+            what = "alarms" if command.is_of_alarm else "a production"
+            return Result(FAILED, f"this gateway has no such machine with {what}") if self._answers_for_all else None
         self._ids[command.id] = command.expires
         return Result(FAILED, failure) if failure else Result(DONE)
 
@@ -118,7 +127,7 @@ class Commands:
             (len(self._ids) >= MOST_IDS, "too many commands"),
         )
         problem = next((text for wrong, text in checks if wrong), "")
-        if problem or (self.settings.unsigned_alarms and command.is_of_alarm and not command.signature):
+        if problem or (self.settings.unsigned_alarms and command.spares_machine and not command.signature):
             return problem
         return self._signature_problem(command, command.key, command.signature)
 
@@ -159,3 +168,15 @@ class Commands:
         if min(len({user for user, _ in approved}), len({key for _, key in approved})) < limits.approvals:
             return f"it needs the approval of {limits.approvals} other person(s), with keys of their own"
         return ""
+
+
+def _misfit(command: Command) -> str:
+    """Return what is wrong with the arguments of a command, empty if they fit its action."""
+    if command.action == "shelve" and command.shelf is None:
+        return f"the argument seconds is a number from 1 to {LONGEST_SHELF:.0f}"
+    if command.action == GIVE_REASON and command.stop_reason is None:
+        return (
+            "the arguments are begin, the time of the stop in microseconds, reason, a text of 1 to "
+            f"{MAX_STOP_REASON} characters, and comment, a text"
+        )
+    return ""

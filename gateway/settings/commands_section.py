@@ -53,8 +53,8 @@ class CommandsSection(Section):
     "11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo="}`.
     """
     unsigned_alarms: bool = False
-    """Whether commands for alarms need no signature: then anyone who may publish on the topic can acknowledge and
-    shelve, as in `true`.
+    """Whether commands for alarms, and reasons of stops, need no signature: then anyone who may publish on the topic
+    can acknowledge, shelve and give reasons, as in `true`.
     """
     longest: Duration = 300.0
     """The longest time from the issue of a command to its expiry, as in `5m`."""

@@ -14,6 +14,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 
 from drivers.base import Source, ValueType
 from gateway.common.setting_types import Duration, Name, Section, Text, parse_duration
+from gateway.model.command import MAX_STOP_REASON
 from gateway.model.production import TimeState
 from gateway.settings.derivation import meaning_of
 from gateway.settings.point import Point
@@ -31,8 +32,11 @@ if TYPE_CHECKING:
     from gateway.settings.factory import Place
     from gateway.settings.parameters import Scalar
 
-PRODUCTION, STOPS = "production", "stops"
+PRODUCTION, STOPS, STOP_REASONS = "production", "stops", "stop_reasons"
 """The names of the result points, and their contents."""
+
+MOST_REASONS = 200
+"""Reasons that a person may choose from."""
 
 _PACKML = {
     TimeState.PRODUCTION: "execute completing",
@@ -106,6 +110,18 @@ def _strings(plan: dict[str, float]) -> dict[str, float]:
     return plan
 
 
+def _reason(written: str) -> str:
+    if not 1 <= len(written) <= MAX_STOP_REASON:
+        raise ValueError(f"a reason has 1 to {MAX_STOP_REASON} characters, as in no material")
+    return written
+
+
+def _differ(reasons: tuple[str, ...]) -> tuple[str, ...]:
+    if twice := next((one for one in reasons if reasons.count(one) > 1), None):
+        raise ValueError(f"{twice!r} is there twice; leave one of them out")
+    return reasons
+
+
 Plan = Annotated[dict[str, float], BeforeValidator(_is_plan), AfterValidator(_strings)]
 """Planned cycle times by recipe, in seconds."""
 
@@ -113,6 +129,14 @@ States = Annotated[
     dict[Text, Annotated[TimeState, Field(strict=False)]], BeforeValidator(_scalars_as_text)
 ]  # fmt: skip
 """Labels, or values of a point without labels, and their categories."""
+
+Reasons = Annotated[
+    tuple[Annotated[Text, AfterValidator(_reason)], ...],
+    BeforeValidator(lambda written: tuple(written) if isinstance(written, list) else written),
+    Field(max_length=MOST_REASONS),
+    AfterValidator(_differ),
+]
+"""Reasons of stops."""
 
 
 class ProductionSection(Section):
@@ -156,6 +180,8 @@ class ProductionSection(Section):
     """The point with the production order, as in `order`."""
     reason: Name | None = None
     """The point with the reason of a stop: a code or a text, 0 or empty without a reason, as in `stop_reason`."""
+    reasons: Reasons = ()
+    """The reasons that a person may give for a stop; without them any text, as in `[no material, bladder, other]`."""
     micro_stop: Duration = 60.0
     """A down that is shorter is a micro-stop, and a shorter stop has no row of its own, as in `2m`."""
     every: Duration = 30.0
@@ -295,7 +321,7 @@ def build(written: Written, points: Iterable[Point], others: Iterable[str]) -> P
         return None
     known = {point.name: point for point in points}
     found = _named(section, known, set(others), written)
-    for name in (PRODUCTION, STOPS, *FIGURES):
+    for name in (PRODUCTION, STOPS, STOP_REASONS, *FIGURES):
         if name in known:
             written.place.report(
                 f"there is a point {name}, as a result has; give the point of the machine another name"
@@ -313,6 +339,7 @@ def build(written: Written, points: Iterable[Point], others: Iterable[str]) -> P
     results = (
         result_point(PRODUCTION, PRODUCTION, "Production of an hour or a shift"),
         result_point(STOPS, STOPS, "Stops that are over"),
+        result_point(STOP_REASONS, STOP_REASONS, "Reasons that people gave for stops"),
     )
     point = found["state"]
     labels = {} if point.type is ValueType.STRING else point.labels

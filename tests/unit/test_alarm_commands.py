@@ -13,7 +13,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
-from gateway.model.command import Approval, BadCommand, Command, Target, encode_command, parse_command, signed
+from gateway.model.command import (
+    MAX_STOP_REASON,
+    Approval,
+    BadCommand,
+    Command,
+    StopReason,
+    Target,
+    encode_command,
+    parse_command,
+    signed,
+)
 from gateway.publish import commands as commands_module
 from gateway.publish.commands import Commands, Result
 from gateway.settings.commands_section import CommandsSection
@@ -198,3 +208,43 @@ def test_a_key_that_is_not_one_is_reported(written: str) -> None:
     """When the configuration is validated."""
     with pytest.raises(ValueError, match="write its 32 bytes in base64"):
         CommandsSection.model_validate({"keys": {"room": written}})
+
+
+def reason(**arguments: Any) -> Command:
+    """Return a command that gives a reason."""
+    usual = {"begin": NOW - 60 * SECOND, "reason": "bladder"}
+    return command(action="give_reason", target=Target(machine="e/s/a/l/m"), arguments=usual | arguments)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"reason": ""}, {"reason": "  "}, {"reason": "x" * (MAX_STOP_REASON + 1)}, {"reason": 7}, {"begin": "now"},
+        {"begin": True}, {"begin": 1.5}, {"comment": 3}, {"seconds": 60},
+    ],
+)  # fmt: skip
+def test_arguments_that_are_no_reason_are_refused(arguments: dict[str, Any]) -> None:
+    """And nothing is written."""
+    receiver = Receiver(unsigned_alarms=True)
+    outcome, text = receiver.take(reason(**arguments))
+    assert (outcome, text.startswith("the arguments are begin")) == ("refused", True)
+    assert receiver.done == []
+
+
+def test_a_reason_follows_the_rules_of_commands_for_alarms() -> None:
+    """Unsigned only where these are; carried out once, and journaled."""
+    unsigned, keyed = Receiver(unsigned_alarms=True), Receiver(keys={"room": public(KEY)})
+    assert unsigned.take(reason()) == ("done", "")
+    assert keyed.take(reason()) == ("refused", "it is not signed")
+    assert keyed.take(signed(reason(), "room", KEY)) == ("done", "")
+    assert keyed.take(signed(reason(), "room", KEY)) == ("refused", "it was carried out before")
+    assert len(keyed.recorded) == 3
+    keyed.failure = None
+    text = "this gateway has no such machine with a production"
+    assert keyed.take(signed(reason().model_copy(update={"id": "y" * 16}), "room", KEY)) == ("failed", text)
+
+
+def test_blanks_around_a_reason_are_no_part_of_it() -> None:
+    """Two persons mean the same."""
+    given = reason(reason=" bladder ", comment=" burst ").stop_reason
+    assert given == StopReason(NOW - 60 * SECOND, "bladder", "burst")

@@ -23,10 +23,11 @@ from gateway.model.reading import NamedScan
 from gateway.pipeline.alarms import MachineAlarms
 from gateway.pipeline.calculation import Surroundings
 from gateway.production.report import HourRow, MachineRows, StopRow, report
-from gateway.production.stored import REASONS, shift_rows
+from gateway.production.stored import shift_rows
 from gateway.settings.alarm_set import ALARMS, AlarmSet
 from gateway.settings.calendar import CalendarSection, calendar_of
 from gateway.settings.load import load_factory
+from gateway.settings.production import STOP_REASONS
 from gateway.stores.base import MachineScan
 from gateway.stores.sqlite import SqliteSettings, SqliteStore
 
@@ -148,10 +149,10 @@ def test_a_reason_that_a_person_gave_counts_in_place_of_that_of_the_machine(conf
     begin = DAY + (SIX + 1000) * SECOND
     with SqliteStore(SqliteSettings.model_validate({"path": str(config.parent / "readings.db")})) as store:
         rows = [
-            (REASONS, shift.end + n, {"begin": begin, "reason": reason, "comment": "", "by": "anna"})
+            (STOP_REASONS, shift.end + n, {"begin": begin, "reason": reason, "comment": "", "by": "anna"})
             for n, reason in enumerate(("glove", "bladder"))
         ]
-        put(store, "first", {REASONS: REASONS}, rows)
+        put(store, "first", {STOP_REASONS: STOP_REASONS}, rows)
         found = report(shift_rows(store, factory.machines, shift), shift, calendar.planned(shift), shift.end)
     losses = {(one.kind, one.reason): one.time / SECOND for one in found.lines[0].machines[0].losses}
     assert losses["down", "bladder"] == 600
