@@ -96,7 +96,7 @@ def accounts_of(
     found = [_gateway(factory, lines, others) for factory in factories]
     found += [_ingest(name, some) for name, some in ingests.items()]
     sites = sorted({(one.factory.enterprise, one.factory.site) for one in factories})
-    found.append(_watcher(Party.PAGE, page, factories, sites, ("page",)))
+    found.append(_page(page, factories, sites))
     found.append(_watcher(Party.READER, reader, factories, [EVERYWHERE], ("tail", "fleet", "check")))
     if any(factory.gateway.commands.enabled for factory in factories):
         found.append(_watcher(Party.OPERATOR, operator, factories, sites, ("alarms",)))
@@ -185,6 +185,15 @@ def _ingest(name: str, factories: Sequence[Factory]) -> Account:
                 rights[Right(Action.SUBSCRIBE, topic, share=ANY)] = None
     several = len(clients) > 1
     return Account(name, Party.INGEST, f"ingest {name}", tuple(clients), several, tuple(rights))
+
+
+def _page(user: str, factories: Sequence[Factory], sites: Sequence[tuple[str, str]]) -> Account:
+    """Return the account of the page: it commands gateways only if `dashboard.commands` of a factory says so."""
+    found = _watcher(Party.PAGE, user, factories, sites, ("page",))
+    if all(factory.dashboard.commands is None for factory in factories):
+        return found
+    rights = _watcher(Party.OPERATOR, user, factories, sites, ()).rights
+    return found._replace(rights=tuple(dict.fromkeys((*found.rights, *rights))))
 
 
 def _watcher(

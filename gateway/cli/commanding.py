@@ -29,7 +29,7 @@ VALID = 30.0
 
 
 class Wanted(NamedTuple):
-    """What a command is to do: its action, its target and arguments, and why, for the journal."""
+    """The work of a command: its action, its target and arguments, and why, for the journal."""
 
     action: str
     target: Target

@@ -54,7 +54,10 @@ def dashboard(configs: tuple[Path, ...], listen: str | None, *, everything: bool
     async def main(stop: asyncio.Event) -> None:
         for factory in factories:
             log_findings(factory, PAGE)
-        service = DashboardService(factories, section, everything=everything)
+        try:
+            service = DashboardService(factories, section, everything=everything)
+        except ValueError as error:
+            raise click.ClickException(str(error)) from None
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, service.asked_to_reload)
         await service.run(stop)
 

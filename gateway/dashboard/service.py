@@ -25,6 +25,7 @@ from gateway.dashboard.configurations import Configurations, configuration_route
 from gateway.dashboard.parts.routes import PartRoutes
 from gateway.dashboard.plants import Plants
 from gateway.dashboard.production.routes import ProductionRoutes
+from gateway.dashboard.production.stops import StopRoutes
 from gateway.dashboard.security import CLIENT, identity_of, needs, records_itself, require, secure
 from gateway.dashboard.security.tls import Certificate
 from gateway.dashboard.stored import Stored
@@ -72,7 +73,7 @@ class DashboardService:
 
     def __init__(self, factories: Sequence[Factory], section: DashboardSection, *, everything: bool = False) -> None:
         notes = factories[0].gateway.spool.folder / ALARM_NOTES
-        self.plants = Plants(factories, everything=everything, notes=notes)
+        self.plants = Plants(factories, everything=everything, notes=notes, commands=section.commands)
         self._stored = Stored(factories)
         self._section = section
         self._trends = Trends(factories, self._published, self._machines, zone=section.time_zone or "")
@@ -140,6 +141,7 @@ class DashboardService:
             *configuration_routes(self._configurations, require(Role.ENGINEER)),
             *AlarmRoutes(self.plants, self._stored, actors).routes(),
             *ProductionRoutes(self._stored).routes(),
+            *StopRoutes(self.plants, self._stored, actors).routes(),
             *PartRoutes(self.plants, self._stored).routes(),
         ]
 

@@ -171,7 +171,7 @@ class Commands:
 
 
 def _misfit(command: Command) -> str:
-    """Return what is wrong with the arguments of a command, empty if they fit its action."""
+    """Return why the arguments of a command do not fit its action, empty if they do."""
     if command.action == "shelve" and command.shelf is None:
         return f"the argument seconds is a number from 1 to {LONGEST_SHELF:.0f}"
     if command.action == GIVE_REASON and command.stop_reason is None:

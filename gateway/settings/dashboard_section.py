@@ -33,6 +33,9 @@ ALARM_NOTES = "alarm-notes.json"
 SMALLEST_AUDIT = 2**20
 """Bytes that the audit log must at least have."""
 
+MOST_KEY_NAME = 128
+"""Characters of the name of a key."""
+
 MOST_NAMES = 100
 """Entries of a list of hosts or roles."""
 
@@ -201,6 +204,25 @@ class AuditSection(Section):
         return self
 
 
+class PageCommandsSection(Section):
+    """Commands of people on the page to gateways, over MQTT. Without a key, to gateways with `unsigned_alarms`."""
+
+    key: Secret | None = None
+    """A private key of Ed25519 in PEM that signs them, as in `{secret: page_key}`."""
+    name: Annotated[str, Field(max_length=MOST_KEY_NAME)] = ""
+    """The name of the key in `gateway.commands.keys` of the gateways, as in `page`."""
+    wait: Annotated[Duration, Field(le=60)] = 10.0
+    """How long the page waits for the answer of a gateway, as in `10s`."""
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> Self:
+        if self.key is not None and not self.name:
+            raise ValueError("key needs name, that of the key in gateway.commands.keys, as in name: page")
+        if self.key is None and self.name:
+            raise ValueError("name is that of a key; write key: {secret: page_key}, too")
+        return self
+
+
 class DashboardSection(Section):
     """The web page of `lineside dashboard`."""
 
@@ -225,6 +247,9 @@ class DashboardSection(Section):
     """The time zone of the page; by default that of this machine, as in `Europe/Berlin`."""
     language: Annotated[Language | None, Field(strict=False)] = None
     """The language of the page; by default that of the browser, as in `de`."""
+    commands: PageCommandsSection | None = None
+    """Commands of people on the page to gateways, for alarms and reasons of stops; empty for gateways that need no
+    signature, as in `{key: {secret: page_key}, name: page}`."""
     audit: AuditSection = AuditSection()
     """The audit log, as in `{max_size: 256MiB, syslog: "tls://siem.example:6514"}`."""
 

@@ -72,6 +72,8 @@ def destinations(factory: Factory) -> Iterator[Destination]:
         yield Destination(Use.IDENTITY_PROVIDER, place, (page.oidc.issuer,), _secrets(page.oidc))
     if page.tls is not None:
         yield Destination(Use.DASHBOARD, Place(document, ("dashboard", "tls")), (), _secrets(page.tls))
+    if page.commands is not None:
+        yield Destination(Use.DASHBOARD, Place(document, ("dashboard", "commands")), (), _secrets(page.commands))
     seen: set[int] = set()
     for machine in factory.machines:
         if id(machine.connection) not in seen and machine.place is not None:

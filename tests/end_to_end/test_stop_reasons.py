@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 from chaos.machines import Machines
+from page_plant import ZONE
 from processes import Lineside, lineside, until, write_factory
 from servers import Mosquitto
 from stored import report
@@ -44,6 +45,7 @@ def write(folder: Path, broker: Mosquitto, machines: Machines) -> Path:
             "id": "edge-01", "spool": {"folder": str(folder / "spool")}, "commands": {"unsigned_alarms": True},
         },
         broker={"url": broker.url},
+        calendar={"zone": ZONE},
         ingest={"folder": str(folder)},
         stores=[{"sqlite": {"path": str(folder / "readings.db")}}],
         lines={"line": {"area": "area", "machines": {"press-01": {"template": "press", "connection": url}}}},

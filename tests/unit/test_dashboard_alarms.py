@@ -360,7 +360,7 @@ def test_an_operator_shelves_an_alarm_and_that_is_recorded(factory: Factory):
     [standing] = plant.alarms
     body = {"action": "shelve", "alarms": [{"path": str(PRESS), "key": standing.key}], "comment": "spare\x00part"}
     answer = client.post("/api/alarms/notes", json=body)
-    assert answer.json() == {"changed": 1, "gone": 0, "saved": True}
+    assert answer.json() == {"changed": 1, "gone": 0, "saved": True, "commands": []}
     [(who, action, what, before, after)] = recorded
     assert (who, action, before) == ("anna", "alarm.shelve", None)
     assert str(PRESS) in what

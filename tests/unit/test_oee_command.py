@@ -11,10 +11,17 @@ import pytest
 from click.testing import CliRunner
 from processes import write_factory
 from production import DAY, HOLD, RUN, WAIT, Plant
+from starlette.applications import Starlette
+from starlette.testclient import TestClient
 
 from gateway.cli import main
+from gateway.dashboard.actions import Actors, Forbidden
+from gateway.dashboard.commanding import Became, Outcome
+from gateway.dashboard.plants import Plants
 from gateway.dashboard.production.shifts import report_of
-from gateway.dashboard.stored import Source
+from gateway.dashboard.production.stops import StopRoutes
+from gateway.dashboard.security import needs
+from gateway.dashboard.stored import Source, Stored
 from gateway.dashboard.trends.errors import BadRequest
 from gateway.model.metadata import MachineMeta
 from gateway.model.path import MachinePath
@@ -26,10 +33,13 @@ from gateway.production.report import HourRow, MachineRows, StopRow, report
 from gateway.production.stored import shift_rows
 from gateway.settings.alarm_set import ALARMS, AlarmSet
 from gateway.settings.calendar import CalendarSection, calendar_of
+from gateway.settings.commands_section import CommandsSection
+from gateway.settings.dashboard_section import PageCommandsSection
 from gateway.settings.load import load_factory
 from gateway.settings.production import STOP_REASONS
 from gateway.stores.base import MachineScan
 from gateway.stores.sqlite import SqliteSettings, SqliteStore
+from gateway.users.roles import Role
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -157,6 +167,101 @@ def test_a_reason_that_a_person_gave_counts_in_place_of_that_of_the_machine(conf
     losses = {(one.kind, one.reason): one.time / SECOND for one in found.lines[0].machines[0].losses}
     assert losses["down", "bladder"] == 600
     assert ("down", "jam") not in losses
+
+
+def given(folder: Path, at: int, reason: str) -> None:
+    """Store the reason of the stop of the first machine."""
+    row = {"begin": DAY + (SIX + 1000) * SECOND, "reason": reason, "comment": "", "by": "anna"}
+    with SqliteStore(SqliteSettings.model_validate({"path": str(folder / "readings.db")})) as store:
+        put(store, "first", {STOP_REASONS: STOP_REASONS}, [(STOP_REASONS, at, row)])
+
+
+def test_the_stops_of_a_shift_have_their_reasons(config: Path) -> None:
+    """In the order of their begins, which the command for a reason takes."""
+    given(config.parent, DAY + FOURTEEN * SECOND, "<b>glove</b>")
+    text = ran(str(config), "--shift", SHIFT, "--stops")
+    first = next(line for line in text.splitlines() if "l/first" in line)
+    assert first.split() == [
+        "2025-12-01T06:16:40+00:00", "l/first", "down", "10", "min", "00", "s", "jam", "<b>glove</b>"
+    ]  # fmt: skip
+    found = json.loads(ran(str(config), "--shift", SHIFT, "--stops", "--format", "json"))
+    stop = next(one for one in found["stops"] if one["machine"].endswith("first") and one["state"] == "down")
+    assert (stop["begin"], stop["label"], stop["reason"]) == ("2025-12-01T06:16:40.000000Z", "held", "jam")
+    assert [one["begin"] for one in found["stops"]] == sorted(one["begin"] for one in found["stops"])
+
+
+def test_a_reason_needs_a_stop_that_began_then(config: Path) -> None:
+    """A mistyped time would be a reason that nobody finds; the broker is not asked."""
+    for machine, begin, message in (
+        ("first", "2025-12-01T06:16:39Z", "no stop of acme/north/a/l/first began at 2025-12-01T06:16:39"),
+        ("third", "2025-12-01T06:16:40Z", "matches no machine"),
+        ("first", "yesterday", "is not a time"),
+    ):
+        result = CliRunner().invoke(main, ["oee", "reason", str(config), machine, begin, "jam"])
+        assert result.exit_code == 2
+        assert message in result.output
+
+
+def page_of(config: Path, operator: Any, recorded: list[Any]) -> tuple[Plants, TestClient]:
+    """Return the routes of stops on the page of a factory whose gateway takes commands."""
+    factory = load_factory(config)
+    takes = factory.gateway.model_copy(update={"commands": CommandsSection(unsigned_alarms=True)})
+    factory = replace(factory, gateway=takes)
+    plants = Plants([factory], commands=PageCommandsSection())
+    routes = StopRoutes(plants, Stored([factory]), Actors(operator, lambda *one: recorded.append(one))).routes()
+    return plants, TestClient(Starlette(routes=routes))
+
+
+def test_the_page_has_stops_without_a_reason_first(tmp_path: Path) -> None:
+    """Then those that wait for nobody, the newest first."""
+    config = factory_file(tmp_path)
+    plant = shift_of((RUN, 100, 0), (HOLD, 100, 0), (RUN, 100, 0), (HOLD, 100, 8), (RUN, 100, 0), (WAIT, 100, 0))
+    with SqliteStore(SqliteSettings.model_validate({"path": str(tmp_path / "readings.db")})) as store:
+        write(store, "first", plant)
+    _, client = page_of(config, lambda _: "anna", [])
+    found = client.get("/api/stops", params={"path": "acme/north", "shift": SHIFT}).json()
+    assert [(one["state"], one["wanted"]) for one in found["stops"]] == [
+        ("down", True),
+        ("waiting", False),
+        ("down", False),
+    ]
+    assert found["machines"]["acme/north/a/l/first"] == {"reasons": [], "may": True}
+    assert "there is no shift" in client.get("/api/stops", params={"shift": "<x>"}).json()["problems"][0]
+    assert client.get("/api/stops", params={"path": "acme/south", "shift": SHIFT}).status_code == 404
+
+
+def test_a_reason_on_the_page_needs_the_right_and_a_valid_request(config: Path) -> None:
+    """Else nothing is sent; a command is recorded with its outcome."""
+    recorded: list[Any] = []
+
+    def refuse(request: object) -> str:
+        del request
+        raise Forbidden(needs(Role.OPERATOR))
+
+    body = {"path": "acme/north/a/l/first", "begin": DAY, "reason": "jam\u202e\x00"}
+    plants, client = page_of(config, refuse, recorded)
+    assert client.post("/api/stops/reason", json=body).status_code == 403
+    plants, client = page_of(config, lambda _: "anna", recorded)
+    for bad in (
+        {"path": "acme"}, {"begin": -1}, {"begin": 2**60}, {"begin": "1"}, {"reason": " "}, {"reason": "x" * 101},
+        {"comment": "x" * 501}, {"extra": 1},
+    ):  # fmt: skip
+        assert client.post("/api/stops/reason", json=body | bad).status_code == 400
+    assert client.post("/api/stops/reason", data=body).status_code == 400
+    assert recorded == []
+    sent: list[Any] = []
+
+    async def send(*wanted: Any) -> Outcome:
+        sent.append(wanted)
+        return Outcome(Became.FAILED, "the stop begins in the future", "x")
+
+    plants.commander.send = send  # type: ignore[method-assign] # there is no broker
+    answer = client.post("/api/stops/reason", json=body).json()
+    assert (answer["outcome"], answer["text"]) == ("failed", "the stop begins in the future")
+    [(who, path, wanted)] = sent
+    assert (who, str(path), wanted.arguments["reason"]) == ("anna", body["path"], "jam")
+    [(who, action, what, _, after)] = recorded
+    assert (who, action, what, after["outcome"]) == ("anna", "stop-reason", body["path"], "failed")
 
 
 @pytest.mark.parametrize(

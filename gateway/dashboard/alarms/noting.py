@@ -1,20 +1,37 @@
-"""Note alarms for an operator, and record each action."""
+"""Acknowledge and shelve alarms for an operator: at the gateway, or as a note of the page. Record each action."""
 
 from __future__ import annotations
 
+import asyncio
 import time
 from typing import TYPE_CHECKING, Any
 
 from gateway.dashboard.alarms.notes import MAX_NAME, Note
+from gateway.dashboard.commanding import Action, Became
+from gateway.model.alarm_state import AlarmState
+from gateway.model.command import Target
 
 if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
     from gateway.dashboard.actions import Actors
     from gateway.dashboard.alarms.requests import NotedAlarm, NoteRequest
     from gateway.dashboard.live.alarms import Alarm
+    from gateway.dashboard.live.gateway_alarms import GatewayAlarm
     from gateway.dashboard.plants import Plants
+    from gateway.model.command import Argument
 
 EVENTS = {"acknowledge": "noted as acknowledged", "shelve": "shelved", "remove": "note removed"}
 """The event in the journal of each action."""
+
+COMMANDS = {"acknowledge": "acknowledge", "shelve": "shelve", "remove": "unshelve"}
+"""The command for an alarm of a gateway, of each action."""
+
+COMMANDED = {
+    "acknowledge": "acknowledged", "shelve": "shelved", "unshelve": "unshelved",
+    "return_to_service": "returned to service",
+}  # fmt: skip
+"""The event in the journal of each command that is done."""
 
 
 class Noting:
@@ -25,28 +42,60 @@ class Noting:
         self._actors = actors
 
     async def apply(self, identity: str, request: NoteRequest) -> dict[str, Any]:
-        """Apply a request; return how many alarms changed and are gone, and whether the notes are on disk."""
+        """Apply a request; return how many alarms changed and are gone, and whether the notes are on disk.
+
+        An alarm of a gateway that takes commands is left to the gateway; `commands` says what became of each.
+        """
         now = time.time_ns() // 1000
         changed = 0
+        commands: list[Coroutine[Any, Any, dict[str, Any]]] = []
         for wanted in request.alarms:
-            found = self._plants.find(wanted.machine)
-            alarm = None if found is None else found[0].alarms.find(wanted.machine, wanted.key)
+            alarm = self._plants.alarm(wanted.machine, wanted.key)
             if alarm is None:
                 continue  # it ended meanwhile
+            held = self._plants.gateway_alarm(wanted.machine, wanted.key)
+            if held is not None and self._plants.may_command(wanted.machine):
+                commands.append(self._command(identity, request, held))
+                continue
             before, after = self._note(identity, request, wanted, alarm, now)
             if before is None and after is None:
                 continue
             changed += 1
-            self._actors.record(
-                identity, f"alarm.{request.action}", f"{alarm.path} {alarm.source} {alarm.name}".strip(),
-                None if before is None else before.model_dump(), None if after is None else after.model_dump(),
-            )  # fmt: skip
-            self._plants.journal.add(
-                now, "operator", str(alarm.path), EVENTS[request.action], name=alarm.name, source=alarm.source,
-                who=identity, comment=request.comment,
-            )  # fmt: skip
+            self._record(identity, request, alarm, before and before.model_dump(), after and after.model_dump())
+            self._journal(identity, request, alarm, EVENTS[request.action])
         saved = await self._plants.notes.save()
-        return {"changed": changed, "gone": len(request.alarms) - changed, "saved": saved}
+        outcomes = await asyncio.gather(*commands)
+        gone = len(request.alarms) - changed - len(outcomes)
+        return {"changed": changed, "gone": gone, "saved": saved, "commands": outcomes}
+
+    async def _command(self, identity: str, request: NoteRequest, held: GatewayAlarm) -> dict[str, Any]:
+        """Send a command to the gateway of an alarm; return what became of it."""
+        alarm, action = held.alarm, COMMANDS[request.action]
+        if request.action == "remove" and held.state is AlarmState.OUT_OF_SERVICE:
+            action = "return_to_service"
+        arguments: dict[str, Argument] = {"seconds": request.minutes * 60} if action == "shelve" else {}
+        target = Target(machine=str(alarm.path), alarm=held.name)
+        outcome = await self._plants.commander.send(
+            identity, alarm.path, Action(action, target, arguments, request.comment)
+        )
+        became = {"command": outcome.id, "outcome": outcome.became.value, "text": str(outcome.text)}
+        self._record(identity, request, alarm, {"state": held.state.value}, {"action": action} | became)
+        if outcome.became is Became.DONE:
+            self._journal(identity, request, alarm, COMMANDED[action])
+        return {
+            "path": str(alarm.path), "name": alarm.name, "outcome": outcome.became.value, "text": outcome.text,
+            "seconds": self._plants.commander.seconds,
+        }  # fmt: skip
+
+    def _record(self, identity: str, request: NoteRequest, alarm: Alarm, before: Any, after: Any) -> None:  # noqa: ANN401 - JSON
+        object_ = f"{alarm.path} {alarm.source} {alarm.name}".strip()
+        self._actors.record(identity, f"alarm.{request.action}", object_, before, after)
+
+    def _journal(self, identity: str, request: NoteRequest, alarm: Alarm, event: str) -> None:
+        self._plants.journal.add(
+            time.time_ns() // 1000, "operator", str(alarm.path), event, name=alarm.name, source=alarm.source,
+            who=identity, comment=request.comment,
+        )  # fmt: skip
 
     def _note(
         self, identity: str, request: NoteRequest, wanted: NotedAlarm, alarm: Alarm, now: int

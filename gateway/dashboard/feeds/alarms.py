@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from gateway.dashboard.alarms.notes import Note
     from gateway.dashboard.live.alarms import Alarm
+    from gateway.dashboard.live.gateway_alarms import GatewayAlarm
     from gateway.dashboard.live.machine import LiveMachine
     from gateway.dashboard.live.plant import Plant
     from gateway.dashboard.plants import Plants
@@ -40,17 +41,22 @@ class Filter(NamedTuple):
     state: str = "all"
     shelved: bool = False
 
-    def takes(self, alarm: Alarm, note: Note | None) -> bool:
-        """Return whether an alarm with its note is shown."""
+    def takes(self, alarm: Alarm, note: Note | None, held: GatewayAlarm | None = None) -> bool:
+        """Return whether an alarm is shown, with its note, or as its gateway follows it."""
         if alarm.path[: len(self.path)] != self.path or alarm.priority not in self.priorities:
             return False
-        if self.shelved is not (note is not None and note.kind == "shelved"):
+        if self.shelved is not is_off_list(note, held):
             return False
         if self.state == "active" and not alarm.active:
             return False
         if self.state == "unacknowledged" and (alarm.acknowledged or note is not None):
             return False
         return not self.text or self.text in _searched(alarm)
+
+
+def is_off_list(note: Note | None, held: GatewayAlarm | None) -> bool:
+    """Return whether a person has removed an alarm from the list: at its gateway, or with a note on the page."""
+    return (held is not None and held.off_list) or (note is not None and note.kind == "shelved")
 
 
 def _searched(alarm: Alarm) -> str:
@@ -122,15 +128,19 @@ class AlarmsFeed(Feed):
         """Compare the alarms with the rows that were sent."""
         counts, total, shelved, matching = [0] * len(PRIORITIES), 0, 0, []
         for plant in self.plants.plants:
-            for alarm in plant.alarms:
-                note = self.plants.notes.of(alarm, now)
+            for alarm, held in together(plant):
+                note = (
+                    None
+                    if held is not None and self.plants.may_command(alarm.path)
+                    else self.plants.notes.of(alarm, now)
+                )
                 total += 1
-                if note is not None and note.kind == "shelved":
+                if is_off_list(note, held):
                     shelved += 1
                 else:
                     counts[alarm.priority - 1] += 1
-                if self._filter.takes(alarm, note):
-                    matching.append((alarm, note, plant))
+                if self._filter.takes(alarm, note, held):
+                    matching.append((alarm, note, held, plant))
         matching.sort(key=lambda one: (one[0].priority, -one[0].since, one[0].key))
         summary = {
             "standing": total, "matching": len(matching), "shelved": shelved, "priorities": counts,
@@ -155,8 +165,16 @@ class AlarmsFeed(Feed):
             number = self._ids[alarm.place] = self._next = self._next + 1
         return number
 
-    def _row(self, alarm: Alarm, note: Note | None, plant: Plant) -> dict[str, Any]:
+    def _row(
+        self, alarm: Alarm, note: Note | None, held: GatewayAlarm | None, plant: Plant
+    ) -> dict[str, Any]:  # fmt: skip
         row = shown(alarm) | {"id": self._ids[alarm.place], "key": alarm.key}
+        if held is not None:
+            row |= {
+                "gateway": {"state": held.state, "who": held.who, "at": held.changed, "reason": held.reason,
+                            "until": held.until},
+                "command": self.plants.may_command(alarm.path),
+            }  # fmt: skip
         if note is not None:
             row["note"] = {
                 "kind": note.kind, "who": note.who, "at": note.at, "comment": note.comment, "until": note.until
@@ -179,6 +197,22 @@ class AlarmsFeed(Feed):
                 word = {"path": str(machine.path), "point": point.name, "description": point.description}
                 label = point.labels.get(str(value))
                 yield word | ({"label": label} if label else {"bits": bits_of(value)})
+
+
+def together(plant: Plant) -> Iterator[tuple[Alarm, GatewayAlarm | None]]:
+    """Yield the standing alarms with the state at their gateway, then those that a person has removed from its list.
+
+    An alarm of a gateway has one state, that of the retained message; its events may come later or again.
+    """
+    for alarm in plant.alarms:
+        held = plant.gateway_alarms.find(*alarm.place)
+        if held is not None:
+            yield held.alarm, held
+        elif not plant.knows_normal(alarm.key):
+            yield alarm, None
+    for held in plant.gateway_alarms:
+        if plant.alarms.find(*held.alarm.place) is None and (held.off_list or held.alarm.standing):
+            yield held.alarm, held
 
 
 def shown(alarm: Alarm) -> dict[str, Any]:

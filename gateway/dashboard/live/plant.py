@@ -10,6 +10,7 @@ import structlog
 from gateway.codecs import Undecodable, decode
 from gateway.common.state_log import RepeatLog
 from gateway.dashboard.live.alarms import Alarms
+from gateway.dashboard.live.gateway_alarms import OWN, GatewayAlarms
 from gateway.dashboard.live.machine import LiveMachine
 from gateway.dashboard.live.points import configured_points
 from gateway.dashboard.live.rates import Rates
@@ -20,7 +21,7 @@ from gateway.mqtt.topics import GATEWAYS, Topics
 from gateway.status.fleet import Fleet
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from gateway.dashboard.live.journal import Journal
     from gateway.model.path import MachinePath
@@ -55,6 +56,9 @@ class Plant:
         """The rates of gateways and ingests, by the levels of their topics."""
         self.machines: dict[MachinePath, LiveMachine] = {}
         self.alarms = Alarms()
+        self.gateway_alarms = GatewayAlarms()
+        self.answered: Callable[[bytes], None] = _ignored
+        """Takes the answers of gateways to commands."""
         self.journal = journal
         self.link: LinkStatus | None = None
         """The connection to the broker; None before the first attempt."""
@@ -96,7 +100,11 @@ class Plant:
         self.messages += 1
         try:
             member = self.topics.member_of(message.topic)
-            if member is not None and member.leaf != "data":
+            if (alarm := self.topics.alarm_of(message.topic)) is not None:
+                self.gateway_alarms.take(*alarm, message.payload)
+            elif member is not None and member.leaf == "answer":
+                self.answered(message.payload)
+            elif member is not None and member.leaf != "data":
                 self._take_member(member, message)
             elif (found := self.topics.machine_of(message.topic)) is not None and found[1] in {"meta", "state"}:
                 check_levels(found[0])
@@ -215,6 +223,14 @@ class Plant:
             log.error("mqtt.subscribe_denied", topic=topic, hint=hint)
         self.version += 1
 
+    def knows_normal(self, key: str) -> bool:
+        """Return whether an alarm without a retained message is normal: if all messages of gateways were heard."""
+        return (
+            key.startswith(OWN)
+            and not self.gateway_alarms.dropped
+            and not any("/alarm/" in one for one in self.denied)
+        )
+
     def connection_changed(self, link: LinkStatus) -> None:
         """Note that the connection to the broker was made or lost."""
         was, self.link = self.link, link
@@ -233,6 +249,11 @@ def _counts(report: LedgerReport | IngestReport) -> tuple[float, dict[str, int],
         "dropped": sum(ledger.dropped.values()), "due": report.schedule.due, "missed": report.schedule.missed,
     }  # fmt: skip
     return report.seconds or report.time / 1e6, counts, report.time
+
+
+def _ignored(payload: bytes) -> None:
+    """Ignore an answer: this page sends no commands."""
+    del payload
 
 
 def _now() -> int:

@@ -12,7 +12,7 @@ from gateway.settings.calendar import calendar_of
 
 if TYPE_CHECKING:
     from gateway.dashboard.stored import Source
-    from gateway.settings.calendar import Calendar
+    from gateway.settings.calendar import Calendar, Shift
 
 CHOICE = 10
 """Shifts that a page may choose from."""
@@ -36,13 +36,18 @@ def report_of(source: Source, below: tuple[str, ...], wanted: str, now: int) -> 
     if not machines:
         return None
     calendar = calendar_of(factory.calendar)
-    try:
-        shift = calendar.find(wanted, now)
-    except ValueError:
-        raise BadRequest(_NONE.get(wanted) or _("there is no shift {shift}", shift=clean_text(wanted, 100))) from None
+    shift = shift_of(calendar, wanted, now)
     place = {"enterprise": factory.factory.enterprise, "site": factory.factory.site}
     found = shift_report(source.store.store, machines, calendar, shift, now, source.stop.check)
     return place | found.as_dict() | {"shifts": _choice(calendar, now)}
+
+
+def shift_of(calendar: Calendar, wanted: str, now: int) -> Shift:
+    """Return a shift by its name. Raises `BadRequest` for one that does not exist."""
+    try:
+        return calendar.find(wanted, now)
+    except ValueError:
+        raise BadRequest(_NONE.get(wanted) or _("there is no shift {shift}", shift=clean_text(wanted, 100))) from None
 
 
 def _choice(calendar: Calendar, now: int) -> list[str]:

@@ -7,7 +7,7 @@ import { h, keep, set, setText } from "../dom.js";
 import { PlaceChoice } from "../places.js";
 import { remember } from "../router.js";
 import { segmented } from "../segmented.js";
-import { moment, number, span, t, tn } from "../texts.js";
+import { mark, moment, number, span, t, tn } from "../texts.js";
 
 const SHOWN = 200, MOST = 1000;
 const TYPING = 250; // milliseconds after the last key until a text is searched
@@ -129,11 +129,12 @@ class StandingPart {
 
   actionBar() {
     const act = (action) => () => noteDialog(action, [...this.selected].map((id) => this.rows.get(id)).filter(Boolean), () => this.select([]));
+    this.hint = h("span", { class: "muted note-hint" });
     const button = (action, text) => h("button", { class: "button", type: "button", text, title: mayAct() ? null : t("This needs the role operator."), on: { click: act(action) } });
     this.buttons = [button("acknowledge", t("Acknowledge on this page…")), button("shelve", t("Shelve…")), button("remove", t("Remove the note…"))];
     this.chosen = h("span", { class: "muted" });
     return h("div", { class: "row alarm-actions" }, ...this.buttons, this.chosen,
-      h("span", { class: "muted note-hint", text: t("What you note here is for the readers of this page. Nothing is changed at the machine.") }));
+      this.hint);
   }
 
   args() {
@@ -200,7 +201,8 @@ class StandingPart {
     setText(cells[5], number(row.severity, 0));
     setText(cells[6].children[1], moment(row.since));
     setText(cells[7], stateText(row));
-    set(element, { data: { active: row.active ? "yes" : "no", shelved: row.note?.kind === "shelved" ? "yes" : "no" } });
+    const offList = row.gateway?.state in OFF_LIST || row.note?.kind === "shelved";
+    set(element, { data: { active: row.active ? "yes" : "no", shelved: offList ? "yes" : "no" } });
   }
 
   showSince(now) {
@@ -219,6 +221,12 @@ class StandingPart {
     this.all.checked = this.order.length > 0 && this.selected.size === this.order.length;
     this.all.indeterminate = this.selected.size > 0 && !this.all.checked;
     for (const button of this.buttons) button.disabled = this.selected.size === 0 || !mayAct();
+    const commanded = [...(this.selected.size ? this.selected : this.order)].some((id) => this.rows.get(id)?.command);
+    setText(this.buttons[0], commanded ? t("Acknowledge…") : t("Acknowledge on this page…"));
+    setText(this.buttons[2], commanded ? t("Return to the list…") : t("Remove the note…"));
+    setText(this.hint, commanded
+      ? t("Alarms of gateways are changed at the gateway. Other alarms get a note for the readers of this page.")
+      : t("What you note here is for the readers of this page. Nothing is changed at the machine."));
     setText(this.chosen, this.selected.size ? t("{count} selected", { count: number(this.selected.size, 0) }) : "");
   }
 
@@ -258,17 +266,31 @@ function wordText({ label, bits }) {
   return tn("{count} alarm bit set: {bits}", "{count} alarm bits set: {bits}", bits.length, { bits: bits.join(", ") });
 }
 
+const OFF_LIST = { shelved: mark("shelved"), out_of_service: mark("out of service") };
+
 function stateText(row) {
-  const parts = [changeText(row)];
-  if (row.active) parts.push(row.acknowledged ? t("acknowledged at the machine") : t("not acknowledged"));
+  const parts = [row.gateway?.state in OFF_LIST ? t(OFF_LIST[row.gateway.state]) : changeText(row)];
+  const acknowledged = row.gateway ? t("acknowledged") : t("acknowledged at the machine");
+  if (row.active) parts.push(row.acknowledged ? acknowledged : t("not acknowledged"));
   if (row.machine) parts.push(row.machine === "offline" ? t("machine not connected: may have ended") : t("gateway offline: may have ended"));
   return parts.join(", ");
 }
 
-function noteText({ note }) {
-  if (!note) return "";
+const GATEWAY_NOTES = {
+  shelved: mark("Shelved by {who} until {until}"), out_of_service: mark("Taken out of service by {who}, {at}"),
+  acknowledged: mark("Acknowledged by {who}, {at}"),
+};
+
+function noteText({ note, gateway }) {
+  if (!note) return gateway?.who ? gatewayText(gateway) : "";
   const text = note.kind === "shelved"
     ? t("Shelved by {who} until {until}", { who: note.who, until: moment(note.until) })
     : t("Noted as acknowledged by {who}, {at}", { who: note.who, at: moment(note.at) });
   return note.comment ? `${text}: ${note.comment}` : text;
+}
+
+function gatewayText({ state, who, at, until, reason }) {
+  if (!(state in GATEWAY_NOTES)) return "";
+  const text = t(GATEWAY_NOTES[state], { who, at: moment(at), until: moment(until) });
+  return reason ? `${text}: ${reason}` : text;
 }

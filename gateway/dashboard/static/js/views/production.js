@@ -3,6 +3,7 @@
 import { doubtsOf, machineDetails } from "../production/details.js";
 import { ShiftReport } from "../production/oee.js";
 import { shiftStart } from "../production/shift.js";
+import { ShiftStops } from "../production/stops.js";
 import { strip } from "../chart/small.js";
 import { h, keep, set, setText } from "../dom.js";
 import { request } from "../live.js";
@@ -32,12 +33,14 @@ class ProductionView {
     this.notice = h("p", { class: "notice", role: "status", hidden: true });
     this.lines = h("div", { class: "stack" });
     this.heading = h("span", { class: "muted", role: "status", text: t("Reading the store…") });
-    this.report = new ShiftReport(query.get("shift") ?? "current", (shift) => { this.chosen = shift; this.remember(); });
+    this.report = new ShiftReport(query.get("shift") ?? "current", (shift) => { this.chosen = shift; this.remember(); this.stops.show(this.path, shift); });
+    this.stops = new ShiftStops();
     this.chosen = query.get("shift") ?? "current";
     root.append(
       h("div", { class: "title" }, h("h1", { text: t("Production") }), this.heading),
-      this.toolbar(), this.notice, this.report.element, this.lines);
+      this.toolbar(), this.notice, this.report.element, this.stops.element, this.lines);
     this.report.show(this.path);
+    this.stops.show(this.path, this.chosen);
     this.feed = app.live.open("production", { path: this.path }, (changes) => this.receive(changes));
     this.number = 0;
     this.load();
@@ -61,6 +64,7 @@ class ProductionView {
   apply() {
     this.remember();
     this.report.show(this.path);
+    this.stops.show(this.path, this.chosen);
     this.load();
   }
 
@@ -165,6 +169,7 @@ class ProductionView {
     clearTimeout(this.timer);
     this.place.destroy();
     this.report.destroy();
+    this.stops.destroy();
     this.feed.close();
   }
 }
