@@ -38,11 +38,13 @@ class Part:
     `worker`     its number from 1, or `WHOLE`
     `inherited`  the machines that another worker read before, by machine path, with the name of that worker's files
     `since`      the monotonic time in seconds from which its slots count as missed: its former process ended then
+    `elsewhere`  the paths of the machines with alarms that other workers read
     """
 
     worker: int = WHOLE
     inherited: Mapping[str, str] = field(default_factory=dict)
     since: float | None = None
+    elsewhere: frozenset[str] = frozenset()
 
     @property
     def has_identity(self) -> bool:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 from structlog.testing import capture_logs
 
-from gateway.publish.retained_messages import RetainedMessages
+from gateway.publish.retained_messages import RetainedMessages, read_topics
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -54,6 +54,43 @@ async def test_changes_are_collected_and_the_last_counts(tmp_path: Path) -> None
     messages.drop("n/alarm/")
     await publish(messages, broker, await messages.take_changed())
     assert broker == {"m/alarm/a": b"99"}
+
+
+async def test_messages_of_a_machine_that_moves_are_left_to_its_new_worker(tmp_path: Path) -> None:
+    """The former worker clears none of them, also after a restart; the new one clears what no alarm wants."""
+    broker, files = dict[str, bytes](), (tmp_path / "1.json", tmp_path / "2.json")
+    first, second = map(RetainedMessages, files)
+    for name in ("a", "b"):
+        first.set(f"m/alarm/{name}", b"1")
+    await publish(first, broker, first.all())
+    first.set("m/alarm/a", b"2")  # and it moves before this is published
+    first.leave(["m/alarm/"])
+    first.drop("m/alarm/")
+    second.inherit(read_topics(files[0]), ["m/alarm/"])
+    second.set("m/alarm/a", b"2")
+    second.clear_unwanted()
+    await publish(second, broker, await second.take_changed())
+    assert await first.take_changed() == {}
+    restarted = RetainedMessages(files[0])
+    restarted.leave(["m/alarm/"])
+    await restarted.begin()
+    assert restarted.all() == {}
+    assert broker == {"m/alarm/a": b"2"}
+    again = RetainedMessages(files[0])
+    await again.begin()
+    again.clear_unwanted()
+    assert await again.take_changed() == {"m/alarm/a": b"", "m/alarm/b": b""}, "it is gone from all workers"
+
+
+async def test_a_worker_is_idle_when_the_broker_has_all_messages(tmp_path: Path) -> None:
+    """A machine goes to another worker only then: an old message must not follow a new one."""
+    messages, broker = RetainedMessages(tmp_path / "retained.json"), dict[str, bytes]()
+    assert messages.idle.is_set()
+    messages.set("m/alarm/a", b"1")
+    batch = messages.all()
+    assert not messages.idle.is_set()
+    await publish(messages, broker, batch)
+    assert messages.idle.is_set()
 
 
 @pytest.mark.parametrize("content", [b"", b"[]", b'{"topics": 5}', b'{"topics": [5]}'])
