@@ -41,6 +41,7 @@ from gateway.metrics.health import machines_reason
 from gateway.metrics.samples import MetricsPart
 from gateway.model.ledger import Ledger, ScheduleCounts
 from gateway.model.part import WHOLE_GATEWAY, part_name
+from gateway.model.path import MachinePath
 from gateway.model.receipt import new_tag
 from gateway.model.record import GatewayRecord, PlacedScan, Record
 from gateway.mqtt.topics import Topics
@@ -50,10 +51,11 @@ from gateway.pipeline.calculations import Calculations, calculations_of, follow
 from gateway.pipeline.machine_status import MachineStatuses, State
 from gateway.pipeline.pipeline import Pipeline
 from gateway.pipeline.totals import CounterTotals, read_totals
-from gateway.publish.commands import Commands
+from gateway.publish.command_link import CommandLink
+from gateway.publish.commands import Commands, Journal
 from gateway.publish.publisher import Publisher
 from gateway.publish.retained_cleanup import RetainedCleanup
-from gateway.publish.retained_messages import RetainedMessages
+from gateway.publish.retained_messages import RetainedMessages, read_topics
 from gateway.self_test.runner import SelfTest
 from gateway.settings.notify_section import Limits, worker_share
 from gateway.settings.reload import Reload
@@ -74,12 +76,10 @@ if TYPE_CHECKING:
     from drivers.base import Driver, Group
     from gateway.acquisition.device_manager import Device, MachineChanges, Sink
     from gateway.acquisition.discovery import DiscoveredSources
-    from gateway.audit.log import AuditLog
     from gateway.metrics.health import Checks
     from gateway.metrics.samples import Samples
     from gateway.model.command import Command
     from gateway.model.part import Part
-    from gateway.model.path import MachinePath
     from gateway.model.reading import NamedScan
     from gateway.pipeline.totals import CounterState
     from gateway.publish.commands import Result
@@ -115,6 +115,9 @@ WORKER_EVENTS = ("worker.started", "worker.stopping", "worker.stopped")
 MOST_SHOWN_MACHINES = 1_000
 """Machines that are not online which the status file lists; it counts all."""
 
+FINISH_RETAINED = 2.0
+"""Seconds that retained messages under way have to reach the broker when a machine goes to another worker."""
+
 DRAIN = 1.5
 """Seconds in which pending records may still be confirmed when the gateway stops; the rest is on disk."""
 
@@ -138,7 +141,7 @@ class GatewayService:
         self.topics = Topics(factory.broker.root)
         self._calculations = Calculations()
         self._notifier, self._notify = self._make_notifier(own, part)
-        self._messages = RetainedMessages(own.spool.folder / f"{name}.retained.json")
+        self._messages = self._make_messages(own.spool.folder, name, part)
         self.spool = Spool(
             own.spool, name, partial(renumber, CODECS[own.codec], own.id), self._calculations.take_changed
         )
@@ -166,7 +169,7 @@ class GatewayService:
         self._retained = RetainedCleanup(
             own.spool.folder / f"{own.id}.states.json", own.id, lambda: self.spool.oldest_seq
         )
-        self._audit = _audit_log(factory)
+        self._commands = commands_of(factory, self.command) if part.has_identity else None
         self._publisher = self._make_publisher(factory, files, part)
         self._retired = Ledger()
         self._digest = factory.digest
@@ -201,6 +204,11 @@ class GatewayService:
         times = None if self._durations is None else self._durations.scans
         return DeviceManager(self._make_pipeline, self._make_worker, self.spool.room, times)
 
+    def _make_messages(self, folder: Path, name: str, part: Part) -> RetainedMessages:
+        messages = RetainedMessages(_retained_file(folder, name))
+        messages.leave(map(self._below_alarms, part.elsewhere))
+        return messages
+
     def _make_shared_builder(self, factory: Factory) -> RecordBuilder[PlacedScan] | None:
         """Make the builder of the records of all machines, if they have one."""
         own, place = factory.gateway, factory.factory
@@ -208,22 +216,6 @@ class GatewayService:
             return None
         topic = self.topics.gateway(place.enterprise, place.site, own.id, "data")
         return RecordBuilder(topic, self._encode_together, halve, self._max_record)
-
-    def _make_commands(self, own: GatewaySection) -> Commands | None:
-        """Make the receiver of commands, None if the gateway takes none."""
-        if self._audit is None:
-            return None
-        audit = self._audit
-
-        def execute(command: Command) -> str | None:
-            return self._calculations.command(command)
-
-        def record(command: Command, result: Result) -> None:
-            content = command.model_dump(exclude={"signature", "approvals"})
-            audit.record(f"command.{command.action}", who=command.user, object=command.target.machine, after=content,
-                         outcome=f"{result.outcome} {result.text}".strip())  # fmt: skip
-
-        return Commands(own.commands, own.id, execute, record, answers_for_all=self._part.has_identity)
 
     def _make_publisher(self, factory: Factory, files: SpoolFiles, part: Part) -> Publisher:
         cutter = Splitter(self.spool, self._codec, DeadLetters(files.letters, SET_ASIDE_SIZE))
@@ -239,7 +231,7 @@ class GatewayService:
             self._metadata.describe,
             part,
             self._messages,
-            self._make_commands(factory.gateway),
+            None if self._commands is None else CommandLink(factory, self.topics, self._commands),
         )
 
     def _make_status_file(self, name: str) -> StatusFile:
@@ -332,12 +324,21 @@ class GatewayService:
 
         The counters of removed machines are on disk when this returns, for the worker that reads them next.
         """
+        self._messages.leave(map(self._below_alarms, part.elsewhere))
         self._inherit(await asyncio.to_thread(_read_sources, self._folder, part))
         await self._metadata.inherit(part.sources())
         affected = await self._reconfigure(factory)
+        self._messages.clear_unwanted()
+        with suppress(TimeoutError):  # an older message must not follow those of the worker that goes on
+            async with asyncio.timeout(FINISH_RETAINED):
+                await self._messages.idle.wait()
         await self._save_inherited()
         await self.spool.flush()  # of the states of calculations
         return affected
+
+    async def command(self, command: Command) -> str | None:
+        """Carry out a command for an alarm, see `Commands`."""
+        return self._calculations.command(command)
 
     def pause_publishing(self, *, paused: bool) -> None:
         """Disconnect a worker from the broker, or let it connect again."""
@@ -353,6 +354,10 @@ class GatewayService:
             self._discovery.inherit(source.found, source.machines)
             self._totals.inherit(source.totals, source.machines)
             self._calculations.inherit(source.states, source.machines)
+            self._messages.inherit(source.topics, map(self._below_alarms, source.machines))
+
+    def _below_alarms(self, path: str) -> str:
+        return self.topics.machine(MachinePath(*path.split("/")), "alarm/")
 
     async def _save_inherited(self) -> None:
         await self._discovery.save()
@@ -420,7 +425,7 @@ class GatewayService:
     async def run(self, stop: asyncio.Event) -> None:
         """Run until `stop` is set, then stop in the order of the flow: no reading that was acquired is lost."""
         started, stopping, stopped = EVENTS if self._part.has_identity else WORKER_EVENTS
-        async with self.spool, self._audit or nullcontext(), asyncio.TaskGroup() as tasks:
+        async with self.spool, self._commands or nullcontext(), asyncio.TaskGroup() as tasks:
             await self._metadata.begin(self._part.sources())
             await self._messages.begin()
             self._calculations.restore(self.spool.states)
@@ -646,15 +651,27 @@ class _Source(NamedTuple):
     found: dict[str, DiscoveredSources]
     totals: dict[str, CounterState]
     states: dict[str, bytes]
+    topics: set[str]
 
 
-def _audit_log(factory: Factory) -> AuditLog | None:
-    """Return the audit log of commands, None if the gateway takes none."""
-    if not factory.gateway.commands.enabled:
+def commands_of(factory: Factory, execute: Callable[[Command], Awaitable[str | None]]) -> Commands | None:
+    """Return the receiver of a gateway's commands, None if it takes none; see `Commands` for `execute`."""
+    own = factory.gateway
+    if not own.commands.enabled:
         return None
     from gateway.audit.log import AuditLog  # noqa: PLC0415 - 7 MB of cryptography, which few gateways need
 
-    return AuditLog(factory.dashboard.audit)
+    audit = AuditLog(factory.dashboard.audit)
+
+    def record(command: Command, result: Result) -> None:
+        content = command.model_dump(exclude={"signature", "approvals"})
+        audit.record(f"command.{command.action}", who=command.user, object=command.target.machine, after=content,
+                     outcome=f"{result.outcome} {result.text}".strip())  # fmt: skip
+
+    def record_more(number: int) -> None:
+        audit.record("command.more", who=own.id, after={"commands": number}, outcome="not carried out")
+
+    return Commands(own.commands, own.id, execute, Journal(audit, record, record_more))
 
 
 def _read_sources(folder: Path, part: Part) -> list[_Source]:
@@ -664,9 +681,22 @@ def _read_sources(folder: Path, part: Part) -> list[_Source]:
             read_found(_found_file(folder, name)),
             read_totals(_totals_file(folder, name)),
             saved_states(folder, name),
+            _read_topics(folder, name),
         )
         for name, machines in part.sources().items()
     ]
+
+
+def _retained_file(folder: Path, name: str) -> Path:
+    return folder / f"{name}.retained.json"
+
+
+def _read_topics(folder: Path, name: str) -> set[str]:
+    """Return the topics of another worker's retained messages; that worker logs it if they can't be read."""
+    try:
+        return read_topics(_retained_file(folder, name))
+    except (OSError, ValueError):
+        return set()
 
 
 def _loaded_discovery(folder: Path, name: str) -> Discovery:

@@ -3,14 +3,18 @@
 A command is refused if it is not for this gateway, not signed by a known key, expired, or was here before. The ids of
 commands are remembered until they expire. After a restart they are not: a command that was issued before the start is
 refused, so nobody can repeat it.
+
+Each command that is carried out is journaled. Of those that are refused or fail, which anyone with the right to
+publish may send, `MOST_ENTRIES` a minute are, and one entry has the number of the others.
 """
 
 from __future__ import annotations
 
+import asyncio
 import time
 from base64 import b64decode
 from collections import Counter, OrderedDict
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 import structlog
 
@@ -26,7 +30,9 @@ from gateway.model.command import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
+    from contextlib import AbstractAsyncContextManager
+    from types import TracebackType
 
     from gateway.model.command import Command
     from gateway.settings.commands_section import CommandsSection
@@ -39,6 +45,9 @@ AHEAD = 30_000_000
 MOST_IDS = 10_000
 """Ids that are remembered; while so many have not expired, further commands are refused."""
 
+MOST_ENTRIES, WINDOW = 20, 60.0
+"""Entries in the audit log of commands that were not carried out, in so many seconds."""
+
 DONE, REFUSED, FAILED = "done", "refused", "failed"
 
 
@@ -49,64 +58,103 @@ class Result(NamedTuple):
     text: str = ""
 
 
+class Journal(NamedTuple):
+    """The audit log `log` of commands.
+
+    `record` writes a command with its result, and `record_more` the number of commands that were not carried out, and
+    have no entries of their own.
+    """
+
+    log: AbstractAsyncContextManager[object]
+    record: Callable[[Command, Result], object]
+    record_more: Callable[[int], object]
+
+
 class Commands:
-    """The commands of one gateway, or of one of its workers.
+    """The commands of one gateway.
 
     `execute` carries out a command for an alarm or a stop; it returns why that failed, empty if it is done, and None
-    if the machine is not one of this process. `record` journals a command with its result in the audit log.
+    if the gateway has no such machine with alarms, or with a production. `async with` opens and closes the journal.
     """
 
     def __init__(
         self,
         settings: CommandsSection,
         gateway: str,
-        execute: Callable[[Command], str | None],
-        record: Callable[[Command, Result], None],
+        execute: Callable[[Command], Awaitable[str | None]],
+        journal: Journal,
         *,
-        answers_for_all: bool = True,
         clock: Callable[[], int] = lambda: time.time_ns() // 1000,
     ) -> None:
-        """Prepare; with `answers_for_all` a command for a machine that is not here is answered, too."""
         self.settings = settings
         self.counts: Counter[str] = Counter()
         self._gateway = gateway
         self._execute = execute
-        self._record = record
-        self._answers_for_all = answers_for_all
+        self._journal = journal
         self._clock = clock
         self._started = clock()
         self._ids: OrderedDict[str, int] = OrderedDict()
-        self._ignored = RepeatLog(log)
+        self._repeated = RepeatLog(log)
+        self._entries = self._left_out = 0  # in the present window
+        self._window: asyncio.TimerHandle | None = None
 
-    def take(self, topic: str, payload: bytes) -> bytes | None:
+    async def __aenter__(self) -> Self:
+        await self._journal.log.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._window is not None:
+            self._window.cancel()
+            self._end_window()
+        await self._journal.log.__aexit__(kind, error, trace)
+
+    async def take(self, topic: str, payload: bytes) -> bytes | None:
         """Carry out the command of a message; return the answer, None for a message that gets none."""
         try:
             command = parse_command(payload)
         except BadCommand as error:
             self.counts["malformed"] += 1
-            self._ignored.warning("mqtt.message_ignored", key=topic, topic=topic, error=str(error))
+            self._repeated.warning("mqtt.message_ignored", key=topic, topic=topic, error=str(error))
             return None
-        result = self._result(command)
-        if result is None:
-            return None
+        result = await self._result(command)
         self.counts[result.outcome] += 1
-        self._record(command, result)
+        self._note(command, result)
         if result.outcome == REFUSED:
-            log.warning("command.refused", user=command.user, action=command.action, reason=result.text)
+            self._repeated.warning(
+                "command.refused", key=result.text, user=command.user, action=command.action, reason=result.text
+            )
         return encode_answer(command, result.outcome, result.text, self._clock())
 
-    def _result(self, command: Command) -> Result | None:
+    def _note(self, command: Command, result: Result) -> None:
+        if result.outcome != DONE:
+            if self._window is None:
+                self._window = asyncio.get_running_loop().call_later(WINDOW, self._end_window)
+            if self._entries >= MOST_ENTRIES:
+                self._left_out += 1
+                return
+            self._entries += 1
+        self._journal.record(command, result)
+
+    def _end_window(self) -> None:
+        self._window = None
+        left_out, self._entries, self._left_out = self._left_out, 0, 0
+        if left_out:
+            self._journal.record_more(left_out)
+
+    async def _result(self, command: Command) -> Result:
         if problem := self._problem(command):
             return Result(REFUSED, problem)
         if not command.spares_machine:
             return Result(REFUSED, self._write_problem(command) or "this gateway does not write to machines")
         if misfit := _misfit(command):
             return Result(REFUSED, misfit)
-        failure = self._execute(command)
+        self._ids[command.id] = command.expires
+        failure = await self._execute(command)
         if failure is None:
             what = "alarms" if command.is_of_alarm else "a production"
-            return Result(FAILED, f"this gateway has no such machine with {what}") if self._answers_for_all else None
-        self._ids[command.id] = command.expires
+            return Result(FAILED, f"this gateway has no such machine with {what}")
         return Result(FAILED, failure) if failure else Result(DONE)
 
     def _problem(self, command: Command) -> str:

@@ -16,7 +16,7 @@ import structlog
 from aiomqtt import MqttError
 
 from gateway.common.state_log import RepeatLog
-from gateway.common.tasks import BestEffort, cancel_and_wait
+from gateway.common.tasks import cancel_and_wait
 from gateway.model.part import WHOLE_GATEWAY
 from gateway.mqtt.client import Message
 from gateway.mqtt.messages import BadMessage, encode_metadata, parse_confirmation, parse_wanted
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from gateway.mqtt.packets import ReceivedMessage
     from gateway.mqtt.session import LinkStatus, Presence
     from gateway.mqtt.topics import Topics
-    from gateway.publish.commands import Commands
+    from gateway.publish.command_link import CommandLink
     from gateway.publish.in_flight import InFlight
     from gateway.publish.retained_cleanup import RetainedCleanup
     from gateway.publish.retained_messages import RetainedMessages
@@ -116,13 +116,13 @@ class Publisher:
         describe: Callable[[Sequence[str]], Mapping[str, tuple[MachinePath, MachineMeta]]] | None = None,
         part: Part = WHOLE_GATEWAY,
         retained: RetainedMessages | None = None,
-        commands: Commands | None = None,
+        commands: CommandLink | None = None,
     ) -> None:
         """Prepare; `report` returns the payload of the ledger.
 
         `too_large` is called with a record that the broker does not take, and the bytes that it does. `describe`
         returns the descriptions that are known, by id, with their machines; without it nobody is answered. `retained`
-        are messages of calculations. Without `commands` the gateway takes none.
+        are messages of calculations. Without `commands` this process takes none.
         """
         own, gateway = factory.factory, factory.gateway
         self._gateway = gateway.id
@@ -135,13 +135,12 @@ class Publisher:
         self._describe = describe
         self._retained = retained
         self._commands = commands
-        self._commanding = BestEffort("commands")
         self._wanted = WantedIds()
         self._ignored = RepeatLog(log)
         self._logged: Counter[str] = Counter()
         self._topic = {
             leaf: topics.gateway(own.enterprise, own.site, gateway.id, leaf)
-            for leaf in ("confirmed", "wanted", "metadata", "command", "answer")
+            for leaf in ("confirmed", "wanted", "metadata")
         }
         dispatch = InOrder if gateway.order is Order.STRICT else FreshFirst
         self.proofs = Proofs(topics.root, accept_unproved=gateway.confirm_proof is ConfirmProof.ACCEPT_UNPROVED)
@@ -225,8 +224,7 @@ class Publisher:
                 if self._retained is not None:
                     tasks.create_task(self._follow_retained(link, self._retained), name="retained messages")
                 if self._commands is not None:
-                    commands = self._session.subscribe(link, self._topic["command"])
-                    tasks.create_task(commands, name="subscribe to commands")
+                    tasks.create_task(self._commands.run(session, link), name="commands")
                 tasks.create_task(self._follow_states(link), name="states")
                 tasks.create_task(self._follow_descriptions(link), name="descriptions")
                 tasks.create_task(self._follow_configuration(link), name="configuration")
@@ -284,25 +282,14 @@ class Publisher:
                     await self._clear(link, topic)
                 elif payload:  # else a retained message was cleared
                     self._read(topic, payload)
-            elif topic == self._topic["command"]:
-                await self._take_command(link, message)
+            elif self._commands is not None and topic == self._commands.topic:
+                await self._commands.take(self._session, link, message)
             elif self._topics.is_ingest(topic):
                 self._ingests.heard(topic, payload)
             elif self._identity is not None:
                 await self._identity.clean(self._session, link, message)
 
         return take
-
-    async def _take_command(self, link: MqttClient, message: ReceivedMessage) -> None:
-        """Carry out a command, and answer it. A retained command would come again at every connection."""
-        if message.retain:
-            await self._clear(link, message.topic)
-        elif self._commands is not None and message.payload:
-            answer = None
-            with self._commanding:
-                answer = self._commands.take(message.topic, message.payload)
-            if answer is not None:
-                self._session.publish(link, self._topic["answer"], [answer])
 
     async def _clear(self, link: MqttClient, topic: str) -> None:
         """Ignore a retained message where none belongs, and clear it: it would come again at every connection."""
@@ -393,11 +380,14 @@ class Publisher:
     async def _follow_retained(self, link: MqttClient, retained: RetainedMessages) -> None:
         """Publish all retained messages of calculations, then those that change."""
         messages: Mapping[str, bytes] = retained.all()
-        while True:
-            await retained.remember(messages)
-            await self._session.deliver(link, [Message(topic, payload) for topic, payload in messages.items()])
-            await retained.delivered(messages)
-            messages = await retained.take_changed()
+        try:
+            while True:
+                await retained.remember(messages)
+                await self._session.deliver(link, [Message(topic, payload) for topic, payload in messages.items()])
+                await retained.delivered(messages)
+                messages = await retained.take_changed()
+        finally:
+            retained.idle.set()  # what was under way comes again on the next connection
 
     async def _follow_configuration(self, link: MqttClient) -> None:
         while True:

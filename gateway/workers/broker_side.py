@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from gateway.mqtt.client import Message, MqttClient
     from gateway.mqtt.packets import ReceivedMessage
     from gateway.mqtt.topics import Topics
+    from gateway.publish.command_link import CommandLink
     from gateway.publish.identity import GatewayIdentity
     from gateway.settings.factory import Factory
     from gateway.settings.sections import BrokerSection
@@ -28,9 +29,10 @@ log = structlog.get_logger(__name__)
 
 
 class BrokerSide:
-    """Publishes the identity of a gateway, and answers which wanted metadata is unknown.
+    """Publishes the identity of a gateway, answers which wanted metadata is unknown, and takes its commands.
 
     `unknown` returns those of some metadata ids that no worker knows; none of them while a worker does not answer.
+    Without `commands` the gateway takes none.
     """
 
     def __init__(
@@ -40,10 +42,12 @@ class BrokerSide:
         client: str,
         identity: GatewayIdentity,
         unknown: Callable[[list[str]], Awaitable[list[str]]],
+        commands: CommandLink | None = None,
     ) -> None:
         own = factory.factory
         self._identity = identity
         self._unknown = unknown
+        self._commands = commands
         self._wanted_topic, self._metadata_topic = (
             topics.gateway(own.enterprise, own.site, factory.gateway.id, leaf) for leaf in ("wanted", "metadata")
         )
@@ -94,6 +98,8 @@ class BrokerSide:
                 return
             if message.topic == self._wanted_topic:
                 self._want(message)
+            elif self._commands is not None and message.topic == self._commands.topic:
+                await self._commands.take(session, link, message)
             else:
                 await self._identity.clean(session, link, message)
 
@@ -106,6 +112,8 @@ class BrokerSide:
                     tasks.create_task(job, name=name)
                 tasks.create_task(self._answer_wanted(link), name="wanted descriptions")
                 tasks.create_task(self._follow_changes(link), name="birth")
+                if self._commands is not None:
+                    tasks.create_task(self._commands.run(session, link), name="commands")
         except* MqttError as errors:
             raise errors.exceptions[0] from None
         finally:

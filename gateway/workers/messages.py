@@ -18,6 +18,7 @@ import drivers
 from drivers.base import Protocol
 
 if TYPE_CHECKING:
+    from gateway.model.command import Command
     from gateway.model.part import Part
     from gateway.settings.factory import Factory
 
@@ -52,11 +53,18 @@ class AskMetrics(NamedTuple):
     samples: bool
 
 
+class CarryOut(NamedTuple):
+    """A command for an alarm of one of the machines. The answer is `CarriedOut`."""
+
+    number: int
+    command: Command
+
+
 class Stop(NamedTuple):
     """End in the order of the flow, with `Closing` as the last message."""
 
 
-Order = Configure | Pause | AskKnown | AskMetrics | Stop
+Order = Configure | Pause | AskKnown | AskMetrics | CarryOut | Stop
 
 
 def encode_order(order: Order) -> bytes:
@@ -155,6 +163,14 @@ class Metrics(_Message):
     spool_silence: float
 
 
+class CarriedOut(_Message):
+    """The answer to `CarryOut`: why it failed, empty if it is done, None without such a machine."""
+
+    kind: Literal["carried_out"] = "carried_out"
+    number: int
+    failure: str | None
+
+
 class Refused(_Message):
     """The worker can't start: its spool is in use or can't be opened, or a secret is missing."""
 
@@ -170,7 +186,7 @@ class Closing(_Message):
     processor: float
 
 
-Answer = Status | Applied | Known | Metrics | Refused | Closing
+Answer = Status | Applied | Known | Metrics | CarriedOut | Refused | Closing
 
 _ANSWER: TypeAdapter[Answer] = TypeAdapter(Annotated[Answer, Field(discriminator="kind")])
 

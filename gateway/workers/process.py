@@ -24,6 +24,8 @@ from gateway.workers.messages import (
     Applied,
     AskKnown,
     AskMetrics,
+    CarriedOut,
+    CarryOut,
     Closing,
     Configure,
     Known,
@@ -40,6 +42,7 @@ from gateway.workers.reports import at_rest, past_of, summed_past
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 
+    from gateway.model.command import Command
     from gateway.workers.messages import Answer, Order
     from gateway.workers.reports import Report
 
@@ -62,6 +65,9 @@ KNOWN_SECONDS = 3.0
 
 METRICS_SECONDS = 3.0
 """Seconds in which a worker has to return its metrics."""
+
+COMMAND_SECONDS = 5.0
+"""Seconds in which a worker has to carry out a command."""
 
 ON_END_SECONDS = 5.0
 """Seconds for which the next start waits for the supervisor to publish that the machines are not read."""
@@ -125,6 +131,7 @@ class WorkerProcess:
         self._on_end = on_end
         self._factory = b""
         self._inherited: Mapping[str, str] = {}
+        self._elsewhere: frozenset[str] = frozenset()
         self._begun_with: Mapping[str, str] = {}
         self._state = StateLog(log, "worker.unstable", worker=number)
         self._process: asyncio.subprocess.Process | None = None
@@ -200,7 +207,7 @@ class WorkerProcess:
         try:
             self._channel = channel = await Channel.open(ours)
             self._begun_with = self._inherited
-            first = Configure(0, self._factory, Part(self.number, self._inherited, since))
+            first = Configure(0, self._factory, Part(self.number, self._inherited, since, self._elsewhere))
             channel.send(encode_order(first))
             if self.paused:
                 channel.send(encode_order(Pause(paused=True)))
@@ -300,21 +307,26 @@ class WorkerProcess:
 
     # -- requests --
 
-    def configure(self, factory: bytes, inherited: Mapping[str, str]) -> None:
+    def configure(
+        self, factory: bytes, inherited: Mapping[str, str], elsewhere: frozenset[str] = frozenset()
+    ) -> None:
         """Set the configuration of the next process; see `encode_factory` and `Part`."""
         self._factory = factory
+        self._elsewhere = elsewhere
         self._inherited = dict(self._inherited) | dict(inherited)
 
-    async def reconfigure(self, factory: bytes, inherited: Mapping[str, str]) -> dict[str, list[str]]:
+    async def reconfigure(
+        self, factory: bytes, inherited: Mapping[str, str], elsewhere: frozenset[str] = frozenset()
+    ) -> dict[str, list[str]]:
         """Let the process go on with another configuration; return the affected machines.
 
         A process that does not is ended: the next starts with this configuration.
         """
-        self.configure(factory, inherited)
+        self.configure(factory, inherited, elsewhere)
         if self._channel is None:
             return {}
         number = self._new_request()
-        order = Configure(number, factory, Part(self.number, self._inherited))
+        order = Configure(number, factory, Part(self.number, self._inherited, elsewhere=self._elsewhere))
         answer = await self._ask(number, order, APPLY_SECONDS)
         if isinstance(answer, Applied) and not answer.error:
             self._inherited = {}
@@ -334,6 +346,14 @@ class WorkerProcess:
         number = self._new_request()
         answer = await self._ask(number, AskMetrics(number, samples), seconds)
         return answer if isinstance(answer, Metrics) else None
+
+    async def command(self, command: Command) -> str | None:
+        """Let the worker carry out a command for an alarm, see `Commands`."""
+        number = self._new_request()
+        answer = await self._ask(number, CarryOut(number, command), COMMAND_SECONDS)
+        if isinstance(answer, CarriedOut):
+            return answer.failure
+        return "the worker that reads the machine did not answer: look at the alarm before you send the command again"
 
     @property
     def silence(self) -> float:

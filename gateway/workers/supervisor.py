@@ -12,9 +12,10 @@ from __future__ import annotations
 import asyncio
 import gc
 import time
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 import structlog
@@ -24,6 +25,7 @@ from gateway.common.heartbeat import beat
 from gateway.common.service_manager import ServiceManager, gateway_status
 from gateway.common.setting_types import MissingSecret
 from gateway.common.tasks import BestEffort, cancel_and_wait, supervise
+from gateway.gateway_service import commands_of
 from gateway.metrics.definitions import RELOADS
 from gateway.metrics.endpoint import MetricsEndpoint, Sources
 from gateway.model.ledger import Ledger
@@ -31,6 +33,7 @@ from gateway.model.part import WHOLE_GATEWAY, part_name
 from gateway.model.path import MachinePath
 from gateway.mqtt.client import Message
 from gateway.mqtt.topics import Topics
+from gateway.publish.command_link import CommandLink
 from gateway.publish.identity import GatewayIdentity
 from gateway.publish.retained_cleanup import RetainedCleanup
 from gateway.self_test.runner import SelfTest
@@ -60,6 +63,7 @@ if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
 
     from gateway.metrics.samples import Samples
+    from gateway.model.command import Command
     from gateway.settings.factory import Factory, Machine
     from gateway.workers.assignment import Assignment
     from gateway.workers.process import Launch
@@ -75,6 +79,14 @@ UNREAD = "worker_failed"
 
 STOP_SECONDS = 4.0
 """Seconds that workers have to stop before they are killed; their records are on disk."""
+
+
+class _WorkerPart(NamedTuple):
+    """The configuration of a worker, the machines that it inherits from others, and see `Part.elsewhere`."""
+
+    encoded: bytes
+    inherited: dict[str, str]
+    elsewhere: frozenset[str]
 
 
 class Supervisor:
@@ -101,7 +113,11 @@ class Supervisor:
         self._marks = Marks(self._positions)
         self._retained = RetainedCleanup(self._folder / f"{own.id}.states.json", own.id, self._marks.passed)
         identity = GatewayIdentity(factory, self._topics, self._retained, self.report, self._birth)
-        self._broker = BrokerSide(factory, self._topics, WHOLE_GATEWAY.client(own.id), identity, self._unknown)
+        self._commands = commands_of(factory, self._command)
+        self._changing = False
+        commands = None if self._commands is None else CommandLink(factory, self._topics, self._commands)
+        client = WHOLE_GATEWAY.client(own.id)
+        self._broker = BrokerSide(factory, self._topics, client, identity, self._unknown, commands)
         self._manager = ServiceManager.of()
         self.reload = Reload(
             factory, self._change_over, self._manager, partial(record_reload, factory.dashboard.audit, factory.file)
@@ -129,7 +145,7 @@ class Supervisor:
         draining = [number for number in with_backlog(self._folder, self.id) if number > self._count]
         numbers = [*range(1, self._count + 1), *draining]
         with locked(self._folder, self.id, numbers):
-            async with asyncio.TaskGroup() as tasks:
+            async with self._commands or nullcontext(), asyncio.TaskGroup() as tasks:
                 living = [tasks.create_task(beat(self._alive), name="heartbeat")]
                 if self._endpoint is not None:
                     living.append(_supervised(tasks, self._endpoint.run, "metrics"))
@@ -166,8 +182,8 @@ class Supervisor:
             self._found[number] = ledger or Ledger()
             self._sizes[number] = self._spool_size(number)
             self._workers[number] = WorkerProcess(number, self._launch, self._publish_unread)
-        for number, (encoded, inherited) in (await self._parts(machines, owners)).items():
-            self._workers[number].configure(encoded, inherited)
+        for number, part in (await self._parts(machines, owners)).items():
+            self._workers[number].configure(*part)
         gc.freeze()
 
     def _spool_size(self, number: int) -> int:
@@ -181,14 +197,15 @@ class Supervisor:
 
     async def _parts(
         self, machines: Sequence[Machine], owners: Mapping[str, int], without: AbstractSet[str] = frozenset()
-    ) -> dict[int, tuple[bytes, dict[str, str]]]:
-        """Return the configuration of each worker, with the machines that it inherits from others.
+    ) -> dict[int, _WorkerPart]:
+        """Return the configuration of each worker.
 
         `owners` are the workers whose files have the present counters of each machine. The machines of `without` are
         left out.
         """
         parts: dict[int, list[Machine]] = {number: [] for number in self._workers}
         inherited: dict[int, dict[str, str]] = {number: {} for number in self._workers}
+        alarming = {_path(machine) for machine in machines if machine.alarms}
         for machine in machines:
             path = _path(machine)
             number = self._assignment[path]
@@ -201,7 +218,14 @@ class Supervisor:
             number: await asyncio.to_thread(encode_factory, self._part(number, part))
             for number, part in parts.items()
         }
-        return {number: (encoded[number], inherited[number]) for number in parts}
+        return {
+            number: _WorkerPart(
+                encoded[number],
+                inherited[number],
+                frozenset(path for path in alarming if self._assignment[path] != number),
+            )
+            for number in parts
+        }
 
     def _part(self, number: int, machines: Sequence[Machine]) -> Factory:
         own = self._factory.gateway
@@ -275,7 +299,15 @@ class Supervisor:
     # -- changing over to another configuration --
 
     async def _change_over(self, factory: Factory) -> Mapping[str, Sequence[str]]:
-        """Go on with a changed configuration; returns the affected machines.
+        """Go on with a changed configuration; returns the affected machines."""
+        self._changing = True
+        try:
+            return await self._move(factory)
+        finally:
+            self._changing = False
+
+    async def _move(self, factory: Factory) -> Mapping[str, Sequence[str]]:
+        """Let the workers go on with a changed configuration; returns the affected machines.
 
         A machine that goes to another worker is stopped there before it is read here: a device may accept one
         connection only, and its counters go with it.
@@ -303,7 +335,7 @@ class Supervisor:
             "removed": sorted(before.keys() - self._assignment.keys()),
         }
 
-    async def _reconfigure(self, parts: Mapping[int, tuple[bytes, dict[str, str]]]) -> set[str]:
+    async def _reconfigure(self, parts: Mapping[int, _WorkerPart]) -> set[str]:
         """Let workers apply their configurations; returns the machines that changed."""
         there = self._workers  # without those that have been drained meanwhile
         affected = await asyncio.gather(
@@ -312,6 +344,13 @@ class Supervisor:
         return {machine for one in affected for machine in one.get("changed", ())}
 
     # -- one gateway for all that look at it --
+
+    async def _command(self, command: Command) -> str | None:
+        """Let the worker of a machine carry out a command, see `Commands`."""
+        if self._changing:
+            return "the gateway is changing its configuration: send the command again"
+        worker = self._workers.get(self._assignment.get(command.target.machine, 0))
+        return None if worker is None else await worker.command(command)
 
     async def _publish_unread(self, number: int) -> None:
         """Publish that the machines of a worker are offline, before its next process publishes their states."""

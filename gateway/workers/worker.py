@@ -26,6 +26,8 @@ from gateway.workers.messages import (
     Applied,
     AskKnown,
     AskMetrics,
+    CarriedOut,
+    CarryOut,
     Closing,
     Configure,
     Known,
@@ -107,6 +109,7 @@ class _Worker:
         self._stop = asyncio.Event()
         self._changes: asyncio.Queue[Configure] = asyncio.Queue()
         self._questions: asyncio.Queue[AskMetrics] = asyncio.Queue()
+        self._commands: asyncio.Queue[CarryOut] = asyncio.Queue()
         self._spool_pulse = Pulse(service.ping_spool)
 
     async def run(self) -> None:
@@ -117,6 +120,7 @@ class _Worker:
                 tasks.create_task(self._apply_changes(), name="changes of the configuration"),
                 tasks.create_task(self._report(), name="reports to the supervisor"),
                 tasks.create_task(supervise(self._answer_metrics, BestEffort("metrics")), name="metrics"),
+                tasks.create_task(supervise(self._carry_out, BestEffort("commands")), name="commands"),
             ]
             await self._service.run(self._stop)
             await cancel_and_wait(*helpers)
@@ -140,6 +144,8 @@ class _Worker:
                     self._send(Known(number=order.number, ids=sorted(known)))
                 elif isinstance(order, AskMetrics):
                     self._questions.put_nowait(order)
+                elif isinstance(order, CarryOut):
+                    self._commands.put_nowait(order)
                 elif isinstance(order, Stop):
                     break
         self._stop.set()
@@ -177,6 +183,12 @@ class _Worker:
                 number=asked.number, samples={} if samples is None else samples.as_dict(),
                 checks=self._service.checks(), machines=self._service.machine_states(), spool_silence=silence,
             ))  # fmt: skip
+
+    async def _carry_out(self) -> None:
+        await self._service.started.wait()  # the states of alarms are restored
+        while True:
+            order = await self._commands.get()
+            self._send(CarriedOut(number=order.number, failure=await self._service.command(order.command)))
 
     async def _report(self) -> None:
         await self._service.started.wait()

@@ -8,9 +8,12 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import secrets
 import signal
+import sqlite3
 import sys
-from contextlib import AsyncExitStack, asynccontextmanager
+import time
+from contextlib import AsyncExitStack, asynccontextmanager, closing, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -51,6 +54,7 @@ class Plant:
         self.workers = workers
         self.every = "100ms"
         self.gateway: dict[str, Any] = {}
+        self.alarms: dict[str, dict[str, Any]] = {}
         (folder / "machines").mkdir(exist_ok=True)
 
     def write(self) -> None:
@@ -63,6 +67,7 @@ class Plant:
                 "count": {"address": "holding 0", "raw": "uint32", "total": True},
                 "third": {"address": "holding 4", "raw": "float64"},
             },
+            "alarms": self.alarms,
         }
         (self.folder / "machines" / "counter.yaml").write_text(yaml.safe_dump(template))
         urls = {name: f"modbus+tcp://{LOOPBACK}:{self.devices[number].port}" for name, number in self.read.items()}
@@ -295,6 +300,162 @@ async def test_a_reload_adds_removes_and_moves_machines(tmp_path: Path):
         assert closing["balanced"]
         assert closing["ledger"]["confirmed"] == len(rows(here.database))
         assert set(closing["machines"]) == {f"enterprise/site/area/line/{name}" for name in here.read}
+        assert await ingest.stop() == 0
+
+
+ALARMS: dict[str, dict[str, Any]] = {
+    "few": {"point": "count", "low": 1e9, "priority": "high"},
+    "many": {"point": "count", "high": 10, "deadband": 5},
+}
+
+
+class Heard:
+    """All messages of alarms and answers at the broker, from the start of the test on."""
+
+    def __init__(self) -> None:
+        self.alarms: list[tuple[str, str, str]] = []  # machine, alarm, and state; no state in a cleared message
+        self.answers: list[tuple[str, str]] = []  # outcome, and machine
+        self._ready = asyncio.Event()
+
+    async def follow(self, broker: Mosquitto) -> None:
+        """Collect messages until cancelled."""
+        async with aiomqtt.Client(LOOPBACK, broker.port) as client:
+            await client.subscribe([(f"{BASE}/area/line/+/alarm/+", 1), (f"{BASE}/_gateways/edge-01/answer", 1)])
+            self._ready.set()
+            async for message in client.messages:
+                content = json.loads(bytes(message.payload) or b"{}")
+                if message.topic.matches(f"{BASE}/area/line/+/alarm/+"):
+                    machine, _, alarm = str(message.topic).split("/")[-3:]
+                    self.alarms.append((machine, alarm, content.get("state", "")))
+                else:
+                    self.answers.append((content["outcome"], content["target"]["machine"].rpartition("/")[2]))
+
+    async def ready(self) -> None:
+        """Wait for the subscription."""
+        await self._ready.wait()
+
+    def last(self) -> dict[tuple[str, str], str]:
+        """Return the last state of each alarm."""
+        return {(machine, alarm): state for machine, alarm, state in self.alarms}
+
+
+@asynccontextmanager
+async def alarmed_plant(folder: Path, devices: int) -> AsyncIterator[tuple[Plant, Heard]]:
+    """Serve a plant whose machines have two alarms each, which become active soon after the start, and stay so."""
+    async with plant(folder, devices) as here:
+        here.alarms, here.gateway = dict(ALARMS), {"commands": {"unsigned_alarms": True}}
+        heard = Heard()
+        listening = asyncio.create_task(heard.follow(here.broker))
+        await heard.ready()
+        try:
+            yield here, heard
+        finally:
+            listening.cancel()
+
+
+def transitions(here: Plant) -> list[tuple[str, str, str]]:
+    """Return the transitions in the store: machine, alarm and state."""
+    with suppress(sqlite3.OperationalError), closing(sqlite3.connect(here.database)) as db:
+        return sorted(db.execute("select machine, alarm, state from alarms"))
+    return []
+
+
+def both(machine: str, few: str = "unacknowledged") -> dict[tuple[str, str], str]:
+    """Return the states of the alarms of a machine."""
+    return {(machine, "few"): few, (machine, "many"): "unacknowledged"}
+
+
+async def test_a_command_has_one_answer_whichever_worker_has_its_machine(tmp_path: Path):
+    """The supervisor checks, journals and answers it; the worker of the machine carries it out."""
+    async with alarmed_plant(tmp_path, 2) as (here, heard):
+        gateway = await here.start()
+        ingest = await here.ingest()
+        assert sorted(here.assignment().values()) == [1, 2]
+        await until(lambda: heard.last() == both("m-01") | both("m-02"), "all alarms", SECONDS)
+        for name in here.read:
+            done = await lineside("alarms", "acknowledge", str(here.config), name, "few", "--user", "anna")
+            assert (done.code, done.text) == (0, "done\n")
+        again = await lineside("alarms", "acknowledge", str(here.config), "m-02", "few")
+        assert (again.code, "the alarm is acknowledged" in again.text) == (1, True)
+        acknowledged = both("m-01", "acknowledged") | both("m-02", "acknowledged")
+        await until(lambda: heard.last() == acknowledged, "both are acknowledged", SECONDS)
+        await commanded(here.broker, machine="m-09")
+        await commanded(here.broker, issued=0)
+        await until(lambda: len(heard.answers) >= 5, "all answers", SECONDS)
+        os.kill(workers_of(gateway)[2], signal.SIGSTOP)
+        await commanded(here.broker, machine="m-02")
+        await until(lambda: len(heard.answers) >= 6, "an answer for a worker that hangs", SECONDS)
+        assert await gateway.stop() == 0
+        assert heard.answers == [
+            ("done", "m-01"), ("done", "m-02"), ("failed", "m-02"), ("failed", "m-09"), ("refused", "m-01"),
+            ("failed", "m-02"),
+        ]  # fmt: skip
+        shown = (await lineside("audit", "show", str(here.config), "--format", "json")).text
+        entries = [json.loads(line) for line in shown.splitlines()]
+        outcomes = [one["outcome"].split()[0] for one in entries if one["action"] == "command.acknowledge"]
+        assert sorted(outcomes) == ["done", "done", "failed", "failed", "failed", "refused"]
+        assert await ingest.stop() == 0
+
+
+async def commanded(broker: Mosquitto, machine: str = "m-01", issued: int | None = None) -> None:
+    """Publish a command for an alarm."""
+    now = time.time_ns() // 1000 if issued is None else issued
+    command = {
+        "v": 1, "gateway": "edge-01", "id": secrets.token_hex(8), "issued": now, "expires": now + 30_000_000,
+        "user": "ben", "action": "acknowledge",
+        "target": {"machine": f"enterprise/site/area/line/{machine}", "alarm": "many"},
+    }  # fmt: skip
+    async with aiomqtt.Client(LOOPBACK, broker.port) as client:
+        await client.publish(f"{BASE}/_gateways/edge-01/command", json.dumps(command), qos=1)
+
+
+async def test_alarms_survive_a_killed_worker_and_a_move_between_workers(tmp_path: Path):
+    """Each transition is stored once; no retained message of an alarm that stands is cleared, not for a moment."""
+    async with alarmed_plant(tmp_path, 4) as (here, heard):
+        gateway = await here.start()
+        ingest = await here.ingest()
+        before = here.assignment()
+        states = {key: state for name in here.read for key, state in both(name).items()}
+        await until(lambda: heard.last() == states, "all alarms", SECONDS)
+        moves = next(name for name, worker in before.items() if worker == 1)
+        other = next(name for name, worker in before.items() if worker == 2)
+        states |= both(moves, "acknowledged") | both(other, "acknowledged")
+        for name in (moves, other):
+            assert (await lineside("alarms", "acknowledge", str(here.config), name, "few")).code == 0
+        await until(lambda: heard.last() == states, "the acknowledgements", SECONDS)
+        os.kill(workers_of(gateway)[2], signal.SIGKILL)
+        await gateway.logged("worker.running")
+        await here.more(other, 10)
+        here.read[moves] = here.read[other]  # behind the connection that the other worker has
+        here.write()
+        assert (await lineside("reload", str(here.config))).code == 0
+        assert here.assignment()[moves] == 2
+        await here.more(moves, 10)
+        shelved = await lineside("alarms", "shelve", str(here.config), moves, "many", "--for", "1h")
+        assert shelved.text == "done\n", "the worker that has the machine now carries it out"
+        await until(lambda: (moves, "many", "shelved") in heard.alarms, "the shelf", SECONDS)
+        os.kill(workers_of(gateway)[1], signal.SIGKILL)  # its file has the topics of the machine
+        await gateway.logged("worker.failed", 2)
+        await gateway.logged("worker.running", 2)
+        assert await gateway.stop() == 0
+        gateway = await here.start()
+        for name in here.read:
+            await here.more(name, 10)
+        assert await gateway.stop() == 0
+        assert here.report()["balanced"]
+        assert "" not in {state for _, _, state in heard.alarms}, "none was cleared"
+        assert heard.last() == states | {(moves, "many"): "shelved"}
+        expected = [(name, alarm, "unacknowledged") for name in here.read for alarm in ALARMS]
+        expected += [(moves, "few", "acknowledged"), (other, "few", "acknowledged"), (moves, "many", "shelved")]
+        assert transitions(here) == sorted(expected)
+        del here.alarms["many"]
+        del here.read[other]
+        gateway = await here.start()
+        states = {(name, "few"): heard.last()[name, "few"] for name in here.read}
+        await until(
+            lambda: {key for key, state in heard.last().items() if state} == states.keys(), "the rest", SECONDS
+        )
+        assert await gateway.stop() == 0
         assert await ingest.stop() == 0
 
 

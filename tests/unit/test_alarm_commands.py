@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from base64 import b64encode
+from contextlib import AsyncExitStack
 from typing import Any
 
 import orjson
@@ -25,7 +27,7 @@ from gateway.model.command import (
     signed,
 )
 from gateway.publish import commands as commands_module
-from gateway.publish.commands import Commands, Result
+from gateway.publish.commands import MOST_ENTRIES, Commands, Journal, Result
 from gateway.settings.commands_section import CommandsSection
 
 NOW = 1_764_000_000_000_000
@@ -49,19 +51,19 @@ class Receiver:
     def __init__(self, **settings: Any) -> None:
         self.done: list[Command] = []
         self.recorded: list[tuple[Command, Result]] = []
+        self.more: list[int] = []
         self.now = NOW
         self.failure: str | None = ""
         section = CommandsSection.model_validate(settings)
-        self.commands = Commands(
-            section, "edge", self._execute, lambda *one: self.recorded.append(one), clock=lambda: self.now
-        )
+        journal = Journal(AsyncExitStack(), lambda *one: self.recorded.append(one), self.more.append)
+        self.commands = Commands(section, "edge", self._execute, journal, clock=lambda: self.now)
 
-    def _execute(self, one: Command) -> str | None:
+    async def _execute(self, one: Command) -> str | None:
         self.done.append(one)
         return self.failure
 
     def take(self, one: Command) -> tuple[str, str]:
-        answer = self.commands.take("topic", encode_command(one))
+        answer = asyncio.run(self.commands.take("topic", encode_command(one)))
         assert answer is not None
         content = orjson.loads(answer)
         assert content["id"] == one.id
@@ -160,12 +162,38 @@ def test_ids_are_forgotten_after_their_expiry_and_are_bounded(monkeypatch: pytes
 
 
 def test_a_failure_is_answered() -> None:
-    """With its reason; a machine that is not here is answered by a gateway without workers."""
+    """With its reason; so is a command for a machine that the gateway does not have."""
     receiver = Receiver(unsigned_alarms=True)
     receiver.failure = "there is no alarm hot"
     assert receiver.take(command()) == ("failed", "there is no alarm hot")
     receiver.failure = None
     assert receiver.take(command(id="y" * 16))[0] == "failed"
+
+
+async def test_entries_of_commands_that_are_not_carried_out_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client with the right to publish must not fill the audit log; what is carried out is always there."""
+    monkeypatch.setattr(commands_module, "WINDOW", 0.01)
+    receiver = Receiver(unsigned_alarms=True)
+    ended = asyncio.Event()
+    receiver.commands._journal = receiver.commands._journal._replace(  # noqa: SLF001 - to wait for it
+        record_more=lambda number: (receiver.more.append(number), ended.set())
+    )
+    commands = receiver.commands
+
+    async def flood(number: int) -> None:
+        for _ in range(number):
+            await commands.take("topic", encode_command(command(gateway="other")))
+
+    async with commands:
+        await flood(MOST_ENTRIES + 30)
+        await commands.take("topic", encode_command(command()))
+        assert [result.outcome for _, result in receiver.recorded] == ["refused"] * MOST_ENTRIES + ["done"]
+        async with asyncio.timeout(10):
+            await ended.wait()
+        assert receiver.more == [30]
+        await flood(MOST_ENTRIES + 1)
+    assert receiver.more == [30, 1], "the end of the gateway loses none"
+    assert len(receiver.recorded) == 2 * MOST_ENTRIES + 1
 
 
 JSON = st.recursive(
@@ -183,7 +211,7 @@ def test_any_payload_is_a_command_or_ignored(payload: bytes) -> None:
     """Anyone may publish anything there."""
     receiver = Receiver(unsigned_alarms=True)
     with capture_logs():
-        receiver.commands.take("topic", payload)
+        asyncio.run(receiver.commands.take("topic", payload))
     assert receiver.done == []
 
 
