@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 MOST_WAITING = 100
-"""Commands that wait for those before them; further commands get no answer, and are logged."""
+"""Commands that wait for those before them. While so many wait, the broker keeps the others."""
 
 
 class CommandLink:
@@ -46,12 +46,7 @@ class CommandLink:
             )
             await session.deliver(link, [Message(self.topic, b"")])
         elif message.payload:
-            try:
-                self._waiting.put_nowait(message.payload)
-            except asyncio.QueueFull:
-                self._ignored.warning(
-                    "mqtt.message_ignored", key="full", topic=self.topic, error=f"{MOST_WAITING} commands wait"
-                )
+            await self._waiting.put(message.payload)
 
     async def run(self, session: Session, link: MqttClient) -> None:
         """Subscribe, then carry out the commands that come, and answer them, until cancelled."""

@@ -350,7 +350,8 @@ class WorkerProcess:
     async def command(self, command: Command) -> str | None:
         """Let the worker carry out a command for an alarm, see `Commands`."""
         number = self._new_request()
-        answer = await self._ask(number, CarryOut(number, command), COMMAND_SECONDS)
+        seconds = COMMAND_SECONDS if self._silent < COMMAND_SECONDS else 0.0  # others wait behind this one
+        answer = await self._ask(number, CarryOut(number, command), seconds)
         if isinstance(answer, CarriedOut):
             return answer.failure
         return "the worker that reads the machine did not answer: look at the alarm before you send the command again"
