@@ -256,7 +256,7 @@ class _Building:
         if any(isinstance(one, bool) for one in states) or not states:
             written.report("state", f"{point.name} has type {point.type}; write a label, a number or a text")
             return None
-        listed = ", ".join(f'"{one}"' if isinstance(one, str) else str(one) for one in states)
+        listed = ", ".join(_literal(one) if isinstance(one, str) else str(one) for one in states)
         return f"{name} in [{listed}] ? {Level.ACTIVE:d} : {Level.CLEAR:d}"
 
     def _is_condition(self, text: str, key: str, written: Written) -> bool:
@@ -356,6 +356,13 @@ def _contradictions(keys: AlarmKeys) -> Iterator[tuple[str, str]]:
 def _is_set(keys: AlarmKeys, kind: Kind) -> bool:
     value = getattr(keys, kind)
     return value is not None and value is not False
+
+
+def _literal(text: str) -> str:
+    """Return a text as it is written in an expression."""
+    for character, escape in (("\\", r"\\"), ('"', r"\""), ("\n", r"\n"), ("\r", r"\r")):
+        text = text.replace(character, escape)
+    return f'"{text}"'
 
 
 def _number(value: float) -> str:

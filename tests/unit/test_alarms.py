@@ -66,6 +66,7 @@ def test_conditions_of_numbers(keys: dict[str, Any], values: tuple[float, ...], 
         (4, register("state"), (0, 4), [0, 1]), (True, OPEN, (False, True), [0, 1]),
         (False, OPEN, (True, False), [0, 1]),
         ("A", register("state", "string"), ("B", "A"), [0, 1]),
+        ('7" \\ 8"\n', register("state", "string"), ("7", '7" \\ 8"\n'), [0, 1]),
     ],
 )  # fmt: skip
 def test_discrete_states(state: object, point: Point, values: tuple[Any, ...], expected: list[int]) -> None:
