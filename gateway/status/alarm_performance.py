@@ -8,24 +8,13 @@ from __future__ import annotations
 from collections import Counter, defaultdict, deque
 from typing import TYPE_CHECKING, Any
 
+from gateway.model.alarm_rates import ACCEPTABLE, CHATTER, CHATTER_SPAN, FLOOD, STALE_AFTER, WINDOW
 from gateway.model.alarm_state import ANNUNCIATED, AlarmState
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from gateway.stores.tables import TableRow
-
-WINDOW = 10 * 60 * 1_000_000
-"""Microseconds in which annunciations are counted."""
-
-ACCEPTABLE, FLOOD = 1, 10
-"""Annunciations in a window that an operator can handle over a long time, and beyond which it is a flood."""
-
-CHATTER_SPAN, CHATTER = 60 * 1_000_000, 3
-"""An alarm that is annunciated so often within so many microseconds chatters."""
-
-STALE_AFTER = 24 * 3600 * 1_000_000
-"""Microseconds after which a standing alarm is stale."""
 
 RANKED = 10
 

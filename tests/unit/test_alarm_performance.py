@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from gateway.model.alarm_rates import STALE_AFTER, WINDOW
 from gateway.model.path import MachinePath
-from gateway.status.alarm_performance import STALE_AFTER, WINDOW, Performance
+from gateway.status.alarm_performance import Performance
 from gateway.stores.tables import TABLES, TableRow
 
 PRESS = MachinePath(*"esalm")

@@ -17,7 +17,6 @@ from gateway.dashboard.actions import Actors, Forbidden
 from gateway.dashboard.alarms.notes import NOTES, AlarmNotes, Note
 from gateway.dashboard.alarms.routes import AlarmRoutes
 from gateway.dashboard.alarms.statistics import (
-    WINDOW,
     annunciations,
     chattering,
     level_of,
@@ -33,6 +32,7 @@ from gateway.dashboard.live.points import PointInfo
 from gateway.dashboard.plants import Plants
 from gateway.dashboard.security import needs
 from gateway.dashboard.stored import Stored
+from gateway.model.alarm_rates import WINDOW
 from gateway.model.reading import NamedScan
 from gateway.users.roles import Role
 

@@ -9,19 +9,20 @@ from __future__ import annotations
 from collections import Counter, deque
 from typing import TYPE_CHECKING, NamedTuple
 
+from gateway.model.alarm_rates import (
+    ACCEPTABLE,
+    CHATTER,
+    CHATTER_SPAN,
+    FLOOD,
+    MANAGEABLE,
+    OVER_DEMANDING,
+    WINDOW,
+)
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from gateway.dashboard.live.alarms import Alarm
-
-WINDOW = 10 * 60 * 1_000_000
-"""Microseconds of a window in which annunciations are counted (EEMUA 191, table of alarm rates)."""
-
-FLOOD = 10
-"""Annunciations in a window beyond which it is a flood (ISA-18.2, 16.5)."""
-
-CHATTER_SPAN, CHATTER = 60 * 1_000_000, 3
-"""An alarm that becomes active so often within so many microseconds chatters (ISA-18.2, 16.5)."""
 
 MAX_WINDOWS = 1_008
 """Windows that are counted: a week."""
@@ -105,7 +106,8 @@ def chattering(changes: Iterable[Alarm], most: int) -> list[Ranked]:
 
 def level_of(found: Rates) -> str:
     """Return the meaning of an average rate for one operator, in the words of EEMUA 191."""
-    for limit, level in ((1, "very likely acceptable"), (2, "manageable"), (5, "over-demanding")):
+    levels = (ACCEPTABLE, "very likely acceptable"), (MANAGEABLE, "manageable"), (OVER_DEMANDING, "over-demanding")
+    for limit, level in levels:
         if found.average <= limit:
             return level
     return "very likely unacceptable"
