@@ -325,7 +325,10 @@ class MachineAlarms(Calculation):
             return
         with self.guard:
             for i, value in enumerate(scan.values):
-                reported = read_device_alarm(value) if isinstance(value, str) else None
+                try:
+                    reported = read_device_alarm(value)
+                except ValueError:  # a bad reading, or a text of the server's own
+                    continue
                 if reported is not None:
                     self._follow_device(reported, scan.time if scan.times is None else scan.times[i])
 

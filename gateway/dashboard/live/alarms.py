@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-
-from gateway.model.text import clean_text
+from gateway.model.device_alarm import priority_of, read_device_alarm
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -19,29 +17,6 @@ ALARMS = 10_000
 
 CHANGES = 20_000
 """Changes of alarms that are remembered."""
-
-MAX_EVENT = 64 * 2**10
-"""Characters of an event that are read."""
-
-MAX_SHOWN = 500
-"""Characters of a text of an event that are shown."""
-
-
-class _Event(BaseModel):
-    """The keys of an event that are shown, see docs/schema.md."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-    id: str = ""
-    type: str = ""
-    source: str = ""
-    condition: str | None = None
-    severity: Annotated[int, Field(ge=0, le=1000)] = 0
-    message: str = ""
-    active: bool | None = None
-    acknowledged: bool | None = None
-    condition_id: str | None = None
-    branch_id: str | None = None
 
 
 class Alarm(NamedTuple):
@@ -74,7 +49,7 @@ class Alarm(NamedTuple):
     @property
     def priority(self) -> int:
         """The priority, 1 being the highest, of four (ISA-18.2), out of the severity (OPC 10000-9, 5.5.2)."""
-        return 1 if self.severity > 800 else 2 if self.severity > 600 else 3 if self.severity > 300 else 4  # noqa: PLR2004
+        return priority_of(self.severity)
 
 
 def read_alarm(path: MachinePath, time: int, text: object) -> Alarm | None:
@@ -82,18 +57,12 @@ def read_alarm(path: MachinePath, time: int, text: object) -> Alarm | None:
 
     An alarm knows since when it is active only together with the events before: `since` is `time`.
     """
-    if not isinstance(text, str) or len(text) > MAX_EVENT:
-        raise ValueError(f"an event is text of at most {MAX_EVENT} characters")
-    try:
-        event = _Event.model_validate_json(text)
-    except (ValidationError, RecursionError) as error:
-        raise ValueError("not an event of docs/schema.md") from error
-    if event.active is None:
+    found = read_device_alarm(text)
+    if found is None:
         return None
-    key = f"{event.condition_id or event.source + '/' + (event.condition or '')} {event.branch_id or ''}"[:MAX_SHOWN]
     return Alarm(
-        path, key, clean_text(event.source, MAX_SHOWN), clean_text(event.condition or event.type, MAX_SHOWN),
-        event.severity, clean_text(event.message, MAX_SHOWN), event.active, bool(event.acknowledged), time, time,
+        path, found.key, found.source, found.condition, found.severity, found.message, found.active,
+        found.acknowledged, time, time,
     )  # fmt: skip
 
 
