@@ -7,6 +7,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 from live_plant import machine_path, message, store_scans, write_live_plant
@@ -34,6 +35,7 @@ from gateway.dashboard.security import needs
 from gateway.dashboard.stored import Stored
 from gateway.model.alarm_rates import WINDOW
 from gateway.model.reading import NamedScan
+from gateway.settings.load import load_factory
 from gateway.users.roles import Role
 
 if TYPE_CHECKING:
@@ -406,6 +408,21 @@ def test_the_history_says_since_when_it_is_known(factory: Factory):
     assert found["rates"]["peak"] == 1
     assert client.get("/api/alarms/history?from=-1h&priorities=x").status_code == 400
     assert client.get("/api/alarms/history?from=now").status_code == 400
+
+
+async def test_the_history_has_the_alarms_of_gateways(tmp_path: Path, factory: Factory):
+    """They are results, and stored under a point that no device has."""
+    template = tmp_path / "machines" / "mixer-01.yaml"
+    alarms = {"hot": {"point": "alarm_word", "high": 5}}
+    template.write_text(json.dumps(yaml.safe_load(template.read_text()) | {"alarms": alarms}))
+    at = now() - 60 * SECOND
+    transition = event(condition="hot", condition_id="lineside:hot")
+    store_scans(tmp_path, [(MIXER, NamedScan(at, {"alarms": transition}))], {"alarms": "json"})
+    stored = Stored([load_factory(factory.file)])
+    found, problems = await stored.each(lambda source: stored_changes(source, at, at + 2), 5.0)
+    assert not problems
+    assert [(one.path, one.key) for part in found for one in part.changes] == [(MIXER, "lineside:hot")]
+    await stored.close()
 
 
 async def test_alarms_that_were_active_before_the_page_started_come_out_of_the_store(

@@ -13,6 +13,8 @@ from gateway.common.state_log import StateLog
 from gateway.dashboard.live.alarms import read_alarm
 from gateway.dashboard.stored import Source, backwards
 from gateway.dashboard.trends.errors import NoStore
+from gateway.settings.alarm_set import CONTENT
+from gateway.settings.results import content_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -47,13 +49,13 @@ class StoredChanges(NamedTuple):
 
 
 def event_series(source: Source, below: tuple[str, ...] = ()) -> list[Series]:
-    """Return the series of the points that report events, as the configuration names them. Raises `StoreError`."""
+    """Return the series of the points with events of devices and alarms of gateways. Raises `StoreError`."""
     names = {
         (machine.path, point.name)
         for machine in source.factory.machines
         if machine.path[: len(below)] == below
-        for point in machine.points
-        if point.source.events
+        for point in (*machine.points, *machine.results)
+        if point.source.events and content_of(point) in {"", CONTENT}
     }
     return source.series(lambda one: (one.id.path, one.id.point) in names) if names else []
 
