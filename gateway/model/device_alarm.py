@@ -16,7 +16,11 @@ MAX_KEY, MAX_SHOWN = 250, 500
 
 
 class DeviceAlarm(NamedTuple):
-    """The state of an alarm as its device reports it. `key` identifies the condition and its branch."""
+    """The state of an alarm as its device reports it.
+
+    `key` identifies the condition and its branch: by the node id of the condition, or else by its name and the node
+    id of its source, since several sources may have conditions of one name (OPC 10000-9, 5.5.2).
+    """
 
     key: str
     type: str
@@ -51,7 +55,8 @@ def read_device_alarm(text: object) -> DeviceAlarm | None:
         return None
     condition_id, branch, severity = event.get("condition_id"), event.get("branch_id"), event.get("severity")
     source, condition = _text(event, "source"), _text(event, "condition") or _text(event, "type")
-    known = condition_id if isinstance(condition_id, str) and condition_id else f"{source}/{condition}"
+    of = _text(event, "source_node") or source
+    known = condition_id if isinstance(condition_id, str) and condition_id else f"{of}/{condition}"
     branch_id = branch if isinstance(branch, str) and branch else None
     return DeviceAlarm(
         clean_text(f"{known} {branch_id}" if branch_id else known, MAX_KEY), _text(event, "type"), source, condition,

@@ -302,6 +302,18 @@ def test_alarms_of_the_device_have_the_same_states() -> None:
     assert list(bench.retained) == []
 
 
+def test_conditions_of_one_name_are_alarms_of_their_sources() -> None:
+    """Two motors may both be named Motor, and have a condition Overtemperature; a server may name no node of it."""
+    bench = AlarmBench([X])
+    for number in (1, 2):
+        reported(bench, number, condition_id=None, source_node=f"ns=2;i={number}")
+    assert reported(bench, 3, condition_id=None, source_node="ns=2;i=1", active=False, acknowledged=True)[-1:] == [
+        "ns=2;i=1/Level normal"
+    ]
+    assert bench.states() == {"ns=2;i=2/Level": "unacknowledged"}
+    assert reported(bench, 4, condition_id=None, source_node=None) == ["Boiler/Level unacknowledged"]
+
+
 def test_transitions_are_not_alarms_of_the_device() -> None:
     """They have the keys of an event, and each would be an alarm about an alarm."""
     bench = AlarmBench([X])
