@@ -73,7 +73,8 @@ class Scan:
     """The readings of one group that were acquired together, as columns.
 
     `time`    of acquisition: microseconds since the epoch, UTC, by the driver's clock
-    `values`  one raw value per reading, before scale and offset; None if its fault is bad
+    `values`  one raw value per reading, before scale and offset; None if its fault is bad. A scan of events without
+              any says, once for each driver, that the device has reported all active alarms of the group
     `faults`  by position in `values`, only for readings that are not good
     `points`  positions in the group, one per reading; None for the whole group in its order
     `times`   one time per reading if they differ (a subscription), else None

@@ -30,6 +30,7 @@ LONG = (
     "chaos/test_run.py",
     "end_to_end/test_packages.py",
     "end_to_end/test_operations.py",
+    "end_to_end/test_alarms_of_devices.py",
     "chaos/test_faults_alone.py",
     "end_to_end/test_truth.py",
     "end_to_end/test_demo.py",

@@ -19,7 +19,8 @@ class DeviceAlarm(NamedTuple):
     """The state of an alarm as its device reports it.
 
     `key` identifies the condition and its branch: by the node id of the condition, or else by its name and the node
-    id of its source, since several sources may have conditions of one name (OPC 10000-9, 5.5.2).
+    id of its source, since several sources may have conditions of one name (OPC 10000-9, 5.5.2). `severity` is 0 if
+    the device says none from 1 to 1000.
     """
 
     key: str
@@ -58,10 +59,12 @@ def read_device_alarm(text: object) -> DeviceAlarm | None:
     of = _text(event, "source_node") or source
     known = condition_id if isinstance(condition_id, str) and condition_id else f"{of}/{condition}"
     branch_id = branch if isinstance(branch, str) and branch else None
+    # the last event of a branch, an earlier state, says by `retain` alone that it is over (OPC 10000-9, 5.5.2)
+    is_over = branch_id is not None and event.get("retain") is False
     return DeviceAlarm(
         clean_text(f"{known} {branch_id}" if branch_id else known, MAX_KEY), _text(event, "type"), source, condition,
-        known, branch_id, min(max(severity, 1), 1000) if type(severity) is int else 1, _text(event, "message"),
-        event["active"], event.get("acknowledged") is True,
+        known, branch_id, min(max(severity, 0), 1000) if type(severity) is int else 0, _text(event, "message"),
+        event["active"] and not is_over, event.get("acknowledged") is True or is_over,
     )  # fmt: skip
 
 

@@ -127,6 +127,8 @@ class MachineAlarms(Calculation):
         ]
         self._by_name = {live.text.name: live for live in self._alarms}
         self._reported: dict[str, LiveAlarm] = {}  # by the device
+        self._doubtful: set[str] = set()  # of these, active before the start, and not reported since
+        self._unheard: set[Group] = set()  # groups of events whose active alarms may not all be reported yet
         # conditions are in the order of their alarms
         self._of_condition = [live for live in self._alarms if live.alarm is not None and live.alarm.condition >= 0]
         self._known: list[Value | object | None] = [_NO_LEVEL] * len(self._of_condition)
@@ -174,6 +176,7 @@ class MachineAlarms(Calculation):
         if group.search or any(isinstance(source, Result) for source in group.sources):
             return None  # results have the keys of events, too, and are not alarms of the device
         if group.events:
+            self._unheard.add(group)
             return self._take_events
         self._where |= {name: (group, position) for position, name in enumerate(group.names) if name in self._wanted}
         keeps = any(where[0] is group for where in self._where.values())
@@ -324,6 +327,8 @@ class MachineAlarms(Calculation):
         if scan.late:
             return
         with self.guard:
+            if not scan.values:
+                self._end_doubtful(scan)
             for i, value in enumerate(scan.values):
                 try:
                     reported = read_device_alarm(value)
@@ -332,7 +337,19 @@ class MachineAlarms(Calculation):
                 if reported is not None:
                     self._follow_device(reported, scan.time if scan.times is None else scan.times[i])
 
+    def _end_doubtful(self, scan: Scan) -> None:
+        """Let alarms return that ended while the gateway did not run, once all active alarms are reported."""
+        self._unheard.discard(scan.group)
+        if self._unheard:
+            return
+        doubtful, self._doubtful = self._doubtful, set()
+        for name in doubtful:
+            if (live := self._reported.get(name)) is not None:
+                self._apply(live, AlarmEvent.RETURN, scan.time)
+                self._forget(live)
+
     def _follow_device(self, reported: DeviceAlarm, time: int) -> None:
+        self._doubtful.discard(reported.key)
         live = self._reported.get(reported.key)
         if live is None:
             if not reported.standing:
@@ -341,6 +358,8 @@ class MachineAlarms(Calculation):
                 self.ignored += 1
                 return
             live = self._reported[reported.key] = LiveAlarm(_text_of_device(reported), AlarmStates())
+        elif not reported.severity:
+            reported = reported._replace(severity=live.text.severity)  # some servers say none when it returns
         live.text, live.message = _text_of_device(reported), reported.message
         self._apply(live, AlarmEvent.RAISE if reported.active else AlarmEvent.RETURN, time)
         if not reported.active and live.states.state is AlarmState.NORMAL and not reported.acknowledged:
@@ -541,6 +560,7 @@ class MachineAlarms(Calculation):
         self._known = [_NO_LEVEL] * len(self._known)
         other, damaged = self._load_alarms(alarms)
         damaged += [name for name, state in device.items() if not self._load_reported(name, state)]
+        self._doubtful = {name for name, live in self._reported.items() if live.states.active}
         if self._conditions is not None and "functions" in content:
             changed, broken = self._conditions.load(orjson.dumps(content["functions"]))
             other += [name for name in changed if name not in other]
@@ -615,7 +635,7 @@ def _text_of(alarm: Alarm) -> Text:
 def _text_of_device(reported: DeviceAlarm) -> Text:
     return Text(
         reported.key, reported.type or "event", reported.source, Priority(priority_of(reported.severity)), "device",
-        reported.severity, reported.condition_id, reported.branch_id,
+        reported.severity or 1, reported.condition_id, reported.branch_id,
     )  # fmt: skip
 
 

@@ -54,7 +54,8 @@ class Pipeline:
 
     def take(self, scan: Scan) -> None:
         """Take a scan all the way into the spool."""
-        self._pass(scan)
+        if scan.values:
+            self._pass(scan)
         if self.follow is not None:
             self.follow(scan)
 

@@ -302,6 +302,44 @@ def test_alarms_of_the_device_have_the_same_states() -> None:
     assert list(bench.retained) == []
 
 
+def test_an_alarm_that_ended_while_the_gateway_did_not_run_returns() -> None:
+    """Nobody reports its end: the refresh after the start is over, and has not named it."""
+    before = AlarmBench([X])
+    for number in (1, 2):
+        reported(before, number, condition_id=f"ns=2;i={number}", acknowledged=True)
+    bench = AlarmBench([X])
+    groups = [Group(MACHINE, Connection(), ("events",), (), 1.0, events=True) for _ in range(2)]
+    steps = [step for group in groups if (step := bench.alarms.step(group)) is not None]
+    bench.alarms.load(before.alarms.save())
+    text = orjson.dumps(EVENT | {"condition_id": "ns=2;i=2", "acknowledged": True}).decode()
+    steps[0](Scan(groups[0], START + 9 * SECOND, [text], points=[0]))
+    steps[0](Scan(groups[0], START + 10 * SECOND, [], points=[]))
+    assert bench.news() == [], "the other group may have it"
+    steps[1](Scan(groups[1], START + 11 * SECOND, [], points=[]))
+    assert bench.news() == ["ns=2;i=1 normal"]
+    assert bench.states() == {"ns=2;i=2": "acknowledged"}
+
+
+def test_a_branch_ends_when_the_server_does_not_retain_it() -> None:
+    """It is an earlier state: its last event says that it was acknowledged, and may still call it active."""
+    bench = AlarmBench([X])
+    reported(bench, 0)
+    branch = {"branch_id": "ns=1;g=1"}
+    assert reported(bench, 1, **branch) == ["ns=2;s=Boiler.Level ns=1;g=1 unacknowledged"]
+    assert reported(bench, 2, **branch, retain=False)[-1:] == ["ns=2;s=Boiler.Level ns=1;g=1 normal"]
+    assert bench.states() == {"ns=2;s=Boiler.Level": "unacknowledged"}
+
+
+def test_an_alarm_keeps_its_priority_if_the_server_says_none() -> None:
+    """Some servers send the severity 0 with its return; it waits for its acknowledgement as urgently as before."""
+    bench = AlarmBench([X])
+    reported(bench, 0, severity=900)
+    assert reported(bench, 1, active=False, severity=0) == ["ns=2;s=Boiler.Level returned_unacknowledged"]
+    [retained] = bench.retained.values()
+    content = orjson.loads(retained)
+    assert (content["priority"], content["severity"]) == ("critical", 900)
+
+
 def test_conditions_of_one_name_are_alarms_of_their_sources() -> None:
     """Two motors may both be named Motor, and have a condition Overtemperature; a server may name no node of it."""
     bench = AlarmBench([X])

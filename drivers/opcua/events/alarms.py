@@ -53,6 +53,8 @@ class Alarms:
         self._standing = ActiveAlarms()
         self.due = math.inf
         """Event loop time at which `gone` has results; infinite if no alarm is uncertain."""
+        self._refreshing: set[OpcUaGroup] = set()
+        self._refreshed: set[OpcUaGroup] = set()  # whose active alarms were all delivered once
         self._whose: list[tuple[OpcUaGroup, int, EventSelection]] = []
         self._ids: dict[int, tuple[int, int]] = {}  # handle -> subscription and id on the server
         self._names: dict[ua.NodeId, str] = {}
@@ -63,6 +65,7 @@ class Alarms:
         self._whose.clear()
         self._ids.clear()
         self._standing.doubt()
+        self._refreshing.clear()
         self.due = math.inf
         self._names.clear()  # type ids may have another meaning after a restart
 
@@ -87,6 +90,7 @@ class Alarms:
         with suppress(ua.UaStatusCodeError):  # a server without alarms has no such method
             if len(refused) < len(nodes) and await _refresh(session, subscription):
                 self.due = asyncio.get_running_loop().time() + group.every + REFRESHED
+                self._refreshing.add(group)
         return refused
 
     async def _create(
@@ -125,6 +129,8 @@ class Alarms:
                 by_subscription[subscription].append(item)
         await delete_items(session, by_subscription)
         self._standing.forget(groups)
+        for known in (self._refreshing, self._refreshed):
+            known -= {group for group in known if group in groups}
 
     def _request(
         self, source: OpcUaSource, node: ua.NodeId, selection: EventSelection
@@ -170,13 +176,19 @@ class Alarms:
         return event.severity is None or event.severity >= least or self._standing.has(group, position, event)
 
     def gone(self, now: int) -> list[Scan]:
-        """Return the ends of alarms that were active before an outage and no longer are, after the refresh."""
+        """Return the ends of alarms that were active before an outage and no longer are, after the refresh.
+
+        After the first refresh of a group there is a scan without events.
+        """
         if asyncio.get_running_loop().time() < self.due:
             return []
         self.due = math.inf
-        return [
+        ends = [
             Scan(group, now, [text], {}, [position], [now]) for group, position, text in self._standing.refreshed()
         ]
+        first, self._refreshing = self._refreshing - self._refreshed, set()
+        self._refreshed |= first
+        return ends + [Scan(group, now, [], {}, [], []) for group in first]
 
     async def _learn_type(self, session: Session, fields: Sequence[Any]) -> None:
         type_ = fields[_TYPE] if len(fields) > _TYPE else None

@@ -227,9 +227,10 @@ class Machine {
     });
   }
 
-  /** Acknowledge the level's alarm, as an operator at the machine does. */
-  acknowledge({ comment = "seen" }) {
-    this.alarm.acknowledgeAndAutoConfirmBranch(this.alarm.currentBranch(), comment);
+  /** Acknowledge the level's alarm, or its branches, as an operator at the machine does. */
+  acknowledge({ comment = "seen", branches = false }) {
+    const chosen = branches ? this.alarm.getBranches() : [this.alarm.currentBranch()];
+    for (const branch of chosen) this.alarm.acknowledgeAndAutoConfirmBranch(branch, comment);
   }
 
   /** Return what the level's alarm says. */
