@@ -112,7 +112,7 @@ def plant(name: str, *, alarms: bool) -> tuple[float, int]:
 
 
 def many(each: int, rounds: int) -> None:
-    """Print the cost of 1,000 and of 10,000 alarms, a tenth of which stand, beside that of the same scans without."""
+    """Print the cost of 1,000 and of 10,000 alarms, a tenth of them active, beside that of the same scans without."""
     points = tuple(
         Point.model_validate(
             {

@@ -669,7 +669,7 @@ def commands_of(factory: Factory, execute: Callable[[Command], Awaitable[str | N
                      outcome=f"{result.outcome} {result.text}".strip())  # fmt: skip
 
     def record_more(number: int) -> None:
-        audit.record("command.more", who=own.id, after={"commands": number}, outcome="not carried out")
+        audit.record("commands-left-out", who=own.id, after={"commands": number}, outcome="not carried out")
 
     return Commands(own.commands, own.id, execute, Journal(audit, record, record_more))
 

@@ -9,7 +9,7 @@ WINDOW = 10 * 60 * 1_000_000
 """The time in which annunciations are counted (EEMUA 191, table of alarm rates)."""
 
 ACCEPTABLE, MANAGEABLE, OVER_DEMANDING = 1, 2, 5
-"""Annunciations in a window, on average, that one operator can handle; beyond them is less and less acceptable."""
+"""Annunciations in a window, on average, that an operator can handle, can manage, and can hardly handle."""
 
 FLOOD = 10
 """Annunciations in a window beyond which it is a flood."""

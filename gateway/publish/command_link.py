@@ -39,7 +39,7 @@ class CommandLink:
         self._carrying_out = BestEffort("commands")
 
     async def take(self, session: Session, link: MqttClient, message: ReceivedMessage) -> None:
-        """Take a message of `topic`. A retained one is cleared: it would come again at every connection."""
+        """Take a message of `topic`. A retained message is cleared: it would come again at every connection."""
         if message.retain:
             self._ignored.warning(
                 "mqtt.retained_ignored", key=self.topic, topic=self.topic, hint="publish there without retain"

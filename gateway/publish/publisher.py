@@ -387,7 +387,7 @@ class Publisher:
                 await retained.delivered(messages)
                 messages = await retained.take_changed()
         finally:
-            retained.idle.set()  # what was under way comes again on the next connection
+            retained.idle.set()  # messages under way come again on the next connection
 
     async def _follow_configuration(self, link: MqttClient) -> None:
         while True:

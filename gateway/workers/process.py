@@ -350,7 +350,7 @@ class WorkerProcess:
     async def command(self, command: Command) -> str | None:
         """Let the worker carry out a command for an alarm, see `Commands`."""
         number = self._new_request()
-        seconds = COMMAND_SECONDS if self._silent < COMMAND_SECONDS else 0.0  # others wait behind this one
+        seconds = COMMAND_SECONDS if self._silent < COMMAND_SECONDS else 0.0  # further commands wait meanwhile
         answer = await self._ask(number, CarryOut(number, command), seconds)
         if isinstance(answer, CarriedOut):
             return answer.failure

@@ -114,7 +114,7 @@ class Panel:
             await asyncio.gather(*(client.publish(topic, json.dumps(one), qos=1) for one in commands))
 
     def has(self, state: str) -> bool:
-        """Return whether all alarms stand in a state."""
+        """Return whether all alarms have a state."""
         return len(self.standing) == ALARMS and set(self.standing.values()) == {state}
 
 

@@ -89,7 +89,7 @@ async def test_alarms_of_a_server_are_followed_over_restarts_of_both_ends(tmp_pa
     gateway = await Lineside.start("run", plant.config)
     await gateway.logged("machine.online")
     gateway.kill()
-    peer.set("Level", 50.0)  # while nobody listens
+    peer.set("Level", 50.0)  # without a subscription
     gateway = await Lineside.start("run", plant.config)
     await plant.shows("unacknowledged", "acknowledged", "normal", standing=0)
     await peer.has(60, subscriptions=1)  # those of the gateways that were killed have ended

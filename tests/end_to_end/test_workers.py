@@ -410,7 +410,7 @@ async def commanded(broker: Mosquitto, machine: str = "m-01", issued: int | None
 
 
 async def test_alarms_survive_a_killed_worker_and_a_move_between_workers(tmp_path: Path):
-    """Each transition is stored once; no retained message of an alarm that stands is cleared, not for a moment."""
+    """Each transition is stored once; no retained message of an active alarm is cleared, not for a moment."""
     async with alarmed_plant(tmp_path, 4) as (here, heard):
         gateway = await here.start()
         ingest = await here.ingest()

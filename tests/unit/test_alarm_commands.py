@@ -171,7 +171,7 @@ def test_a_failure_is_answered() -> None:
 
 
 async def test_entries_of_commands_that_are_not_carried_out_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A client with the right to publish must not fill the audit log; what is carried out is always there."""
+    """A client may not fill the audit log; commands that are carried out are always there."""
     monkeypatch.setattr(commands_module, "WINDOW", 0.01)
     receiver = Receiver(unsigned_alarms=True)
     ended = asyncio.Event()

@@ -57,7 +57,7 @@ async def test_changes_are_collected_and_the_last_counts(tmp_path: Path) -> None
 
 
 async def test_messages_of_a_machine_that_moves_are_left_to_its_new_worker(tmp_path: Path) -> None:
-    """The former worker clears none of them, also after a restart; the new one clears what no alarm wants."""
+    """The former worker clears none of them, also after a restart; the new worker clears the rest."""
     broker, files = dict[str, bytes](), (tmp_path / "1.json", tmp_path / "2.json")
     first, second = map(RetainedMessages, files)
     for name in ("a", "b"):
@@ -83,7 +83,7 @@ async def test_messages_of_a_machine_that_moves_are_left_to_its_new_worker(tmp_p
 
 
 async def test_a_worker_is_idle_when_the_broker_has_all_messages(tmp_path: Path) -> None:
-    """A machine goes to another worker only then: an old message must not follow a new one."""
+    """A machine goes to another worker only then: an old message must not follow a newer message."""
     messages, broker = RetainedMessages(tmp_path / "retained.json"), dict[str, bytes]()
     assert messages.idle.is_set()
     messages.set("m/alarm/a", b"1")
