@@ -20,6 +20,8 @@ from gateway.backup.places import AUDIT_FILE, CONFIGURATION, PKI, STAGING, has_p
 from gateway.model.part import BETWEEN
 from gateway.settings.contents import secrets_of
 from gateway.settings.dashboard_section import ALARM_NOTES
+from gateway.settings.policy import read_policy
+from gateway.settings.signature_memory import memory_files
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -82,6 +84,7 @@ def plan(factory: Factory, *, keep_audit: bool = False) -> Plan:
         "spool and state": [
             *_named(state, own.id),
             *_present(state / ALARM_NOTES),
+            *memory_files(factory, read_policy()),
             *_all(state, _LEFT_BY_A_RESTORE),
         ],
         "files of ingest": _named(ingest, factory.ingest.id),

@@ -30,12 +30,14 @@ from gateway.settings.load import load_factory
 from gateway.settings.locked_keys import log_key_problems
 from gateway.settings.overrides import Override, parse_override
 from gateway.settings.problems import ConfigurationError
+from gateway.settings.signature_memory import remember
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection
 
     from gateway.settings.factory import Factory, Machine
     from gateway.settings.sections import MetricsSection
+    from gateway.settings.signature_memory import Service
 
 EXPECTED = (MissingExtra, MissingSecret, OSError, sqlite3.OperationalError)
 """Errors that end a service with a line of text: a missing secret or library, a port or a spool in use."""
@@ -179,14 +181,17 @@ def overrides() -> tuple[Override, ...]:
     return found
 
 
-def load(file: Path, *, service: bool = False) -> Factory:
+def load(file: Path, *, service: Service | None = None) -> Factory:
     """Return the configuration with the values of `--set`; prints every problem and exits with 1 where it has any.
 
-    A `service` accepts no configuration without the signature that the policy of this machine requires.
+    A `service` accepts no configuration without the signature that the policy of this machine requires, and remembers
+    the signature that it accepts.
     """
     try:
         with Progress(f"reading {file}"):
-            return load_factory(file, overrides(), service=service)
+            factory = load_factory(file, overrides(), service=service)
+        remember(factory)
+        return factory  # noqa: TRY300 - only the service has a signature to remember
     except ConfigurationError as error:
         from gateway.cli.problem_text import print_problems  # noqa: PLC0415 - only after an error
 

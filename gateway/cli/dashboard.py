@@ -17,6 +17,7 @@ from gateway.settings.dashboard_section import check_exposure
 from gateway.settings.exposure import PAGE
 from gateway.settings.locked_keys import key_problems
 from gateway.settings.sections import parse_endpoint
+from gateway.settings.signature_memory import Service
 
 
 @click.command()
@@ -35,7 +36,7 @@ def dashboard(configs: tuple[Path, ...], listen: str | None, *, everything: bool
     """
     keep_files_private()
     require("dashboard")
-    factories = [load(config, service=True) for config in configs]
+    factories = [load(config, service=Service.DASHBOARD) for config in configs]
     section = factories[0].dashboard
     if listen is not None:
         try:

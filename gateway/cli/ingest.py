@@ -17,6 +17,7 @@ from gateway.common.setting_types import check_name
 from gateway.ingest_service import IngestService
 from gateway.settings.exposure import INGEST
 from gateway.settings.sections import parse_endpoint
+from gateway.settings.signature_memory import Service
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,7 +35,7 @@ def ingest(config: Path, report: Path | None, name: str | None, listen: str | No
     To apply a changed CONFIG, restart it; nothing is lost.
     """
     keep_files_private()
-    factory = load(config, service=True)
+    factory = load(config, service=Service.INGEST)
     if name is not None:
         try:
             factory = replace(factory, ingest=factory.ingest.model_copy(update={"id": check_name(name)}))

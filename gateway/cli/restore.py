@@ -69,7 +69,7 @@ def restore(
             f"{counted(len(error.files), 'file')} would be replaced; look at them, then write --replace:{listed}"
         ) from None
     _record(one, done, into)
-    _print(one, done, style)
+    _print(one, done, style, _refusals(one.config) if into == pathlib.Path("/") else [])
 
 
 def _ask(one: Restore) -> None:
@@ -114,11 +114,28 @@ def _print_checked(one: Restore, style: str) -> None:
     echo(f"the archive is whole; it would write {counted(len(one.planned), 'file')}")
 
 
-def _print(one: Restore, done: Restored, style: str) -> None:
+def _refusals(config: Path) -> list[str]:
+    """Return why the gateway would not trust a restored configuration: it may be older than that of this machine."""
+    from gateway.settings.load import load_factory  # noqa: PLC0415 - see gateway.cli
+    from gateway.settings.policy import Untrusted  # noqa: PLC0415 - see gateway.cli
+    from gateway.settings.problems import ConfigurationError  # noqa: PLC0415 - see gateway.cli
+    from gateway.settings.signature_memory import Service  # noqa: PLC0415 - see gateway.cli
+
+    try:
+        load_factory(config, service=Service.GATEWAY)
+    except Untrusted as error:
+        return [printable(str(problem)) for problem in error.problems]
+    except ConfigurationError:
+        pass  # `_record` has said it
+    return []
+
+
+def _print(one: Restore, done: Restored, style: str, refusals: list[str]) -> None:
     if style == "json":
         spools = {part: copied._asdict() for part, copied in done.spools.items()}
         files = list(map(str, done.files))
-        print_json({"gateway": one.manifest.gateway, "files": files, "spools": spools, "kept": done.kept})
+        print_json({"gateway": one.manifest.gateway, "files": files, "spools": spools, "kept": done.kept,
+                    "refusals": refusals})  # fmt: skip
         return
     echo(_head(one))
     echo(f"{counted(len(done.files), 'file')} written")
@@ -129,4 +146,6 @@ def _print(one: Restore, done: Restored, style: str) -> None:
         )
     for kept in done.kept:
         echo(f"  not restored: {printable(kept)}", err=True)
+    for problem in refusals:
+        echo(f"lineside: the services of this machine will refuse the configuration: {problem}", err=True)
     echo(f"next: lineside validate {printable(str(one.config))}")

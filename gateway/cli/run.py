@@ -14,6 +14,7 @@ from gateway.cli.common import CONFIG, REPORT, WITH_STDIN, load, log_findings, r
 from gateway.common.own_files import keep_files_private
 from gateway.gateway_service import GatewayService
 from gateway.settings.exposure import GATEWAY
+from gateway.settings.signature_memory import Service
 from gateway.workers.choice import needs_supervisor
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ def run(config: Path, report: Path | None, *, trace: bool, with_stdin: bool) -> 
     SIGHUP, or `lineside reload CONFIG`, lets it apply the changes in CONFIG.
     """
     keep_files_private()
-    factory = load(config, service=True)
+    factory = load(config, service=Service.GATEWAY)
     require_metrics(factory.gateway.metrics)
     if factory.gateway.notify.enabled:
         require("notify")

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+import orjson
 
 from gateway.cli.common import CONFIG, FORMAT, load, print_json
 from gateway.cli.output import echo
@@ -21,6 +23,9 @@ if TYPE_CHECKING:
 MOST_BYTES = 100_000
 """The size of a key."""
 
+MOST_AHEAD = timedelta(minutes=1)
+"""A signature that is dated later than this after the clock is worth a word."""
+
 SHARED = 0o077
 """Rights of others than the owner."""
 
@@ -33,19 +38,24 @@ SHARED = 0o077
 def sign(config: Path, key_file: Path, style: str) -> None:
     """Sign CONFIG, with all files that it includes, and write the signature beside it, into CONFIG.sig.
 
-    Prints the public key: a machine whose policy names it under signers runs CONFIG as it is now, and no other. A key
-    with a passphrase is asked for it.
+    Prints the public key: a machine whose policy names it under signers runs CONFIG as it is now, and no other. It
+    refuses a version that was signed earlier; to go back to one, sign it again. A key with a passphrase is asked for
+    it.
     """
     factory = load(config)
     key = _read(key_file)
-    file = signature_file(config)
-    replace_file(file, [signature_of(factory, key)])
+    file, content = signature_file(config), signature_of(factory, key)
+    replace_file(file, [content])
     file.chmod(0o644)  # a service of another user reads it; there is no secret in it
-    files, public = signed_files(factory), public_text(key.public_key())
+    files, public, signed = signed_files(factory), public_text(key.public_key()), orjson.loads(content)["time"]
+    ahead = datetime.fromisoformat(signed) - datetime.now(UTC)
+    if ahead > MOST_AHEAD:
+        behind = "the clock of this computer is behind the signature before"
+        echo(f"lineside: {behind}; the new signature is dated {signed}", err=True)
     if style == "json":
-        print_json({"file": str(file), "files": files, "key": public})
+        print_json({"file": str(file), "files": files, "key": public, "time": signed})
         return
-    echo(f"{file}: {counted(len(files), 'file')} signed with the key {public}")
+    echo(f"{file}: {counted(len(files), 'file')} signed at {signed} with the key {public}")
     for name in files:
         echo(f"  {name}")
 

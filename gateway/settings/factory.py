@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from gateway.settings.problems import Problem
     from gateway.settings.production import Planned
     from gateway.settings.sections import BrokerSection, FactorySection, GatewaySection, IngestSection
+    from gateway.settings.signature_memory import Remembered
     from gateway.stores.base import StoreKind
 
 
@@ -108,6 +109,7 @@ class Factory:
     templates included, each with the digest of its text and of the variables in it; `texts` are the same files with
     the digests of their texts alone. `overrides` are values of the
     command line. `digest` is that of all of them. `templates` is the folder of its own templates, None without one.
+    `signed` is its signature, of a service on a machine whose policy requires one.
     """
 
     file: Path
@@ -125,6 +127,7 @@ class Factory:
     templates: Path | None = field(default=None, compare=False, repr=False)
     dashboard: DashboardSection = field(default_factory=DashboardSection)
     calendar: CalendarSection = field(default_factory=CalendarSection)
+    signed: Remembered | None = field(default=None, compare=False, repr=False)
 
     @property
     def written(self) -> Mapping[str, Any]:

@@ -26,7 +26,8 @@ from gateway.settings.paths import anchored
 from gateway.settings.policy import Untrusted, read_policy
 from gateway.settings.problems import CLOSE, ConfigurationError, Problem, Severity, in_order, unknown
 from gateway.settings.sections import BrokerSection, FactorySection, GatewaySection, IngestSection
-from gateway.settings.signature import check_signature
+from gateway.settings.signature import verified
+from gateway.settings.signature_memory import remembered, rolled_back
 from gateway.settings.templates import Templates
 from gateway.settings.validation import validate
 from gateway.stores import STORES, store_kind
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
 
     from gateway.settings.document import Document, Step
     from gateway.settings.overrides import Override
+    from gateway.settings.policy import Policy
+    from gateway.settings.signature_memory import Service
 
 S = TypeVar("S", bound=Section)
 
@@ -47,23 +50,39 @@ KEYS = (
 """The keys of a factory's file."""
 
 
-def load_factory(file: Path, overrides: Sequence[Override] = (), *, service: bool = False) -> Factory:
+def load_factory(file: Path, overrides: Sequence[Override] = (), *, service: Service | None = None) -> Factory:
     """Read, check and expand a factory's YAML.
 
     Variables are those of the environment; `overrides` are values in place of those of the file. Raises
     `ConfigurationError` with every problem of the file and of the templates it names, and `Untrusted` if the policy
-    of this machine refuses it. For a `service` the signature is checked, too.
+    of this machine refuses it. For a `service` the signature is checked, too, and whether this machine has accepted a
+    newer signature; `signature_memory.remember` accepts it.
     """
     with no_garbage_collection():
         policy = read_policy()
         factory = _load(file, tuple(overrides))
-        if policy is not None:
-            problems = policy.check(factory)
-            if service:
-                problems += check_signature(factory, policy)
-            if problems:
-                raise Untrusted(problems)
+        if policy is None:
+            return factory
+        problems = policy.check(factory)
+        if service is not None:
+            try:
+                factory = _signed(factory, service, policy)
+            except Untrusted as error:
+                problems += error.problems
+        if problems:
+            raise Untrusted(problems)
         return factory
+
+
+def _signed(factory: Factory, service: Service, policy: Policy) -> Factory:
+    """Return a configuration with its signature, if the policy requires one. Raises `Untrusted`."""
+    found = verified(factory, policy)
+    if found is None:
+        return factory
+    signed = remembered(factory, found, service, policy)
+    if problems := rolled_back(factory, signed, policy):
+        raise Untrusted(problems)
+    return replace(factory, signed=signed)
 
 
 @contextmanager

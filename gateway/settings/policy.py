@@ -23,7 +23,7 @@ import stat
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BeforeValidator, ConfigDict, Field
+from pydantic import BeforeValidator, ConfigDict, Field, StringConstraints
 
 from drivers.own_files import ForeignFile, open_own
 from gateway.common.setting_types import Name, Section
@@ -74,6 +74,10 @@ class Hosts(Section):
     """The servers of notification, with the schemes of Apprise, as in `mailtos://mail.example`."""
 
 
+SignedTime = Annotated[str, StringConstraints(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$")]
+"""The time of a signature in UTC, as in `2026-12-01T06:00:00Z`: texts sort as times do."""
+
+
 def _uses(written: object) -> object:
     return tuple(written) if isinstance(written, list) else (written,) if isinstance(written, str) else written
 
@@ -122,6 +126,15 @@ class PolicyFile(Section):
     signers: Annotated[dict[Name, str], Field(max_length=MOST_ENTRIES)] | None = None
     """The public keys of those who may sign a configuration; with it, services refuse other configurations, as in
     `{anna: MCowBQYDK2VwAyEA...}`."""
+
+    older_signatures: Literal["refuse", "accept"] = "refuse"
+    """What to do with a configuration that was signed before the newest that this machine has accepted, as in
+    `accept`."""
+    signed_since: SignedTime | None = None
+    """The time before which no signature counts, as in `2026-12-01T06:00:00Z`."""
+    signature_folder: Annotated[Path, BeforeValidator(_folder)] | None = None
+    """The folder in which services remember the newest signature that they have accepted, as in
+    `/var/lib/lineside`."""
 
 
 def policy_path() -> Path:
@@ -196,6 +209,21 @@ class Policy:
     def signers(self) -> dict[str, str] | None:
         """The public keys of those who may sign, by their names; None if nothing has to be signed."""
         return self._content.signers
+
+    @property
+    def accepts_older(self) -> bool:
+        """Whether a configuration may be older than the newest that this machine has accepted."""
+        return self._content.older_signatures == "accept"
+
+    @property
+    def signed_since(self) -> str | None:
+        """The time before which no signature counts."""
+        return self._content.signed_since
+
+    @property
+    def signature_folder(self) -> Path | None:
+        """The folder in which services remember signatures, None for their own."""
+        return self._content.signature_folder
 
     @property
     def binds_secrets(self) -> bool:

@@ -27,6 +27,7 @@ from gateway.settings.load import load_factory
 from gateway.settings.policy import Untrusted
 from gateway.settings.problems import ConfigurationError, Problem
 from gateway.settings.secret_bindings import SecretBindings
+from gateway.settings.signature_memory import Service, remember
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
@@ -153,15 +154,17 @@ class Reload:
 
     async def _attempt(self) -> dict[str, Any]:
         began = time.monotonic()
-        load = partial(load_factory, self.running.file, self.running.overrides, service=True)
+        load = partial(load_factory, self.running.file, self.running.overrides, service=Service.GATEWAY)
         try:
             factory = await asyncio.to_thread(load)
             check(self.running, factory)
             if factory.digest == self.running.digest:
+                await asyncio.to_thread(remember, factory)
                 log.info("configuration.unchanged", config=factory.digest)
                 return await self._save_outcome("unchanged")
             self._bindings.check(factory)
             affected = await self._change_over(factory)
+            await asyncio.to_thread(remember, factory)
         except ConfigurationError as error:
             cause = UNTRUSTED if isinstance(error, Untrusted) else ""
             files = {one.file for one in error.problems}

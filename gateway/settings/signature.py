@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import os
 from base64 import b64decode, b64encode
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -21,11 +21,12 @@ import orjson
 from pydantic import Field, StringConstraints, ValidationError
 
 from gateway.common.setting_types import Section
+from gateway.settings.policy import SignedTime, Untrusted
 from gateway.settings.problems import Problem
 from gateway.settings.templates import bundled_config
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
@@ -40,6 +41,8 @@ MOST_BYTES = 2**20
 _DOMAIN = b"lineside configuration 1\0"
 """The beginning of the signed bytes: no other signature of the same key is one of a configuration."""
 
+_TIME = "%Y-%m-%dT%H:%M:%SZ"
+
 _Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 
 
@@ -53,7 +56,7 @@ class Signature(Section):
     format: Literal[1]
     main: Annotated[str, Field(max_length=4096)]
     files: Annotated[dict[str, _Digest], Field(max_length=10_000)]
-    time: Annotated[str, StringConstraints(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$")]
+    time: SignedTime
     key: Annotated[str, Field(max_length=200)]
     signature: Annotated[str, Field(max_length=200)]
 
@@ -81,14 +84,36 @@ def signed_files(factory: Factory) -> dict[str, str]:
 
 
 def sign(factory: Factory, key: Ed25519PrivateKey) -> bytes:
-    """Return the content of the signature file of a configuration."""
+    """Return the content of the signature file of a configuration.
+
+    It is dated after the signature that the same key has made before, whatever the clock says: machines refuse an
+    older signature.
+    """
+    public = public_text(key.public_key())
     content: dict[str, Any] = {
         "format": 1, "main": factory.file.name, "files": signed_files(factory),
-        "time": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"), "key": public_text(key.public_key()),
+        "time": _time_after(_own_time(factory, public)), "key": public,
     }  # fmt: skip
     signed = Signature.model_validate(content | {"signature": ""}).signed
     content["signature"] = b64encode(key.sign(signed)).decode()
     return orjson.dumps(content, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+
+
+def _own_time(factory: Factory, public: str) -> datetime | None:
+    """Return the time of the signature that is there, if it is right and of this key: others could write any time."""
+    try:
+        with signature_file(factory.file).open("rb") as opened:
+            found = Signature.model_validate_json(opened.read(MOST_BYTES))
+        if found.key != public or _wrong(found):
+            return None
+        return datetime.strptime(found.time, _TIME).replace(tzinfo=UTC)
+    except (OSError, ValueError):
+        return None
+
+
+def _time_after(last: datetime | None) -> str:
+    now = datetime.now(UTC)
+    return (now if last is None else max(now, last + timedelta(seconds=1))).strftime(_TIME)
 
 
 def public_text(key: Ed25519PublicKey) -> str:
@@ -115,36 +140,46 @@ def public_key(written: str) -> Ed25519PublicKey:
     return key
 
 
-def check_signature(factory: Factory, policy: Policy) -> list[Problem]:
-    """Return why a configuration is not as a signer of the policy has signed it; empty if it is."""
-    signers = policy.signers
-    return [] if signers is None else list(_problems(factory, policy, signers))
+def verified(factory: Factory, policy: Policy) -> Signature | None:
+    """Return the signature of a configuration, as a signer of the policy has made it; None if none is required.
+
+    Raises `Untrusted` with all differences.
+    """
+    if policy.signers is None:
+        return None
+    found = _read(factory, policy)
+    name = next((name for name, key in policy.signers.items() if key == found.key), None)
+    file, again = signature_file(factory.file), _again(factory)
+    if name is None:
+        right = f"{policy.file} has the keys of {', '.join(sorted(policy.signers)) or 'nobody'}"
+        raise Untrusted([Problem(file, 1, 1, "key", f"the key {found.key} may not sign; {right}")])
+    if reason := _wrong(found):
+        raise Untrusted([Problem(file, 1, 1, "", f"{reason}; {again}")])
+    since = f"after {name} had signed it at {found.time}; review it, and {again}"
+    if problems := list(_differences(factory, found, since)):
+        raise Untrusted(problems)
+    return found
 
 
-def _problems(factory: Factory, policy: Policy, signers: Mapping[str, str]) -> Iterator[Problem]:
+def _again(factory: Factory) -> str:
+    return f"sign it: lineside sign {factory.file} --key KEY"
+
+
+def _read(factory: Factory, policy: Policy) -> Signature:
+    """Return the signature beside a configuration, unchecked. Raises `Untrusted`."""
     file = signature_file(factory.file)
-    again = f"sign it: lineside sign {factory.file} --key KEY"
+    problem = Problem(file, 1, 1, "", f"is not a signature of a configuration; {_again(factory)}")
     try:
         with file.open("rb") as opened:
-            found = Signature.model_validate_json(opened.read(MOST_BYTES))
+            return Signature.model_validate_json(opened.read(MOST_BYTES))
     except FileNotFoundError:
-        yield Problem(factory.file, 1, 1, "", f"is not signed, which {policy.file} requires; {again}")
-        return
+        message = f"is not signed, which {policy.file} requires; {_again(factory)}"
+        problem = Problem(factory.file, 1, 1, "", message)
     except OSError as error:
-        yield Problem(file, 1, 1, "", f"can't be read: {error.strerror}")
-        return
+        problem = Problem(file, 1, 1, "", f"can't be read: {error.strerror}")
     except ValidationError:
-        yield Problem(file, 1, 1, "", f"is not a signature of a configuration; {again}")
-        return
-    name = next((name for name, key in signers.items() if key == found.key), None)
-    if name is None:
-        right = f"{policy.file} has the keys of {', '.join(sorted(signers)) or 'nobody'}"
-        yield Problem(file, 1, 1, "key", f"the key {found.key} may not sign; {right}")
-        return
-    if reason := _wrong(found):
-        yield Problem(file, 1, 1, "", f"{reason}; {again}")
-        return
-    yield from _differences(factory, found, f"after {name} had signed it at {found.time}; review it, and {again}")
+        pass
+    raise Untrusted([problem])
 
 
 def _wrong(found: Signature) -> str:

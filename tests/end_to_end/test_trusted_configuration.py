@@ -18,7 +18,8 @@ from processes import Lineside, lineside, until, write_factory
 from servers import Mosquitto
 
 from gateway.settings.policy import VARIABLE
-from gateway.settings.signature import public_text
+from gateway.settings.signature import public_text, signature_file
+from gateway.settings.signature_memory import memory_file
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -107,6 +108,47 @@ async def test_a_changed_file_is_neither_started_nor_reloaded_until_it_is_signed
         ran = await box.do("reload", str(box.config))
         assert (ran.code, ran.error) == (0, "")
         assert "0 machines added, 1 machines changed" in ran.text
+        assert await gateway.stop() == 0
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="a policy belongs to root, so only root can write one")
+@pytest.mark.parametrize("workers", [1, 2])
+async def test_an_earlier_version_is_neither_started_nor_reloaded_until_it_is_signed_again(
+    tmp_path: Path, workers: int
+) -> None:
+    """The attack: old files with their right signature. The clock of the box, and a damaged memory, stop nothing."""
+    mosquitto = await Mosquitto.start(tmp_path)
+    async with Machines(1) as machines:
+        box = Box(tmp_path, machines, mosquitto)
+        box.require_signature()
+        box.config.write_text(box.config.read_text().replace("id: edge-01", f"id: edge-01\n  workers: {workers}"))
+        await box.sign()
+        files = (box.config, box.template, signature_file(box.config))
+        old = {file: file.read_bytes() for file in files}
+        gateway = await box.start()
+        box.template.write_text(box.template.read_text().replace("100ms", "200ms"))
+        await box.sign()
+        ran = await box.do("reload", str(box.config))
+        assert (ran.code, ran.error) == (0, "")
+        for file, content in old.items():
+            file.write_bytes(content)
+        ran = await box.do("reload", str(box.config))
+        assert ran.code == 1
+        assert "and this machine has accepted a newer version, signed at " in ran.error
+        refused = await gateway.logged("configuration.untrusted")
+        assert "sign it again: lineside sign" in refused["problems"][0]
+        assert await gateway.stop() == 0
+        for command in ("run", "dashboard"):
+            ran = await box.do(command, str(box.config))
+            assert ran.code == 1
+            assert "and this machine has accepted a newer version, signed at " in ran.error
+        await box.sign()
+        gateway = await box.start()
+        memory = memory_file(box.spool, box.config)
+        memory.write_bytes(b"\0" * 100)
+        assert (await box.do("reload", str(box.config))).code == 0
+        await gateway.logged("signature.memory_damaged")
+        assert json.loads(memory.read_bytes())["file"] == str(box.config)
         assert await gateway.stop() == 0
 
 

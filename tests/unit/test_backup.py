@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from click.testing import CliRunner, Result
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from processes import write_factory
 
 from gateway.audit.files import log_files
@@ -31,7 +32,10 @@ from gateway.model.reading import NamedScan
 from gateway.model.record import Record
 from gateway.settings.dashboard_section import AuditSection
 from gateway.settings.load import load_factory
+from gateway.settings.policy import VARIABLE
 from gateway.settings.sections import WhenFull
+from gateway.settings.signature import public_text, sign, signature_file
+from gateway.settings.signature_memory import STATE_VARIABLE, Service, remember
 from gateway.spool.batch import Batch
 from gateway.spool.database import SpoolDatabase
 from gateway.spool.files import Spooled, SpoolFiles
@@ -325,6 +329,35 @@ def test_everything_comes_back_where_it_was(config: Path, tmp_path: Path) -> Non
     assert new.spool != old.spool
     assert load_factory(config).gateway.id == "edge-01"
     assert run("audit", "verify", config).exit_code == 0, "the public key is enough to verify"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="a policy belongs to root, so only root can write one")
+def test_a_restored_configuration_keeps_its_signature_and_makes_no_machine_older(
+    config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A new box runs it. A box with a newer version says that it will refuse it, until it is signed again."""
+    key, policy = Ed25519PrivateKey.generate(), tmp_path / "root" / "policy.yaml"
+    policy.parent.mkdir()
+    policy.write_text(f"format: 1\nsigners: {{anna: {public_text(key.public_key())}}}\n")
+    monkeypatch.setenv(VARIABLE, str(policy))
+    monkeypatch.delenv(STATE_VARIABLE, raising=False)
+    signature_file(config).write_bytes(sign(load_factory(config), key))
+    remember(load_factory(config, service=Service.GATEWAY))
+    archive = backup(config)
+    assert not any("signed-" in name for name in members(archive)), "an old memory would make the machine older"
+    config.write_text(f"{config.read_text()}\n# newer\n")
+    signature_file(config).write_bytes(sign(load_factory(config), key))
+    remember(load_factory(config, service=Service.GATEWAY))
+    done = run("restore", archive, "--yes", "--replace")
+    assert done.exit_code == 0, done.output
+    assert "the services of this machine will refuse the configuration: " in done.stderr
+    assert "this machine has accepted a newer version" in done.stderr
+    for folder in ("etc", "state"):
+        shutil.rmtree(tmp_path / folder)
+    done = run("restore", archive, "--yes", "--format", "json")
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["refusals"] == []
+    remember(load_factory(config, service=Service.GATEWAY))
 
 
 def test_two_restores_of_one_archive_have_different_names(config: Path, tmp_path: Path) -> None:

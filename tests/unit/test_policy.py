@@ -17,6 +17,7 @@ from gateway.settings.load import load_factory
 from gateway.settings.policy import VARIABLE, Untrusted, read_policy
 from gateway.settings.secret_bindings import SecretBindings
 from gateway.settings.signature import public_text, sign, signature_file, signed_files
+from gateway.settings.signature_memory import Service
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -97,7 +98,7 @@ class Plant:
         assert old in text
         file.write_text(text.replace(old, new))
 
-    def refusals(self, *, service: bool = False) -> list[str]:
+    def refusals(self, *, service: Service | None = None) -> list[str]:
         with pytest.raises(Untrusted) as caught:
             load_factory(self.file, service=service)
         return [str(problem) for problem in caught.value.problems]
@@ -199,7 +200,7 @@ def test_a_section_that_is_not_written_allows_everything(plant: Plant) -> None:
     """A policy can be introduced part by part."""
     plant.policy.write_text("format: 1\n")
     plant.change(plant.file, "mqtts://broker.example:8883", "mqtts://other.example")
-    load_factory(plant.file, service=True)
+    load_factory(plant.file, service=Service.GATEWAY)
 
 
 @pytest.mark.parametrize(
@@ -240,7 +241,7 @@ def test_without_a_policy_everything_is_as_it_was(plant: Plant, monkeypatch: pyt
     monkeypatch.delenv(VARIABLE)
     monkeypatch.setattr("gateway.settings.policy.FILE", plant.file.parent / "none.yaml")
     assert read_policy() is None
-    load_factory(plant.file, service=True)
+    load_factory(plant.file, service=Service.GATEWAY)
 
 
 # -- secrets without a policy --
@@ -309,7 +310,7 @@ def key(plant: Plant) -> Ed25519PrivateKey:
 def test_a_signed_configuration_is_loaded(plant: Plant) -> None:
     """Also after line ends were changed, as version control does; and the signature covers every file."""
     plant.press.write_bytes(plant.press.read_bytes().replace(b"\n", b"\r\n"))
-    factory = load_factory(plant.file, service=True)
+    factory = load_factory(plant.file, service=Service.GATEWAY)
     assert sorted(signed_files(factory)) == [
         "factory.yaml", "lines/one.yaml", "machines/press.yaml", "machines/server.yaml",
     ]  # fmt: skip
@@ -321,13 +322,13 @@ def test_each_changed_added_or_removed_file_is_named(plant: Plant) -> None:
     plant.change(plant.press, "unit: bar", "unit: mbar")
     other = plant.lines.with_name("two.yaml")
     other.write_text(LINES.replace("one:", "two:"))
-    added, changed = plant.refusals(service=True)
+    added, changed = plant.refusals(service=Service.GATEWAY)
     assert f"{plant.press}:1:1: was changed after anna had signed it at " in changed
     assert "review it, and sign it: lineside sign" in changed
     assert f"{other}:1:1: was added after anna" in added
     plant.press.write_text(PRESS)
     plant.lines.unlink()
-    removed, added = plant.refusals(service=True)
+    removed, added = plant.refusals(service=Service.GATEWAY)
     assert removed.startswith(f"{plant.lines}:1:1: is signed, and was removed after anna")
     assert added.startswith(f"{other}:1:1: was added")
     assert load_factory(plant.file), "commands that look at it need no signature"
@@ -339,9 +340,9 @@ def test_a_template_of_ones_own_does_not_replace_one_of_lineside(plant: Plant) -
     made = Ed25519PrivateKey.generate()
     plant.policy.write_text(f"format: 1\nsigners: {{anna: {public_text(made.public_key())}}}\n")
     signature_file(plant.file).write_bytes(sign(load_factory(plant.file), made))
-    assert "machines/curing-press.yaml" not in signed_files(load_factory(plant.file, service=True))
+    assert "machines/curing-press.yaml" not in signed_files(load_factory(plant.file, service=Service.GATEWAY))
     (plant.press.parent / "curing-press.yaml").write_text(PRESS)
-    [problem] = plant.refusals(service=True)
+    [problem] = plant.refusals(service=Service.GATEWAY)
     assert "was added after anna" in problem
 
 
@@ -363,7 +364,7 @@ def test_a_signature_that_is_not_right_is_refused(
     file = signature_file(plant.file)
     content = spoil(file.read_text(), public_text(key.public_key()))
     file.unlink() if content is None else file.write_text(content)
-    [problem] = plant.refusals(service=True)
+    [problem] = plant.refusals(service=Service.GATEWAY)
     assert message in problem
 
 
@@ -372,7 +373,7 @@ def test_the_signature_of_another_configuration_is_refused(plant: Plant, key: Ed
     other = plant.file.with_name("other.yaml")
     other.write_text(FACTORY)
     signature_file(plant.file).write_bytes(sign(load_factory(other), key))
-    [problem] = plant.refusals(service=True)
+    [problem] = plant.refusals(service=Service.GATEWAY)
     assert "was signed as other.yaml" in problem
 
 
@@ -382,7 +383,7 @@ def test_the_middle_line_of_a_public_key_in_pem_is_the_key_of_a_policy(plant: Pl
     pem = made.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
     plant.policy.write_text(f"format: 1\nsigners: {{anna: {pem.splitlines()[1]}}}\n")
     signature_file(plant.file).write_bytes(sign(load_factory(plant.file), made))
-    load_factory(plant.file, service=True)
+    load_factory(plant.file, service=Service.GATEWAY)
 
 
 # -- patterns --

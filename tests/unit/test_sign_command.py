@@ -56,9 +56,10 @@ def test_the_signature_is_beside_the_file_and_the_public_key_is_printed(config: 
     ran = lineside("sign", str(config), "--key", str(file), input=passphrase.decode() + "\n")
     assert ran.exit_code == 0, ran.output
     signature = config.with_name("factory.yaml.sig")
-    assert f"{signature}: 1 file signed with the key {public_text(key.public_key())}\n  factory.yaml" in ran.output
-    assert stat.S_IMODE(signature.stat().st_mode) == 0o644
     found = Signature.model_validate_json(signature.read_bytes())
+    said = f"{signature}: 1 file signed at {found.time} with the key {public_text(key.public_key())}\n  factory.yaml"
+    assert said in ran.output
+    assert stat.S_IMODE(signature.stat().st_mode) == 0o644
     assert list(found.files) == ["factory.yaml"]
     assert public_text(public_key(found.key)) == public_text(key.public_key())
 
@@ -69,6 +70,7 @@ def test_programs_get_the_files_and_the_key(config: Path) -> None:
     ran = lineside("sign", str(config), "--key", str(written(config.parent, key)), "--format", "json")
     found = json.loads(ran.stdout)
     assert found["key"] == public_text(key.public_key())
+    assert found["time"] == Signature.model_validate_json(config.with_name("factory.yaml.sig").read_bytes()).time
     assert list(found["files"]) == ["factory.yaml"]
 
 
