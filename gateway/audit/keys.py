@@ -16,10 +16,10 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
     PublicFormat,
     load_pem_private_key,
-    load_pem_public_key,
 )
 
 from drivers.own_files import read_own
+from gateway.common.public_keys import public_key
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -99,11 +99,9 @@ def public_keys(folder: Path) -> dict[str, Ed25519PublicKey]:
     found: dict[str, Ed25519PublicKey] = {}
     for file in sorted(folder.glob("audit-*.pub")):
         try:
-            key = load_pem_public_key(read_own(file, 10_000))
-        except ValueError:
-            key = None
-        if not isinstance(key, Ed25519PublicKey):
-            raise UnusableKey(f"{file}: is not an Ed25519 public key")
+            key = public_key(read_own(file, 10_000).decode())
+        except ValueError as error:
+            raise UnusableKey(f"{file}: {error}") from None
         found[_id(key)] = key
     return found
 

@@ -13,9 +13,10 @@ import orjson
 from gateway.cli.common import CONFIG, FORMAT, load, print_json
 from gateway.cli.output import echo
 from gateway.common.atomic_file import replace_file
+from gateway.common.public_keys import public_text
 from gateway.common.text import counted
-from gateway.settings.signature import public_text, signature_file, signed_files
 from gateway.settings.signature import sign as signature_of
+from gateway.settings.signature import signature_file, signed_files
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey

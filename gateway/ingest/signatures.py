@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from base64 import b64decode
 from typing import TYPE_CHECKING
 
 from gateway.codecs.signature import signed_text, split
+from gateway.common.public_keys import public_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
-
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 BAD_SIGNATURE = "bad_signature"
 """Drop reason of readings whose record has no signature of its gateway."""
@@ -19,10 +17,10 @@ HINT = "find its publisher; if the gateway has a new key, add its public key to 
 
 
 class Signatures:
-    """The public keys of gateways, by id, in base64. A gateway without a key need not sign."""
+    """The public keys of gateways, by id. A gateway without a key need not sign."""
 
     def __init__(self, keys: Mapping[str, Iterable[str]]) -> None:
-        self._keys = {gateway: [_read(one) for one in some] for gateway, some in keys.items()}
+        self._keys = {gateway: [public_key(one) for one in some] for gateway, some in keys.items()}
 
     def fault(self, gateway: str, place: str, payload: bytes) -> str:
         """Return the fault of a record's signature; empty if it is right, or if the gateway need not sign.
@@ -45,9 +43,3 @@ class Signatures:
                 continue
             return ""
         return f"the signature is not of gateway {gateway}"
-
-
-def _read(key: str) -> Ed25519PublicKey:
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey  # noqa: PLC0415 - as above
-
-    return Ed25519PublicKey.from_public_bytes(b64decode(key))

@@ -12,12 +12,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from base64 import b64decode
 from collections import Counter, OrderedDict
 from typing import TYPE_CHECKING, NamedTuple, Self
 
 import structlog
 
+from gateway.common.public_keys import public_key
 from gateway.common.state_log import RepeatLog
 from gateway.model.command import (
     GIVE_REASON,
@@ -184,17 +184,12 @@ class Commands:
             del self._ids[id_]
 
     def _signature_problem(self, command: Command, key: str, signature: str) -> str:
-        from cryptography.hazmat.primitives.asymmetric.ed25519 import (  # noqa: PLC0415 - for signed commands alone
-            Ed25519PublicKey,
-        )
-
         if not signature:
             return "it is not signed"
         public = self.settings.keys.get(key)
         if public is None:
             return "its key is not known here"
-        known = Ed25519PublicKey.from_public_bytes(b64decode(public))
-        return "" if is_signed(command, signature, known) else "its signature is wrong"
+        return "" if is_signed(command, signature, public_key(public)) else "its signature is wrong"
 
     def _write_problem(self, command: Command) -> str:
         """Return why a value may not be written, by the limits that are configured."""

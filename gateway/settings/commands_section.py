@@ -2,28 +2,14 @@
 
 from __future__ import annotations
 
-from base64 import b64decode
-from binascii import Error as NotBase64
 from typing import Annotated, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
+from gateway.common.public_keys import PublicKey  # noqa: TC001 - pydantic looks it up
 from gateway.common.setting_types import Duration, Name, Section
 
-KEY_BYTES = 32
-"""Bytes of a public key of Ed25519."""
-
 MOST_KEYS = 100
-
-
-def _public(written: str) -> str:
-    try:
-        size = len(b64decode(written, validate=True))
-    except (NotBase64, ValueError):
-        size = 0
-    if size != KEY_BYTES:
-        raise ValueError(f"is not a public key of Ed25519; write its {KEY_BYTES} bytes in base64")
-    return written
 
 
 def _pair(written: object) -> object:
@@ -48,9 +34,9 @@ class WritableSection(Section):
 class CommandsSection(Section):
     """Commands over MQTT. Without `keys` and `unsigned_alarms` the gateway takes none."""
 
-    keys: Annotated[dict[Name, Annotated[str, AfterValidator(_public)]], Field(max_length=MOST_KEYS)] = {}
-    """The public keys of those who may command, by their names: 32 bytes of Ed25519 in base64, as in `{control-room:
-    "11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo="}`.
+    keys: Annotated[dict[Name, PublicKey], Field(max_length=MOST_KEYS)] = {}
+    """The public keys (Ed25519) of those who may command, by their names, as in `{control-room:
+    "MCowBQYDK2VwAyEA11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo="}`.
     """
     unsigned_alarms: bool = False
     """Whether commands for alarms, and reasons of stops, need no signature: then anyone who may publish on the topic

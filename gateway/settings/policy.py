@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import BeforeValidator, ConfigDict, Field, StringConstraints
 
 from drivers.own_files import ForeignFile, open_own
+from gateway.common.public_keys import PublicKey  # noqa: TC001 - pydantic looks it up
 from gateway.common.setting_types import Name, Section
 from gateway.settings.destinations import HOST_USES, Use, destinations
 from gateway.settings.document import parse_document
@@ -123,7 +124,7 @@ class PolicyFile(Section):
         Annotated[tuple[Annotated[Path, BeforeValidator(_folder)], ...], BeforeValidator(_uses)] | None
     ) = None
     """The folders that the files of `{file: PATH}` must be in, as in `[/run/secrets]`."""
-    signers: Annotated[dict[Name, str], Field(max_length=MOST_ENTRIES)] | None = None
+    signers: Annotated[dict[Name, PublicKey], Field(max_length=MOST_ENTRIES)] | None = None
     """The public keys of those who may sign a configuration; with it, services refuse other configurations, as in
     `{anna: MCowBQYDK2VwAyEA...}`."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from base64 import b64decode
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, NamedTuple, Self
@@ -14,6 +13,7 @@ from pydantic import BeforeValidator, Field, WithJsonSchema, field_validator, mo
 from drivers.exposure import ACCEPT, OF_PLANT, is_loopback, readable_text
 from drivers.tls import WithTlsFiles, check_pair
 from drivers.url import check_host, split_url
+from gateway.common.public_keys import PublicKey
 from gateway.common.setting_types import Duration, File, Folder, Name, Secret, Section, Size
 from gateway.model.part import MAX_WORKERS
 from gateway.settings.commands_section import CommandsSection
@@ -401,32 +401,6 @@ MachinePattern = Annotated[
 MachinePatterns = Annotated[tuple[MachinePattern, ...], BeforeValidator(_one_or_many)]
 
 
-PUBLIC_KEY_BYTES = 32
-"""Bytes of a public key of Ed25519 (RFC 8032, 5.1.5)."""
-
-
-def _is_public_key(written: object) -> object:
-    """Check a public key. Raises `ValueError`."""
-    if isinstance(written, str):
-        try:
-            key = b64decode(written, validate=True)
-        except ValueError:
-            key = b""
-        if len(key) != PUBLIC_KEY_BYTES:
-            raise ValueError(
-                f"is not a public key of Ed25519, which is {PUBLIC_KEY_BYTES} bytes in base64; print it with: "
-                "openssl pkey -in KEY.pem -pubout -outform DER | tail -c 32 | base64"
-            )
-    return written
-
-
-PublicKey = Annotated[
-    str,
-    BeforeValidator(_is_public_key),
-    WithJsonSchema({"type": "string", "pattern": "^[A-Za-z0-9+/]{43}=$"}),
-]
-"""A public key of Ed25519: 32 bytes in base64."""
-
 PublicKeys = Annotated[tuple[PublicKey, ...], BeforeValidator(_one_or_many), Field(min_length=1)]
 
 
@@ -449,7 +423,7 @@ class IngestSection(Section):
     publish records of all machines, as in `{edge-01: ["curing/curing-1/*"]}`."""
     public_keys: dict[Name, PublicKeys] = {}
     """The public keys of gateways that sign their records; other records in their names are set aside, as in
-    `{edge-01: 11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=}`."""
+    `{edge-01: MCowBQYDK2VwAyEA11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=}`."""
     folder: Folder = Path("lineside-data")
     """The folder of its files: dead letters, and the metadata of machines, as in `/var/lib/lineside`."""
     batch_records: Annotated[int, Field(ge=1, le=10_000)] = 500

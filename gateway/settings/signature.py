@@ -20,15 +20,16 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import orjson
 from pydantic import Field, StringConstraints, ValidationError
 
+from gateway.common.public_keys import UnusableKey, canonical, public_key, public_text
 from gateway.common.setting_types import Section
 from gateway.settings.policy import SignedTime, Untrusted
 from gateway.settings.problems import Problem
 from gateway.settings.templates import bundled_config
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
     from gateway.settings.factory import Factory
     from gateway.settings.policy import Policy
@@ -44,10 +45,6 @@ _DOMAIN = b"lineside configuration 1\0"
 _TIME = "%Y-%m-%dT%H:%M:%SZ"
 
 _Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
-
-
-class UnusableKey(ValueError):
-    """A key is not an Ed25519 key in the right form; the text says what would be right."""
 
 
 class Signature(Section):
@@ -116,30 +113,6 @@ def _time_after(last: datetime | None) -> str:
     return (now if last is None else max(now, last + timedelta(seconds=1))).strftime(_TIME)
 
 
-def public_text(key: Ed25519PublicKey) -> str:
-    """Return a public key in one line: its SubjectPublicKeyInfo (RFC 8410) in Base64, the middle line of its PEM."""
-    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat  # noqa: PLC0415 - slow to import
-
-    return b64encode(key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).decode()
-
-
-def public_key(written: str) -> Ed25519PublicKey:
-    """Return the key of one line. Raises `UnusableKey`."""
-    from cryptography.exceptions import UnsupportedAlgorithm  # noqa: PLC0415 - slow to import
-    from cryptography.hazmat.primitives.asymmetric import ed25519  # noqa: PLC0415 - as above
-    from cryptography.hazmat.primitives.serialization import load_der_public_key  # noqa: PLC0415 - as above
-
-    try:
-        key = load_der_public_key(b64decode(written, validate=True))
-    except (ValueError, UnsupportedAlgorithm):
-        key = None
-    if not isinstance(key, ed25519.Ed25519PublicKey):
-        raise UnusableKey(
-            "is not an Ed25519 public key in one line; lineside sign prints it, as in MCowBQYDK2VwAyEA..."
-        )
-    return key
-
-
 def verified(factory: Factory, policy: Policy) -> Signature | None:
     """Return the signature of a configuration, as a signer of the policy has made it; None if none is required.
 
@@ -148,7 +121,7 @@ def verified(factory: Factory, policy: Policy) -> Signature | None:
     if policy.signers is None:
         return None
     found = _read(factory, policy)
-    name = next((name for name, key in policy.signers.items() if key == found.key), None)
+    name = _signer(found, policy.signers)
     file, again = signature_file(factory.file), _again(factory)
     if name is None:
         right = f"{policy.file} has the keys of {', '.join(sorted(policy.signers)) or 'nobody'}"
@@ -159,6 +132,15 @@ def verified(factory: Factory, policy: Policy) -> Signature | None:
     if problems := list(_differences(factory, found, since)):
         raise Untrusted(problems)
     return found
+
+
+def _signer(found: Signature, signers: Mapping[str, str]) -> str | None:
+    """Return the name of the key of a signature; None if it is no signer."""
+    try:
+        key = canonical(found.key)
+    except UnusableKey:
+        return None
+    return next((name for name, public in signers.items() if public == key), None)
 
 
 def _again(factory: Factory) -> str:
@@ -187,8 +169,6 @@ def _wrong(found: Signature) -> str:
 
     try:
         public_key(found.key).verify(b64decode(found.signature, validate=True), found.signed)
-    except UnusableKey as error:
-        return f"its key {error}"
     except (InvalidSignature, ValueError):
         return "the signature is wrong: the file was changed, or belongs to another key"
     return ""

@@ -17,8 +17,9 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from processes import Lineside, lineside, until, write_factory
 from servers import Mosquitto
 
+from gateway.common.public_keys import public_text
 from gateway.settings.policy import VARIABLE
-from gateway.settings.signature import public_text, signature_file
+from gateway.settings.signature import signature_file
 from gateway.settings.signature_memory import memory_file
 
 if TYPE_CHECKING:

@@ -27,6 +27,7 @@ from gateway.backup.restore import Options, Restore, read_manifest
 from gateway.backup.sealed import WrongPassphrase, seal, unseal
 from gateway.cli import main
 from gateway.codecs import CODECS, decode
+from gateway.common.public_keys import public_text
 from gateway.model.part import part_name
 from gateway.model.reading import NamedScan
 from gateway.model.record import Record
@@ -34,7 +35,7 @@ from gateway.settings.dashboard_section import AuditSection
 from gateway.settings.load import load_factory
 from gateway.settings.policy import VARIABLE
 from gateway.settings.sections import WhenFull
-from gateway.settings.signature import public_text, sign, signature_file
+from gateway.settings.signature import sign, signature_file
 from gateway.settings.signature_memory import STATE_VARIABLE, Service, remember
 from gateway.spool.batch import Batch
 from gateway.spool.database import SpoolDatabase

@@ -12,11 +12,12 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.common.public_keys import public_text
 from gateway.settings.host_patterns import HostPattern
 from gateway.settings.load import load_factory
 from gateway.settings.policy import VARIABLE, Untrusted, read_policy
 from gateway.settings.secret_bindings import SecretBindings
-from gateway.settings.signature import public_text, sign, signature_file, signed_files
+from gateway.settings.signature import sign, signature_file, signed_files
 from gateway.settings.signature_memory import Service
 
 if TYPE_CHECKING:

@@ -17,7 +17,8 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
 )
 
-from gateway.settings.signature import Signature, public_key, public_text
+from gateway.common.public_keys import public_key, public_text
+from gateway.settings.signature import Signature
 
 if TYPE_CHECKING:
     from pathlib import Path

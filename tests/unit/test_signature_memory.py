@@ -15,10 +15,11 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from structlog.testing import capture_logs
 
 from gateway.backup.decommission import plan
+from gateway.common.public_keys import public_text
 from gateway.settings import signature
 from gateway.settings.load import load_factory
 from gateway.settings.policy import VARIABLE, Untrusted
-from gateway.settings.signature import public_text, sign, signature_file
+from gateway.settings.signature import sign, signature_file
 from gateway.settings.signature_memory import STATE_VARIABLE, Service, memory_file, remember
 
 if TYPE_CHECKING:

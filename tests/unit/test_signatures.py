@@ -158,4 +158,5 @@ def test_a_wrong_public_key_is_refused(wrong: object) -> None:
     with pytest.raises(ValueError, match=r"openssl pkey|valid string|valid tuple"):
         IngestSection.model_validate({"public_keys": {"edge-01": wrong}})
     right = public(KEYS[0])
-    assert IngestSection.model_validate({"public_keys": {"edge-01": right}}).public_keys == {"edge-01": (right,)}
+    shown = IngestSection.model_validate({"public_keys": {"edge-01": right}}).public_keys
+    assert shown == {"edge-01": (f"MCowBQYDK2VwAyEA{right}",)}
