@@ -85,11 +85,9 @@ class ControlSocket:
         """Listen and answer. Raises `OSError` if the folder can't have a socket."""
         with _short(self._file) as path, socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listening:
             _remove_stale(self._file)
-            before = os.umask(0o177)  # the rights from the first moment on
-            try:
-                listening.bind(path)
-            finally:
-                os.umask(before)
+            # the rights from the first moment on; the umask is that of all threads, who may make folders now
+            os.fchmod(listening.fileno(), 0o600)
+            listening.bind(path)
             listening.listen(MOST_CLIENTS)
             listening.setblocking(False)  # noqa: FBT003 - of the library
             server = await asyncio.start_unix_server(self._accept, sock=listening, limit=LONGEST_REQUEST)

@@ -7,6 +7,8 @@ is renamed, which is logged, and the service goes on with a file of its own.
 from __future__ import annotations
 
 import os
+import secrets
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import structlog
@@ -15,12 +17,11 @@ from drivers.own_files import ForeignFile, check_own, open_own
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from pathlib import Path
 
 log = structlog.get_logger(__name__)
 
 SET_ASIDE = ".refused"
-"""The ending of a file that was set aside; an earlier one of the same name is replaced."""
+"""The ending of a file that was set aside; an earlier file of the same name is replaced, and a folder is not."""
 
 UMASK = 0o077
 """What others than the owner may do with the files of a service: nothing."""
@@ -54,6 +55,12 @@ def set_aside_foreign(files: Iterable[Path]) -> None:
 
 def set_aside(refused: ForeignFile) -> None:
     """Rename a foreign file, or the link itself, and log it. Raises `OSError`."""
-    name = os.fspath(refused.filename)
-    log.error("file.refused", file=name, error=refused.strerror, set_aside=name + SET_ASIDE)
-    os.rename(name, name + SET_ASIDE)  # noqa: PTH104 - a name
+    file = Path(refused.filename)
+    aside = file.with_name(file.name + SET_ASIDE)
+    try:
+        file.rename(aside)
+    except OSError:  # a folder that somebody has put there must not keep the service from its file
+        aside = file.with_name(f"{file.name}{SET_ASIDE}.{secrets.token_hex(4)}")
+        file.rename(aside)
+    finally:
+        log.error("file.refused", file=str(file), error=refused.strerror, set_aside=str(aside))

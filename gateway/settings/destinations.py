@@ -59,6 +59,7 @@ def destinations(factory: Factory) -> Iterator[Destination]:
         # the URL is a secret as a whole: its host is compared when it is used, see `Policy.hosts_of_secret`
         place = Place(document, ("gateway", "notify", "targets", name))
         yield Destination(Use.NOTIFY, place, (), _secrets(target))
+    yield Destination(Use.GATEWAY, Place(document, ("ingest",)), (), _secrets(factory.ingest))
     for index, entry in enumerate(factory.stores):
         place = Place(document, ("stores", index, entry.kind.name))
         url = getattr(entry.settings, "url", None)

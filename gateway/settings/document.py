@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import yaml
 
+from gateway.common.regular_file import read_regular
 from gateway.settings.interpolation import (
     NOT_A_VARIABLE,
     URL_MESSAGE,
@@ -219,8 +220,7 @@ def parse_document(text: str, file: Path = Path()) -> Document:
 def _read_text(file: Path) -> str:
     """Return the text of a file. Raises `ConfigurationError`."""
     try:
-        with file.open("rb") as opened:
-            content = opened.read(MOST_BYTES + 1)
+        content = read_regular(file, MOST_BYTES + 1)
     except (OSError, ValueError) as error:  # a null character in a path is a ValueError
         raise _failed(file, Mark(1, 1), getattr(error, "strerror", None) or str(error)) from error
     if len(content) > MOST_BYTES:

@@ -50,6 +50,9 @@ VARIABLE = "LINESIDE_POLICY"
 MOST_BYTES = 2**20
 """The size of the file."""
 
+MOST_LINKS = 40
+"""Links on the way to a file, as in path_resolution(7)."""
+
 MOST_ENTRIES = 1_000
 """Secrets, folders or signers."""
 
@@ -75,7 +78,7 @@ class Hosts(Section):
     """The servers of notification, with the schemes of Apprise, as in `mailtos://mail.example`."""
 
 
-SignedTime = Annotated[str, StringConstraints(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$")]
+SignedTime = Annotated[str, StringConstraints(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z$")]
 """The time of a signature in UTC, as in `2026-12-01T06:00:00Z`: texts sort as times do."""
 
 
@@ -146,7 +149,7 @@ def policy_path() -> Path:
 def read_policy() -> Policy | None:
     """Return the policy of this machine, None without one. Raises `Untrusted` for a policy that can't be used."""
     file = policy_path()
-    if not os.environ.get(VARIABLE) and not os.path.lexists(file):
+    if not os.environ.get(VARIABLE) and _is_missing(file):
         return None
     content = _read(file)
     try:
@@ -157,6 +160,17 @@ def read_policy() -> Policy | None:
     if found is None:
         raise Untrusted(document.problems)
     return Policy(file, found)
+
+
+def _is_missing(file: Path) -> bool:
+    """Return whether there is no policy. A folder that this user may not look into may have one."""
+    try:
+        file.lstat()
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def _read(file: Path) -> str:
@@ -179,20 +193,35 @@ def _read(file: Path) -> str:
         raise _unusable(file, f"can't be read: {error.strerror}; {_HINT}") from None
     except UnicodeDecodeError:
         raise _unusable(file, "is not UTF-8") from None
+    except RuntimeError:  # of `resolve`, until Python 3.12
+        raise _unusable(file, "is behind symbolic links that lead in a circle") from None
 
 
 _HINT = f"put the policy there, or remove the environment variable {VARIABLE}"
 
 
 def _check_folders(folder: Path) -> None:
-    """Refuse a folder in which others than root could exchange the policy. A sticky folder keeps files of root."""
-    resolved = folder.resolve()
-    for one in (resolved, *resolved.parents):
+    """Refuse a folder in which others than root could exchange the policy. A sticky folder keeps files of root.
+
+    The folders of links on the way count, too: who can exchange a link leads to another policy.
+    """
+    for one in dict.fromkeys(_on_the_way(folder)):
         found = one.stat()
         writable = found.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not found.st_mode & stat.S_ISVTX
         if found.st_uid or writable:
             raise _unusable(one, f"others than root can exchange the policy in this folder; chown root {one}; "
                                  f"chmod go-w {one}")  # fmt: skip
+
+
+def _on_the_way(folder: Path) -> Iterator[Path]:
+    """Yield a folder and those above it, as they are written and as each link on the way leads."""
+    for _ in range(MOST_LINKS):
+        yield from (folder, *folder.parents)
+        link = next((one for one in (*reversed(folder.parents), folder) if one.is_symlink()), None)
+        if link is None:
+            return
+        folder = Path(os.path.normpath(link.parent / link.readlink() / folder.relative_to(link)))
+    yield from ((resolved := folder.resolve()), *resolved.parents)
 
 
 def _unusable(file: Path, reason: str) -> Untrusted:
@@ -257,7 +286,7 @@ class Policy:
         if secret.file and (folders := self._content.secret_folders) is not None:
             written = Path(os.path.normpath(Path(secret.file).absolute()))
             # both: a link out of an allowed folder is the work of its owner, a link into it may be anybody's
-            if not any(written.is_relative_to(one) and written.resolve().is_relative_to(one.resolve())
+            if not any(written.is_relative_to(one) and _resolved(written).is_relative_to(_resolved(one))
                        for one in folders):  # fmt: skip
                 right = f"the folders for secrets are {', '.join(map(str, folders)) or 'none'}"
                 yield self._problem(one, path, f"{secret.file} is not in a folder for secrets; {right}")
@@ -278,7 +307,8 @@ class Policy:
     def _use_of(self, secret: Secret) -> SecretUse | None:
         listed = self._content.secrets or {}
         found = listed.get(secret.secret or secret.file)
-        return listed.get(Path(secret.file).name) if found is None and secret.file else found
+        # by the name of the file itself: a link could have the name of another secret
+        return listed.get(_resolved(Path(secret.file)).name) if found is None and secret.file else found
 
     def _problem(self, one: Destination, path: tuple[Any, ...], message: str) -> Problem:
         document, whole = one.place.document, (*one.place.path, *path)
@@ -288,6 +318,11 @@ class Policy:
     def _right(self, allowed: Patterns, key: str) -> str:
         shown = ", ".join(_shown(pattern) for pattern in allowed[:5]) + (", ..." if len(allowed) > 5 else "")  # noqa: PLR2004 - enough
         return f"{key} allows {shown or 'none'}"
+
+
+def _resolved(file: Path) -> Path:
+    """Return the path of a file without links. `os.path.realpath` leaves a circle of links as it is."""
+    return Path(os.path.realpath(file))
 
 
 def _shown(pattern: Any) -> str:  # noqa: ANN401 - of the list

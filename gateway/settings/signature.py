@@ -21,6 +21,7 @@ import orjson
 from pydantic import Field, StringConstraints, ValidationError
 
 from gateway.common.public_keys import UnusableKey, canonical, public_key, public_text
+from gateway.common.regular_file import read_regular
 from gateway.common.setting_types import Section
 from gateway.settings.policy import SignedTime, Untrusted
 from gateway.settings.problems import Problem
@@ -99,8 +100,7 @@ def sign(factory: Factory, key: Ed25519PrivateKey) -> bytes:
 def _own_time(factory: Factory, public: str) -> datetime | None:
     """Return the time of the signature that is there, if it is right and of this key: others could write any time."""
     try:
-        with signature_file(factory.file).open("rb") as opened:
-            found = Signature.model_validate_json(opened.read(MOST_BYTES))
+        found = Signature.model_validate_json(read_regular(signature_file(factory.file), MOST_BYTES))
         if found.key != public or _wrong(found):
             return None
         return datetime.strptime(found.time, _TIME).replace(tzinfo=UTC)
@@ -135,7 +135,7 @@ def verified(factory: Factory, policy: Policy) -> Signature | None:
 
 
 def _signer(found: Signature, signers: Mapping[str, str]) -> str | None:
-    """Return the name of the key of a signature; None if it is no signer."""
+    """Return the name of the key of a signature; None if it is of nobody there."""
     try:
         key = canonical(found.key)
     except UnusableKey:
@@ -152,8 +152,7 @@ def _read(factory: Factory, policy: Policy) -> Signature:
     file = signature_file(factory.file)
     problem = Problem(file, 1, 1, "", f"is not a signature of a configuration; {_again(factory)}")
     try:
-        with file.open("rb") as opened:
-            return Signature.model_validate_json(opened.read(MOST_BYTES))
+        return Signature.model_validate_json(read_regular(file, MOST_BYTES))
     except FileNotFoundError:
         message = f"is not signed, which {policy.file} requires; {_again(factory)}"
         problem = Problem(factory.file, 1, 1, "", message)

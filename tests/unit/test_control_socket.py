@@ -73,6 +73,22 @@ async def test_the_answer_names_who_has_asked(tmp_path: Path) -> None:
     assert not file.exists(), "a service that stops leaves none"
 
 
+async def test_the_socket_is_private_whatever_the_umask_which_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The umask is that of all threads: a folder that one of them makes meanwhile could not be entered."""
+    file = socket_file(tmp_path, "edge-01")
+    before = os.umask(0)
+    try:
+        monkeypatch.setattr(os, "umask", lambda _mask: pytest.fail("the umask was changed"))
+        async with listening(file):
+            await asked(file, {})
+            assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    finally:
+        monkeypatch.undo()
+        os.umask(before)
+
+
 async def test_a_stale_socket_a_link_or_a_file_in_its_place_is_replaced(tmp_path: Path) -> None:
     """A killed service leaves its socket; and nothing is bound through a link."""
     file = socket_file(tmp_path, "edge-01")

@@ -107,6 +107,21 @@ def test_a_service_sets_a_foreign_file_aside_and_goes_on(
     assert [(one["event"], one["file"]) for one in logs] == [("file.refused", str(file))]
 
 
+def test_a_folder_in_the_way_of_a_file_that_is_set_aside_does_not_stop_the_service(tmp_path: Path) -> None:
+    """Two folders, one with the name of the file and one with the name for foreign files, would end each start."""
+    file = tmp_path / "file"
+    for folder in (file, tmp_path / f"file{SET_ASIDE}"):
+        folder.mkdir()
+        (folder / "content").touch()
+    with capture_logs() as logs:
+        os.close(open_or_make(file))
+    assert file.is_file()
+    [event] = logs
+    assert event["set_aside"].startswith(f"{file}{SET_ASIDE}.")
+    assert os.path.lexists(f"{event['set_aside']}/content")
+    assert os.path.lexists(f"{file}{SET_ASIDE}/content")
+
+
 async def test_dead_letters_and_heartbeats_are_not_written_through_a_link(tmp_path: Path, victim: Path) -> None:
     """Both are made at well-known names, again and again."""
     before = victim.stat().st_mtime_ns

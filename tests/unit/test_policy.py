@@ -16,6 +16,7 @@ from gateway.common.public_keys import public_text
 from gateway.settings.host_patterns import HostPattern
 from gateway.settings.load import load_factory
 from gateway.settings.policy import VARIABLE, Untrusted, read_policy
+from gateway.settings.problems import ConfigurationError
 from gateway.settings.secret_bindings import SecretBindings
 from gateway.settings.signature import sign, signature_file, signed_files
 from gateway.settings.signature_memory import Service
@@ -235,6 +236,95 @@ def test_a_policy_that_is_not_one_of_root_is_refused_with_the_reason(
     [problem, *_] = caught.value.problems
     assert message in str(problem)
     assert problem.file in {plant.policy, plant.policy.parent}
+
+
+def test_a_link_on_the_way_to_the_policy_counts_like_its_folder(
+    plant: Plant, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A person who can exchange the link leads to another policy of root, such as a copy from before it was strict."""
+    open_folder = tmp_path / "open"
+    open_folder.mkdir()
+    for name, target in (("first", "second"), ("second", plant.policy.parent)):
+        (open_folder / name).symlink_to(target)
+    monkeypatch.setenv(VARIABLE, str(open_folder / "first" / "policy.yaml"))
+    load_factory(plant.file)
+    (tmp_path / "far").mkdir()
+    (tmp_path / "far" / "link").symlink_to(plant.policy.parent)
+    (open_folder / "second").unlink()
+    (open_folder / "second").symlink_to(tmp_path / "far" / "link")
+    for folder in (open_folder, tmp_path / "far"):
+        load_factory(plant.file)
+        folder.chmod(0o777)
+        [problem] = plant.refusals()
+        assert problem.startswith(f"{folder}:1:1: others than root can exchange the policy in this folder")
+        folder.chmod(0o755)
+
+
+def test_a_policy_that_can_not_be_seen_is_not_a_missing_policy(
+    plant: Plant, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A folder that this user may not look into, or links in a circle, must not switch the policy off."""
+    monkeypatch.delenv(VARIABLE)
+    (tmp_path / "circle").symlink_to("circle")
+    monkeypatch.setattr("gateway.settings.policy.FILE", tmp_path / "circle" / "policy.yaml")
+    [problem] = plant.refusals()
+    assert "links" in problem
+    (tmp_path / "locked").mkdir(mode=0o700)
+    monkeypatch.setattr("gateway.settings.policy.FILE", tmp_path / "locked" / "policy.yaml")
+    for folder in (tmp_path, *tmp_path.parents[:3]):
+        if folder.is_relative_to("/tmp"):  # noqa: S108 - where tests of pytest are
+            folder.chmod(0o755)
+    os.seteuid(65534)
+    try:
+        with pytest.raises(Untrusted, match="Permission denied"):
+            read_policy()
+    finally:
+        os.seteuid(0)
+    assert read_policy() is None
+
+
+def test_a_link_does_not_make_a_secret_another_secret(plant: Plant, tmp_path: Path) -> None:
+    """The attack: a link with the name of a secret of the store, to the password of the broker."""
+    secrets = tmp_path / "secrets"
+    secrets.mkdir()
+    for name in ("broker_password", "influx_token"):
+        (secrets / name).write_text(name)
+    plant.change(plant.policy, "secret_folders: [/run/secrets]\n", "")
+    written = f"{{file: {tmp_path}/mine/influx_token}}"
+    plant.change(plant.file, "{secret: influx_token}", written)
+    (tmp_path / "mine").mkdir()
+    link = tmp_path / "mine" / "influx_token"
+    link.symlink_to(secrets / "broker_password")
+    [refused] = plant.refusals()
+    assert f"the secret {link} is for broker, and not for stores" in refused
+    link.unlink()
+    link.symlink_to(secrets / "influx_token")  # as Kubernetes does
+    load_factory(plant.file)
+
+
+def test_links_in_a_circle_are_a_clear_refusal(plant: Plant, tmp_path: Path) -> None:
+    """A person who can write a folder of the configuration must not end a command with a trace."""
+    (tmp_path / "circle").symlink_to("circle")
+    plant.change(plant.file, "{secret: influx_token}", f"{{file: {tmp_path}/circle}}")
+    folder, secret = plant.refusals()
+    assert "is not in a folder for secrets" in folder
+    assert "circle" in secret
+
+
+@pytest.mark.parametrize("place", ["sig", "include", "main"])
+def test_a_pipe_in_the_folder_does_not_stop_a_service(plant: Plant, place: str) -> None:
+    """Nobody writes to it, so a service that read it would wait without end, and could not be stopped."""
+    plant.policy.write_text(f"format: 1\nsigners: {{anna: {'A' * 43}=}}\n")
+    file = {"sig": signature_file(plant.file), "include": plant.lines.with_name("two.yaml"), "main": plant.file}[
+        place
+    ]
+    file.unlink(missing_ok=True)
+    os.mkfifo(file)
+    with pytest.raises(ConfigurationError) as caught:
+        load_factory(plant.file, service=Service.GATEWAY)
+    assert any(
+        problem.file == file and "is not a regular file" in problem.message for problem in caught.value.problems
+    )
 
 
 def test_without_a_policy_everything_is_as_it_was(plant: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
