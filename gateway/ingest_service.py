@@ -55,7 +55,7 @@ class IngestService:
         self._endpoint: MetricsEndpoint | None = None
         if (address := factory.ingest.metrics.endpoint) is not None:
             sources = Sources(self._metric_parts, self._checks)
-            self._endpoint = MetricsEndpoint(address, sources, "ingest.metrics.listen")
+            self._endpoint = MetricsEndpoint(address, sources, "ingest.metrics", factory.ingest.metrics.tls)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Run until `stop` is set. A write under way is finished, or its messages come again from the broker."""

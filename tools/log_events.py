@@ -37,6 +37,7 @@ _OTHER_ENDINGS = (
     ".log_writer", ".db_wal", ".lock", ".parquet", ".html", ".acl", ".conf", ".hocon", ".passwd", ".xml",
 )  # fmt: skip
 _OTHERS = {"broker.ca", "font.size", "kvar.h", "var.h", "py.warnings", "metrics.listen",
+           "dashboard.tls", "gateway.metrics", "ingest.metrics",
            "websocket.accept", "websocket.receive", "websocket.close"}  # fmt: skip
 """Files, schemes, keys, options, loggers and messages of ASGI that look like an event."""
 

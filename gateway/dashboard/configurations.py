@@ -21,12 +21,12 @@ from gateway.acquisition.device_metadata import reported_metadata
 from gateway.acquisition.link_load import link_loads
 from gateway.acquisition.link_plan import are_kept, plan_of
 from gateway.common.digests import same_digest
+from gateway.common.file_looks import looks_of
 from gateway.dashboard.answers import json_answer
 from gateway.dashboard.security.access import error
 from gateway.dashboard.texts.text import _
 from gateway.settings.load import load_factory
 from gateway.settings.problems import ConfigurationError, Problem
-from gateway.settings.reload import looks_of
 from gateway.settings.serialize import dump, source_text, written_factory, written_point
 from gateway.status.configuration_warnings import configuration_warnings
 from gateway.status.scrub import remember_secrets, scrub

@@ -41,8 +41,8 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.routing import Route
 
+    from gateway.common.server_certificate import Renewal
     from gateway.dashboard.live.points import PointInfo
-    from gateway.dashboard.security.tls import Renewal
     from gateway.dashboard.trends.selection import Selection
     from gateway.model.path import MachinePath
     from gateway.settings.dashboard_section import DashboardSection

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import orjson
 import structlog
 
+from drivers.secret import MissingSecret
 from gateway.common.listening import bind
+from gateway.common.server_certificate import Renewal, ServerCertificate, ServerFiles
 from gateway.common.state_log import StateLog
 from gateway.metrics.health import Pulse, alive, ready
 from gateway.metrics.http_server import HttpServer, Request, Response
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
     from gateway.metrics.exposition import Exposition
     from gateway.metrics.health import Checks, Verdict
     from gateway.metrics.samples import MetricsPart
-    from gateway.settings.sections import Endpoint
+    from gateway.settings.sections import Endpoint, MetricsTls
 
 log = structlog.get_logger()
 
@@ -70,9 +72,10 @@ class MetricsEndpoint:
     Requests are read, and texts are made, in a thread of its own; only the counters are read in the event loop.
     """
 
-    def __init__(self, address: Endpoint, sources: Sources, key: str) -> None:
-        """Prepare; `key` is where the address is configured, for hints."""
+    def __init__(self, address: Endpoint, sources: Sources, key: str, tls: MetricsTls | None = None) -> None:
+        """Prepare; `key` is the section of the configuration, as in `gateway.metrics`."""
         self._address = address
+        self._tls = tls
         self._sources = sources
         self._key = key
         self._state = StateLog(log, "metrics.unstable", listen=str(address))
@@ -88,20 +91,34 @@ class MetricsEndpoint:
         self._loop = asyncio.get_running_loop()
         self._pulses = {"event_loop": Pulse(lambda: self._submit(_nothing()))}
         self._pulses |= {name: Pulse(ask) for name, ask in self._sources.pulses.items()}
-        server = HttpServer(await self._listen(), self._handle)
+        certificate = None if self._tls is None else await self._certificate(self._tls)
+        server = HttpServer(await self._listen(), self._handle, None if certificate is None else certificate.context)
         await asyncio.to_thread(server.start)
         try:
+            if certificate is not None:
+                await certificate.watch()
             await asyncio.Event().wait()
         finally:
             server.stop()
+
+    async def _certificate(self, tls: MetricsTls) -> ServerCertificate:
+        """Return the certificate, as soon as its files can be used."""
+        files = ServerFiles(f"{self._key}.tls", tls.certificate, tls.key, tls.key_password, tls.client_ca)
+        while True:
+            try:
+                return await asyncio.to_thread(ServerCertificate, files, _log_renewal)
+            except (OSError, MissingSecret) as error:
+                hint = f"correct the files of {self._key}.tls"
+                self._state.enter("metrics.not_listening", error=str(error), hint=hint)
+                await asyncio.sleep(LISTEN_AGAIN)
 
     async def _listen(self) -> socket.socket:
         while True:
             try:
                 found = await asyncio.to_thread(bind, self._address)
             except OSError as error:
-                self._state.enter("metrics.not_listening", error=error.strerror or str(error),
-                                  hint=f"free the port, or write another address into {self._key}")  # fmt: skip
+                hint = f"free the port, or write another address into {self._key}.listen"
+                self._state.enter("metrics.not_listening", error=error.strerror or str(error), hint=hint)
                 await asyncio.sleep(LISTEN_AGAIN)
             else:
                 self._state.enter("metrics.listening", healthy=True)
@@ -175,6 +192,14 @@ class MetricsEndpoint:
         """Run work in the event loop of the service."""
         assert self._loop is not None  # noqa: S101 - set before the thread begins
         return asyncio.run_coroutine_threadsafe(work, self._loop)
+
+
+def _log_renewal(found: Renewal) -> None:
+    if found.problem:
+        hint = "the certificate from before stays in use; correct the files"
+        log.warning("metrics.certificate_refused", certificate=found.file, error=found.problem, hint=hint)
+    else:
+        log.info("metrics.certificate_renewed", certificate=found.file, serial=found.serial)
 
 
 async def _nothing() -> None:

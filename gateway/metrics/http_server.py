@@ -4,6 +4,9 @@ It runs in a thread with an event loop of its own, so slow clients, floods and h
 nothing but the processor time of its answers. Connections, the size of a request, the time of a request and of a
 response, and the responses that are sent at a time are limited. When there are too many connections, the oldest that
 has no response under way is closed, so a client that means it gets through.
+
+With TLS the handshakes are limited as well: their number, their time, and how many begin in a second, since each
+costs processor time before anything is known about the client.
 """
 
 from __future__ import annotations
@@ -16,10 +19,14 @@ from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     import socket
+    import ssl
     from collections.abc import Awaitable, Callable
 
 MAX_CONNECTIONS = 32
 """Connections that are open at a time."""
+
+MAX_HANDSHAKES = 32
+"""Handshakes of TLS that are under way at a time; then the oldest is ended."""
 
 MAX_SENDING = 4
 """Responses that are sent at a time: a client that reads slowly makes others wait, and costs no memory."""
@@ -35,6 +42,21 @@ IDLE_SECONDS = 90.0
 
 SEND_SECONDS = 10.0
 """Seconds until a client has read a response, with the time that it waits for others."""
+
+HANDSHAKE_SECONDS = 5.0
+"""Seconds that a client has for the handshake of TLS."""
+
+HANDSHAKES_PER_SECOND = 20
+"""Handshakes that begin in a second: some 2 ms of a processor each. Others wait in the queue of the kernel."""
+
+ACCEPT_AGAIN = 0.5
+"""Seconds until the next attempt to accept a connection, after one that failed: there is no file descriptor left."""
+
+SHUTDOWN_SECONDS = 5.0
+"""Seconds that a client has to read the rest of a response, and to end a connection with TLS."""
+
+PIECE = 2**16
+"""Bytes that are encrypted at once: asyncio has no limit for the encrypted bytes of one write."""
 
 STOP_SECONDS = 2.0
 """Seconds that the thread has to end."""
@@ -75,8 +97,16 @@ class HttpServer:
     `handle` is awaited for each request in the server's own event loop; it must not raise.
     """
 
-    def __init__(self, listening: socket.socket, handle: Callable[[Request], Awaitable[Response]]) -> None:
+    def __init__(
+        self,
+        listening: socket.socket,
+        handle: Callable[[Request], Awaitable[Response]],
+        context: ssl.SSLContext | None = None,
+    ) -> None:
+        """Prepare; with a `context` it serves HTTPS."""
         self._listening = listening
+        self._context = context
+        self._handshakes: dict[asyncio.Task[None], None] = {}  # the oldest first
         self._handle = handle
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stopping: asyncio.Event | None = None
@@ -88,8 +118,8 @@ class HttpServer:
 
     @property
     def connections(self) -> int:
-        """The number of open connections."""
-        return len(self._open)
+        """The number of open connections, with those whose handshake is under way."""
+        return len(self._open) + len(self._handshakes)
 
     def start(self) -> None:
         """Start the thread."""
@@ -110,14 +140,61 @@ class HttpServer:
         self._loop, self._stopping = asyncio.get_running_loop(), asyncio.Event()
         # a reset of a client while its connection is accepted must not print a trace
         self._loop.set_exception_handler(_ignore)
-        server = await asyncio.start_server(self._converse, sock=self._listening, limit=MAX_HEAD, backlog=64)
+        accepting: asyncio.Task[None] | None = None
+        if self._context is None:
+            server = await asyncio.start_server(self._converse, sock=self._listening, limit=MAX_HEAD, backlog=64)
+            close = server.close
+        else:
+            self._listening.listen(64)
+            accepting = asyncio.create_task(self._accept(self._context), name="accept")
+            close = self._listening.close
         self._started.set()
         try:
             await self._stopping.wait()
         finally:
-            server.close()
+            ending = [*self._handshakes, *([] if accepting is None else [accepting])]
+            for task in ending:
+                task.cancel()
+            await asyncio.gather(*ending, return_exceptions=True)
+            close()
             for writer in list(self._open):
                 writer.transport.abort()
+
+    async def _accept(self, context: ssl.SSLContext) -> None:
+        """Accept connections for TLS, a limited number in a second."""
+        loop = asyncio.get_running_loop()
+        begin, count = loop.time(), 0
+        while True:
+            if loop.time() >= begin + 1.0:
+                begin, count = loop.time(), 0
+            elif count >= HANDSHAKES_PER_SECOND:
+                await asyncio.sleep(begin + 1.0 - loop.time())
+                continue
+            try:
+                connection, _ = await loop.sock_accept(self._listening)
+            except OSError:
+                await asyncio.sleep(ACCEPT_AGAIN)
+                continue
+            count += 1
+            if len(self._handshakes) >= MAX_HANDSHAKES:
+                next(iter(self._handshakes)).cancel()
+            task = asyncio.create_task(self._shake_hands(connection, context), name="handshake")
+            self._handshakes[task] = None
+            task.add_done_callback(self._forget)
+            await asyncio.sleep(0)  # it begins now: a task that is cancelled before would leave its socket open
+
+    def _forget(self, task: asyncio.Task[None]) -> None:
+        self._handshakes.pop(task, None)
+
+    async def _shake_hands(self, connection: socket.socket, context: ssl.SSLContext) -> None:
+        """Begin TLS on a connection; `_converse` goes on with it."""
+        reader = asyncio.StreamReader(limit=MAX_HEAD)
+        protocol = asyncio.StreamReaderProtocol(reader, self._converse)
+        with suppress(OSError):  # not TLS, no certificate, or too slow: asyncio has closed the connection
+            await asyncio.get_running_loop().connect_accepted_socket(
+                lambda: protocol, connection, ssl=context,
+                ssl_handshake_timeout=HANDSHAKE_SECONDS, ssl_shutdown_timeout=SHUTDOWN_SECONDS,
+            )  # fmt: skip
 
     async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Answer the requests of one connection."""
@@ -125,7 +202,8 @@ class HttpServer:
             writer.transport.abort()
             return
         self._open.add(writer)
-        writer.transport.set_write_buffer_limits(high=0)  # `drain` waits until all is sent
+        # `drain` waits until all is sent; with TLS, until the kernel and one piece have it
+        writer.transport.set_write_buffer_limits(high=0 if self._context is None else 1, low=0)
         try:
             while await self._answer(reader, writer):
                 pass
@@ -160,9 +238,18 @@ class HttpServer:
         except KeyError:
             return False  # it was closed to make room
         async with asyncio.timeout(SEND_SECONDS), self._sending:
-            writer.write(_encode(response, head))
-            await writer.drain()
+            content = _encode(response, head)
+            size = len(content) if self._context is None else PIECE
+            for begin in range(0, len(content), size):
+                writer.write(content[begin : begin + size])
+                await writer.drain()
         if not head.keep_alive:
+            if self._context is not None:
+                writer.close()
+                with suppress(OSError, TimeoutError):
+                    async with asyncio.timeout(SHUTDOWN_SECONDS):
+                        await writer.wait_closed()
+                return False
             with suppress(OSError, RuntimeError):
                 writer.write_eof()
             with suppress(TimeoutError):

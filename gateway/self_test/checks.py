@@ -77,7 +77,8 @@ def _secret_files(factory: Factory) -> Iterator[Path]:
     dashboard = factory.dashboard
     yield dashboard.users
     yield dashboard.audit.folder / "audit-key.pem"
-    sections = [*sections_of(factory), *(() if dashboard.tls is None else (dashboard.tls,))]
+    servers = (dashboard.tls, factory.gateway.metrics.tls, factory.ingest.metrics.tls)
+    sections = [*sections_of(factory), *(one for one in servers if one is not None)]
     yield from dict.fromkeys(key.file for section in sections for key in getattr(section, "key_files", ()))
     yield from (Path(one.file) for one in secrets_of(factory) if one.file)
 
@@ -88,6 +89,14 @@ def check_certificates(factory: Factory) -> Iterator[str]:
     pairs = [*_opcua_pairs(factory), *_tls_pairs(factory)]
     if tls is not None:
         pairs.append(Pair("certificate of the page", tls.certificate, tls.key, tls.key_password))
+    for name, metrics in (("the gateway", factory.gateway.metrics), ("ingest", factory.ingest.metrics)):
+        if metrics.listen is not None and (of_metrics := metrics.tls) is not None:
+            whose = f"metrics of {name}"
+            pairs.append(
+                Pair(f"certificate of the {whose}", of_metrics.certificate, of_metrics.key, of_metrics.key_password)
+            )
+            if of_metrics.client_ca is not None:
+                pairs.append(Pair(f"authority of clients of the {whose}", of_metrics.client_ca))
     for pair in pairs:
         yield from problems_of(pair)
 

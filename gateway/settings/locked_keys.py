@@ -41,6 +41,9 @@ def _sections(factory: Factory) -> Iterator[tuple[Document, tuple[Step, ...], Se
     if document is None:
         return
     yield document, ("broker",), factory.broker
+    for section, metrics in (("gateway", factory.gateway.metrics), ("ingest", factory.ingest.metrics)):
+        if metrics.tls is not None:
+            yield document, (section, "metrics", "tls"), metrics.tls
     if factory.dashboard.tls is not None:
         yield document, ("dashboard", "tls"), factory.dashboard.tls
     for index, entry in enumerate(factory.stores):

@@ -20,6 +20,7 @@ import structlog
 from drivers.timer_grid import wait_for_slot
 from gateway.common.atomic_file import load_json, save_json
 from gateway.common.control_socket import ControlSocket, socket_file
+from gateway.common.file_looks import looks_of
 from gateway.common.service_manager import ServiceManager
 from gateway.common.tasks import BestEffort, supervise
 from gateway.settings.exposure import GATEWAY, exposure_warnings, log_exposures
@@ -30,7 +31,7 @@ from gateway.settings.secret_bindings import SecretBindings
 from gateway.settings.signature_memory import Service, remember
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from gateway.common.control_socket import Peer
@@ -236,19 +237,6 @@ def _result(outcome: dict[str, Any]) -> str:
 def _without_machines(factory: Factory) -> Factory:
     """Return a factory for comparison: its machines are not kept a second time."""
     return replace(factory, machines=())
-
-
-def looks_of(files: Iterable[Path]) -> list[tuple[int, int, int] | None]:
-    """Return modification time, size and inode of each file, None for a missing file."""
-    found: list[tuple[int, int, int] | None] = []
-    for file in files:
-        try:
-            stat = file.stat()
-        except OSError:
-            found.append(None)
-        else:
-            found.append((stat.st_mtime_ns, stat.st_size, stat.st_ino))
-    return found
 
 
 def check(running: Factory, wanted: Factory) -> None:

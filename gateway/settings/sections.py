@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, NamedTuple, Self
+from typing import TYPE_CHECKING, Annotated, NamedTuple, Self
 from urllib.parse import urlsplit
 
 from pydantic import BeforeValidator, Field, WithJsonSchema, field_validator, model_validator
 
 from drivers.exposure import ACCEPT, OF_PLANT, is_loopback, readable_text
+from drivers.private_key import KeyFile
 from drivers.tls import WithTlsFiles, check_pair
 from drivers.url import check_host, split_url
 from gateway.common.public_keys import PublicKey
@@ -18,6 +19,9 @@ from gateway.common.setting_types import Duration, File, Folder, Name, Secret, S
 from gateway.model.part import MAX_WORKERS
 from gateway.settings.commands_section import CommandsSection
 from gateway.settings.notify_section import NotifySection
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 class FactorySection(Section):
@@ -162,22 +166,47 @@ Listen = Annotated[str, BeforeValidator(_listen), WithJsonSchema({"type": ["stri
 """An address to listen at: a host and a port, or a port of the loopback interface."""
 
 
+class MetricsTls(Section):
+    """The certificate of the metrics, and the authority of those who may read them."""
+
+    certificate: File
+    """The certificate, with those between it and the authority, as in `/etc/lineside/edge-01.pem`."""
+    key: File
+    """The key of the certificate, as in `/etc/lineside/edge-01.key`."""
+    key_password: Secret | None = None
+    """The name of the key's password, as in `{secret: metrics_key}`."""
+    client_ca: File | None = None
+    """The authority whose certificate a client needs, as in `/etc/lineside/prometheus-ca.pem`."""
+
+    @property
+    def key_files(self) -> Sequence[KeyFile]:
+        return (KeyFile("key", self.key, "key_password", self.key_password),)
+
+
 class MetricsSection(Section):
     """Metrics and health over HTTP; without `listen` there are none."""
 
     listen: Listen | None = None
-    """The address to serve them at; beyond the loopback interface it needs `insecure`, as in `127.0.0.1:9464`."""
+    """The address to serve them at; beyond the loopback interface it needs `tls` with `client_ca`, or `insecure`, as
+    in `127.0.0.1:9464`."""
+    tls: MetricsTls | None = None
+    """The certificate with which they are served over HTTPS, as in `{certificate: edge-01.pem, key: edge-01.key,
+    client_ca: prometheus-ca.pem}`."""
     insecure: bool = False
-    """Whether others than this machine may read them, as readable text, as in `true`."""
+    """Whether everybody who reaches the address may read them, as in `true`."""
 
     @property
     def exposure(self) -> str:
         if self.endpoint is None or self.endpoint.is_local or self.insecure:
             return ""
-        return (
-            f"anybody who reaches {self.endpoint} can read the names and states of the machines; listen at 127.0.0.1 "
-            f"behind a proxy with TLS and a password; {ACCEPT}"
+        if self.tls is not None and self.tls.client_ca is not None:
+            return ""
+        right = (
+            "write tls with certificate, key and client_ca, or listen at 127.0.0.1"
+            if self.tls is None
+            else "write client_ca into tls, so that only clients with a certificate of that authority do"
         )
+        return f"anybody who reaches {self.endpoint} can read the names and states of the machines; {right}; {ACCEPT}"
 
     @property
     def endpoint(self) -> Endpoint | None:

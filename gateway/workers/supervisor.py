@@ -133,7 +133,7 @@ class Supervisor:
         self._endpoint: MetricsEndpoint | None = None
         if own.metrics.endpoint is not None:
             sources = Sources(metrics.parts, metrics.checks, silence=metrics.silence)
-            self._endpoint = MetricsEndpoint(own.metrics.endpoint, sources, "gateway.metrics.listen")
+            self._endpoint = MetricsEndpoint(own.metrics.endpoint, sources, "gateway.metrics", own.metrics.tls)
 
     # -- running --
 

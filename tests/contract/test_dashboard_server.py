@@ -19,7 +19,8 @@ from served import make_certificate, served
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from gateway.dashboard.security.tls import Certificate, Renewal
+from gateway.common.server_certificate import Renewal
+from gateway.dashboard.security.tls import Certificate
 from gateway.settings.dashboard_section import DashboardTls
 
 if TYPE_CHECKING:

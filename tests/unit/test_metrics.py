@@ -418,7 +418,7 @@ async def test_a_port_in_use_is_logged_once_and_tried_again(monkeypatch: pytest.
             assert not service.task.done()
         await until(lambda: any(one["event"] == "metrics.listening" for one in logs), "it listens")
     assert [one["event"] for one in logs] == ["metrics.not_listening", "metrics.listening"]
-    assert logs[0]["hint"] == "free the port, or write another address into key"
+    assert logs[0]["hint"] == "free the port, or write another address into key.listen"
     assert (await ask(service.port, "/"))[0] == 200
     await cancel_and_wait(service.task)
 

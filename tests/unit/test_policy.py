@@ -241,7 +241,7 @@ def test_a_policy_that_is_not_one_of_root_is_refused_with_the_reason(
 def test_a_link_on_the_way_to_the_policy_counts_like_its_folder(
     plant: Plant, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A person who can exchange the link leads to another policy of root, such as a copy from before it was strict."""
+    """A person who can exchange the link leads to another policy of root, such as an earlier copy."""
     open_folder = tmp_path / "open"
     open_folder.mkdir()
     for name, target in (("first", "second"), ("second", plant.policy.parent)):
