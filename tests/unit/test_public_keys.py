@@ -91,6 +91,22 @@ def _public(key: Ed448PrivateKey | EllipticCurvePrivateKey, encoding: Encoding) 
         ("A" * 10_001, "is too long"),
         (PEM.replace(LINE, RAW), "has 32 bytes"),
     ],
+    ids=[
+        "Ed448",
+        "ECDSA",
+        "private",
+        "private of OpenSSH",
+        "public of OpenSSH",
+        "certificate",
+        "without its end",
+        "31 bytes",
+        "cut",
+        "odd letter",
+        "umlauts",
+        "empty",
+        "too long",
+        "raw in PEM",
+    ],
 )
 def test_what_is_no_key_is_named_with_the_command_that_prints_it(written: str, reason: str) -> None:
     """The text is never repeated: it may be a private key."""
