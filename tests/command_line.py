@@ -8,6 +8,7 @@ import click
 from click.testing import CliRunner
 
 from gateway.cli import COMMANDS, main
+from gateway.cli.arguments import MOMENT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -78,7 +79,7 @@ def needed_after_config(one: Found) -> tuple[str, ...]:
     more: list[str] = []
     for param in one.command.params[1:]:
         if isinstance(param, click.Argument) and param.required:
-            more.append("x")
+            more.append("2026-11-24T06:00Z" if param.type is MOMENT else "x")
         elif isinstance(param, click.Option) and param.required:
             choices = getattr(param.type, "choices", ())
             more += [param.opts[0], str(choices[0]) if choices else "x"]

@@ -232,6 +232,14 @@ GATEWAYS = Dashboard(
             Panel("Annunciations", (Query(
                 f"sum by (priority) (increase(lineside_alarm_annunciations_total{{{GATEWAY}}}[$__rate_interval]))",
                 "{{priority}}"),)),
+            Panel("Messages about alarms", (Query(
+                f"sum by (target, result) (increase(lineside_notify_messages_total{{{GATEWAY}}}[$__rate_interval]))",
+                "{{target}} {{result}}"),)),
+            Panel("Alarms that nobody was notified of", (
+                Query(f"sum by (target) (lineside_notify_alarms_waiting{{{GATEWAY}}}) > 0", "{{target}} waiting"),
+                Query(f"sum by (target, reason) (increase(lineside_notify_alarms_lost_total{{{GATEWAY}}}"
+                      "[$__rate_interval])) > 0", "{{target}} {{reason}}"),
+            )),
         )),
         ("Configuration and self-test", (
             Panel("Reloads by outcome", (Query(

@@ -141,7 +141,7 @@ def main() -> None:
         answer = deliver(Delivery.model_validate_json(sys.stdin.buffer.read()))
     except MemoryError:
         answer = Answer(outcome=Outcome.TOO_LARGE)
-    sys.stdout.write(answer.model_dump_json())
+    sys.stdout.buffer.write(answer.model_dump_json().encode())
 
 
 if __name__ == "__main__":

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from servers import Influxd, VictoriaMetrics
 
 SELF_TEST = {"lineside_self_test_failed", "lineside_self_test_timestamp_seconds"}
+NOTIFY = {"lineside_notify_messages_total", "lineside_notify_alarms_lost_total", "lineside_notify_alarms_waiting"}
 """The metrics of the self-test, which is made some seconds after the start."""
 
 DASHBOARDS = Path(__file__).parents[2] / "deploy" / "grafana" / "dashboards"
@@ -219,7 +220,7 @@ async def test_a_scrape_agrees_with_the_ledger_and_is_right_for_promtool(tmp_pat
         assert total(gateway, "lineside_driver_events_total", event="requests") > 0
         assert total(gateway, "lineside_record_confirmation_seconds_count") > 0
         assert 0 < total(gateway, "process_resident_memory_bytes") < 2**30
-        missing = series_of(GATEWAY) - {name for name, _ in gateway} - SELF_TEST
+        missing = series_of(GATEWAY) - {name for name, _ in gateway} - SELF_TEST - NOTIFY
         assert missing == {"lineside_worker_up", "lineside_worker_restarts_total"}
 
         ingest = await scraped(
@@ -307,7 +308,7 @@ async def test_one_endpoint_speaks_for_all_workers(tmp_path: Path):
         assert sorted(by_worker) == ["1", "2"]
         assert sorted(by_worker.values()) == ["m-01", "m-02"]
         assert len(values(found, "process_cpu_seconds_total")) == 3
-        assert series_of(GATEWAY) - {name for name, _ in found} <= {"lineside_point_quality", *SELF_TEST}
+        assert series_of(GATEWAY) - {name for name, _ in found} <= {"lineside_point_quality", *SELF_TEST, *NOTIFY}
         ready = await verdict(here.gateway_port, "/readyz", 200)
         assert {"worker 1", "worker 2", "broker", "machines"} <= set(ready["checks"])
         alive = await verdict(here.gateway_port, "/healthz", 200)
@@ -450,6 +451,7 @@ EMPTY = {
     "Checks of the self-test that failed",
     "Alarms by state",
     "Annunciations",
+    "Messages about alarms", "Alarms that nobody was notified of",
 }  # fmt: skip
 """Panels that have nothing to show while all is well."""
 

@@ -115,7 +115,7 @@ async def test_status_follows_the_services_of_a_box_through_their_lives(tmp_path
     [unwell] = broken["gateway"]["not_online"]
     assert (unwell["state"], unwell["reason"]) == ("offline", "not_connected")
     plant.broker.kill()
-    away = await plant.status(1, "machines", "broker")
+    away = await plant.status(1, "machines", "broker", ready=lambda found: found["gateway"]["broker"][0]["error"])
     assert away["gateway"]["broker"][0]["error"]
     ingest.kill()
     gateway.kill()

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from processes import write_factory
 from starlette.applications import Starlette
+from starlette.responses import JSONResponse
 from starlette.testclient import TestClient
 
-from gateway.dashboard.answers import json_answer
 from gateway.dashboard.configurations import MAX_ROWS, Configurations, configuration_routes
 from gateway.dashboard.plants import Plants
 from gateway.mqtt.packets import ReceivedMessage
@@ -215,7 +215,7 @@ def test_a_guard_keeps_every_route_from_others(file: Path):
         del endpoint
 
         async def refused(request: Request) -> Response:
-            return json_answer({"error": f"{request.url.path} needs the role engineer"}, 403)
+            return JSONResponse({"error": f"{request.url.path} needs the role engineer"}, 403)
 
         return refused
 
