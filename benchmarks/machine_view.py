@@ -1,10 +1,11 @@
-"""Measure the view of a machine: how late a value is on the screen, and what ten thousand points cost.
+"""Measure the page: how soon a view is there, how late a value is on the screen, and what ten thousand points cost.
 
-    python benchmarks/machine_view.py [--seconds 60]
+    python benchmarks/machine_view.py [--seconds 60] [--part first|latency|points]
 
-Needs Chromium, mosquitto and the libraries of the tests. The first part runs a simulated plant with gateway, broker,
-ingest and page, and notes in the browser, at the frame that shows a reading, how long ago it was acquired. The second
-part publishes a machine with 10,000 points once a second, and opens it in one to four browsers.
+Needs Chromium, mosquitto and the libraries of the tests. The first part opens the page of a simulated plant with gateway,
+broker, ingest and store in a browser without a cache, and measures the time from the request to live values on the screen.
+The second part notes in the browser, at the frame that shows a reading, how long ago it was acquired. The third part
+publishes a machine with 10,000 points once a second, and opens it in one to four browsers.
 """
 
 from __future__ import annotations
@@ -31,6 +32,16 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
 POINTS, VIEWERS, SECONDS = 10_000, (0, 1, 4), 10
+
+OPENED = 7
+"""Times that each view is opened."""
+
+FIRST = {
+    "overview": ("/overview", ".tile .state[data-kind=producing]"),
+    "machine": (f"/machine/{PRESS_1}", ".points-body [data-kind=good]"),
+    "delivery": ("/delivery", ".equation[data-balanced=yes]"),
+}
+"""The views whose first live content is waited for: path and selector."""
 
 LATENCIES = """() => {
     const found = window.found = [], seen = new Map();
@@ -63,17 +74,39 @@ def main() -> None:
     """Run both measurements, and print their figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=60.0, help="to note latencies")
-    parser.add_argument("--part", choices=("latency", "points"), help="one of the two measurements alone")
+    parser.add_argument("--part", choices=("first", "latency", "points"), help="one of the measurements alone")
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path="/usr/bin/chromium", args=["--no-sandbox", "--disable-dev-shm-usage"]
         )
+        if chosen.part in {None, "first"}:
+            measure_first(browser, Path(folder))
         if chosen.part in {None, "latency"}:
             measure_latency(browser, Path(folder), chosen.seconds)
         if chosen.part in {None, "points"}:
             measure_points(browser, Path(folder))
         browser.close()
+
+
+def measure_first(browser: Browser, folder: Path) -> None:
+    """Print the time from the request of a view to its first live content, each in a new browser context."""
+    (folder / "first").mkdir()
+    plant = PlantWithPage.start(folder / "first")
+    for name, (path, selector) in FIRST.items():
+        found = []
+        for _ in range(OPENED):
+            context = browser.new_context(viewport={"width": 1440, "height": 900})
+            page = context.new_page()
+            began = time.monotonic()
+            page.goto(f"{plant.url}{path}", wait_until="commit")
+            page.wait_for_selector(selector, timeout=60_000)
+            found.append((time.monotonic() - began) * 1000)
+            context.close()
+        print(f"load {os.getloadavg()[0]:.1f}: {name}: first content after {statistics.median(found):.0f} ms "
+              f"(median of {OPENED}), longest {max(found):.0f} ms")  # fmt: skip
+    for process in (plant.page, plant.ingest, plant.gateway, plant.machines, plant.broker):
+        process.kill()
 
 
 def measure_latency(browser: Browser, folder: Path, seconds: float) -> None:

@@ -158,6 +158,15 @@ def _logging_stays_with_its_test(monkeypatch: pytest.MonkeyPatch) -> Iterator[No
 
 
 @pytest.fixture(autouse=True)
+def _umask_stays_with_its_test() -> Iterator[None]:
+    """Reset the umask that a service in this process has set: others could not read the files of later tests."""
+    before = os.umask(0o022)
+    os.umask(before)
+    yield
+    os.umask(before)
+
+
+@pytest.fixture(autouse=True)
 def _processes_end_with_their_test() -> Iterator[None]:
     yield
     _end([process for process in processes.STARTED if not process.shared])
