@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
     from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 
     from drivers.secret import Secret
@@ -67,3 +68,13 @@ def load_private_key(content: bytes, password: str | None, option: str = "key_pa
         if locked:
             raise ValueError(f"the secret of {option} is not its password") from None
         raise ValueError("it is not a PEM file with a private key") from None
+
+
+def load_signing_key(content: bytes, password: str | None = None) -> Ed25519PrivateKey:
+    """Return the Ed25519 key in a PEM file (RFC 8410). Raises `ValueError` as `load_private_key` does."""
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey  # noqa: PLC0415 - as above
+
+    key = load_private_key(content, password)
+    if not isinstance(key, Ed25519PrivateKey):
+        raise ValueError("it is not a key of Ed25519")  # noqa: TRY004 - of a file
+    return key

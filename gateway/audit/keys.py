@@ -15,10 +15,10 @@ from cryptography.hazmat.primitives.serialization import (
     NoEncryption,
     PrivateFormat,
     PublicFormat,
-    load_pem_private_key,
 )
 
 from drivers.own_files import read_own
+from drivers.private_key import load_signing_key
 from gateway.common.public_keys import public_key
 
 if TYPE_CHECKING:
@@ -65,12 +65,9 @@ def open_key(folder: Path) -> SigningKey:
             raise UnusableKey(f"{file}: others can use the key; run chmod 600 {file}, and chown it to this user")
         content = opened.read(10_000)
     try:
-        key = load_pem_private_key(content, None)
-    except (ValueError, TypeError):
-        key = None
-    if not isinstance(key, Ed25519PrivateKey):
-        raise UnusableKey(f"{file}: is not an Ed25519 key in PEM without a password")
-    return SigningKey(key)
+        return SigningKey(load_signing_key(content))
+    except ValueError:
+        raise UnusableKey(f"{file}: is not an Ed25519 key in PEM without a password") from None
 
 
 def _make(folder: Path) -> SigningKey:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gateway.cli.arguments import MOMENT, span_of, time_text
-from gateway.cli.commanding import Wanted, machine_of, send, sending_options
+from gateway.cli.commanding import machine_of, send, sending_options
 from gateway.cli.common import CONFIG, DURATION, FORMAT, Unreachable, load, print_json, serve
 from gateway.cli.group import DefaultGroup
 from gateway.cli.output import echo
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from gateway.model.command import Action
     from gateway.settings.factory import Factory
     from gateway.status.alarms import StandingAlarms
     from gateway.stores.tables import TableRow
@@ -188,7 +189,7 @@ def _command_options(function: Callable[..., None]) -> Callable[..., None]:
 
 
 def _send(
-    action: str, config: Path, machine: str, alarm: str, options: dict[str, Any], **arguments: float
+    action: Action, config: Path, machine: str, alarm: str, options: dict[str, Any], **arguments: float
 ) -> None:  # fmt: skip
     """Send a command for an alarm; exit with 1 if it is refused, and with 3 without an answer."""
     factory = load(config)
@@ -199,10 +200,10 @@ def _send(
         raise click.UsageError(f"the name of the alarm {error}") from None
     if not alarm:
         raise click.UsageError("the name of the alarm is empty")
-    from gateway.model.command import Target  # noqa: PLC0415 - see gateway.cli
+    from gateway.model.command import Order, Target  # noqa: PLC0415 - see gateway.cli
 
     target = Target(machine=str(found.path), alarm=alarm)
-    send(factory, Wanted(action, target, dict(arguments), options["reason"]), options, {"alarm": alarm})
+    send(factory, Order(action, target, arguments, options["reason"]), options, {"alarm": alarm})
 
 
 @alarms.command()

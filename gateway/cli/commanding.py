@@ -3,38 +3,27 @@
 from __future__ import annotations
 
 import pathlib
-import secrets
 import sys
-import time
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from drivers.private_key import load_signing_key
 from gateway.cli.audited import operator
 from gateway.cli.common import DURATION, FORMAT, Unreachable, print_json, serve
 from gateway.cli.output import echo
 from gateway.model.path import matches
-from gateway.model.text import MAX_NAME, MAX_TEXT, clean_text
 
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
 
-    from gateway.model.command import Argument, Command, Target
+    from gateway.model.command import Command, Order
     from gateway.settings.factory import Factory, Machine
     from gateway.status.alarms import Answer
 
 VALID = 30.0
 """Seconds for which a command is valid."""
-
-
-class Wanted(NamedTuple):
-    """The work of a command: its action, its target and arguments, and why, for the journal."""
-
-    action: str
-    target: Target
-    arguments: dict[str, Argument]
-    reason: str = ""
 
 
 def sending_options(function: Callable[..., None]) -> Callable[..., None]:
@@ -63,21 +52,15 @@ def machine_of(factory: Factory, name: str) -> Machine:
     return found[0]
 
 
-def send(factory: Factory, wanted: Wanted, options: dict[str, Any], shown: dict[str, Any]) -> None:
+def send(factory: Factory, order: Order, options: dict[str, Any], shown: dict[str, Any]) -> None:
     """Send a command with `sending_options`; exit with 1 if it is refused, and with 3 without an answer.
 
     `shown` are further keys of the document that says what became of it.
     """
-    from gateway.model.command import Command  # noqa: PLC0415 - see gateway.cli
+    from gateway.model.command import new_command  # noqa: PLC0415 - see gateway.cli
     from gateway.status.alarms import NotReachable, send_command  # noqa: PLC0415 - see gateway.cli
 
-    now = time.time_ns() // 1000
-    command = Command(
-        gateway=factory.gateway.id, id=secrets.token_urlsafe(18), issued=now, expires=now + round(VALID * 1e6),
-        user=clean_text(options["user"] or operator(), MAX_NAME), reason=clean_text(wanted.reason, MAX_TEXT),
-        action=wanted.action,  # type: ignore[arg-type] # of the table
-        target=wanted.target, arguments=wanted.arguments,
-    )  # fmt: skip
+    command = new_command(factory.gateway.id, options["user"] or operator(), order, VALID)
     if options["key_file"] is not None:
         command = _signed(command, options)
     answers: list[Answer | None] = []
@@ -96,8 +79,8 @@ def send(factory: Factory, wanted: Wanted, options: dict[str, Any], shown: dict[
     if answer is None:
         return
     if options["style"] == "json":
-        said = {"action": wanted.action, "outcome": answer.outcome, "text": answer.text}
-        print_json({"machine": wanted.target.machine} | shown | said)
+        said = {"action": order.action, "outcome": answer.outcome, "text": answer.text}
+        print_json({"machine": order.target.machine} | shown | said)
     else:
         echo(f"{answer.outcome}" + (f": {answer.text}" if answer.text else ""))
     sys.exit(0 if answer.outcome == "done" else 1)
@@ -105,12 +88,11 @@ def send(factory: Factory, wanted: Wanted, options: dict[str, Any], shown: dict[
 
 def _signed(command: Command, options: dict[str, Any]) -> Command:
     from gateway.model.command import signed  # noqa: PLC0415 - see gateway.cli
-    from gateway.settings.command_key import private_key  # noqa: PLC0415 - see gateway.cli
 
     if not options["key_name"]:
         raise click.UsageError("--key-file needs --key, the name of the key in gateway.commands.keys")
     try:
-        private = private_key(options["key_file"].read_bytes())
+        private = load_signing_key(options["key_file"].read_bytes())
     except ValueError as error:
         raise click.ClickException(f"{options['key_file']}: {error}") from None
     return signed(command, options["key_name"], private)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gateway.cli.arguments import MOMENT, time_text
-from gateway.cli.commanding import Wanted, machine_of, send, sending_options
+from gateway.cli.commanding import machine_of, send, sending_options
 from gateway.cli.common import CONFIG, FORMAT, load, print_json
 from gateway.cli.group import DefaultGroup
 from gateway.cli.output import echo
@@ -92,7 +92,7 @@ def reason(
 
     The gateway keeps it with the records of the machine. A later reason replaces it.
     """
-    from gateway.model.command import GIVE_REASON, Target  # noqa: PLC0415 - see gateway.cli
+    from gateway.model.command import GIVE_REASON, Order, Target  # noqa: PLC0415 - see gateway.cli
     from gateway.production.stored import stops_that_began  # noqa: PLC0415 - see gateway.cli
 
     factory = load(config)
@@ -108,8 +108,8 @@ def reason(
     said: dict[str, Argument] = {
         "begin": found[0].begin, "reason": clean_text(reason, MAX_TEXT), "comment": clean_text(comment, MAX_TEXT)
     }  # fmt: skip
-    wanted = Wanted(GIVE_REASON, Target(machine=str(one.path)), said)
-    send(factory, wanted, options, {"begin": time_text(found[0].begin)})
+    order = Order(GIVE_REASON, Target(machine=str(one.path)), said)
+    send(factory, order, options, {"begin": time_text(found[0].begin)})
 
 
 def _print_stops(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 import orjson
 
+from drivers.private_key import is_locked, load_signing_key
 from gateway.cli.common import CONFIG, FORMAT, load, print_json
 from gateway.cli.output import echo
 from gateway.common.atomic_file import replace_file
@@ -63,23 +64,17 @@ def sign(config: Path, key_file: Path, style: str) -> None:
 
 def _read(file: Path) -> Ed25519PrivateKey:
     """Return the private key of a file; asks for its passphrase if it has one."""
-    from cryptography.hazmat.primitives.asymmetric import ed25519  # noqa: PLC0415 - see gateway.cli
-    from cryptography.hazmat.primitives.serialization import load_pem_private_key  # noqa: PLC0415 - see gateway.cli
-
     with file.open("rb") as opened:
         if os.fstat(opened.fileno()).st_mode & SHARED:
             raise click.ClickException(f"{file}: others can use the key; run chmod 600 {file}")
         content = opened.read(MOST_BYTES)
     passphrase = None
-    if b"ENCRYPTED" in content:
-        passphrase = click.prompt("passphrase of the key", hide_input=True, err=True).encode()
+    if is_locked(content):
+        passphrase = click.prompt("passphrase of the key", hide_input=True, err=True)
     try:
-        key = load_pem_private_key(content, passphrase)
-    except (ValueError, TypeError):
-        key = None
-    if not isinstance(key, ed25519.Ed25519PrivateKey):
+        return load_signing_key(content, passphrase)
+    except ValueError:
         wrong = "" if passphrase is None else ", or the passphrase is wrong"
         raise click.ClickException(
             f"{file}: is not an Ed25519 key in PEM{wrong}; openssl genpkey -algorithm ed25519 -out {file} makes one"
-        )
-    return key
+        ) from None

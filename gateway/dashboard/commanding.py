@@ -3,37 +3,36 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
-import time
 from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple
 
 from aiomqtt import MqttError
 from pydantic import ValidationError
 
+from drivers.private_key import load_signing_key
 from gateway.dashboard.texts.text import _
-from gateway.model.command import Command, Target, encode_command, signed
+from gateway.model.command import encode_command, new_command, signed
 from gateway.model.text import MAX_NAME, MAX_TEXT, clean_text
 from gateway.mqtt.constants import REFUSED
-from gateway.settings.command_key import private_key
 from gateway.status.alarms import Answer
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
     from gateway.common.setting_types import Secret
     from gateway.dashboard.live.listener import Listener
     from gateway.dashboard.plants import Plants
     from gateway.dashboard.texts.text import Text
-    from gateway.model.command import Argument
+    from gateway.model.command import Command, Order
     from gateway.model.path import MachinePath
     from gateway.settings.dashboard_section import PageCommandsSection
     from gateway.settings.factory import Factory
 
 VALID = 20.0
 """Seconds for which a command is valid, beside those that its answer may take."""
+
+AT_ONCE = 50
+"""Commands that wait for an answer at a time: a gateway has a queue of 100, and gives no answer beyond that."""
 
 MAX_ANSWER = 16 * 2**10
 """Bytes of an answer that is read."""
@@ -57,19 +56,10 @@ class Outcome(NamedTuple):
     id: str = ""
 
 
-class Action(NamedTuple):
-    """The work that a person wants of a machine's gateway."""
-
-    action: str
-    target: Target
-    arguments: Mapping[str, Argument]
-    reason: str = ""
-
-
 def _key_of(secret: Secret) -> Ed25519PrivateKey:
     """Return the key of a secret. Raises `MissingSecret`, and `ValueError` for a key of another kind."""
     try:
-        return private_key(secret.reveal().encode())
+        return load_signing_key(secret.reveal().encode())
     except ValueError as error:
         hint = "make one with: openssl genpkey -algorithm ed25519"
         raise ValueError(f"dashboard.commands.key is not a private key of Ed25519 in PEM ({error}); {hint}") from None
@@ -86,6 +76,7 @@ class Commander:
         self._plants = plants
         self._section = section
         self._waiting: dict[str, asyncio.Future[Answer]] = {}
+        self._sending = asyncio.Semaphore(AT_ONCE)
         self._key = None if section is None or section.key is None else _key_of(section.key)
         self._factories: dict[MachinePath, Factory] = {}
         if section is None:
@@ -119,27 +110,29 @@ class Commander:
         if waiting is not None and not waiting.done():
             waiting.set_result(answer)
 
-    async def send(self, identity: str, path: MachinePath, wanted: Action) -> Outcome:
+    async def send(self, identity: str, path: MachinePath, order: Order) -> Outcome:
         """Send the command of a person to the gateway of a machine, and wait for its answer."""
         factory, found = self._factories.get(path), self._plants.find(path)
         if factory is None or found is None:
             return Outcome(Became.NOT_SENT, _("the gateway of this machine takes no commands of this page"))
         listener = self._plants.listeners[self._plants.plants.index(found[0])]
-        command = self._command(identity, factory, wanted)
         own = factory.factory
         topic = found[0].topics.gateway(own.enterprise, own.site, factory.gateway.id, "command")
-        return await self._sent(listener, topic, command)
+        try:
+            async with asyncio.timeout(self.seconds):
+                await self._sending.acquire()
+        except TimeoutError:
+            return Outcome(Became.NOT_SENT, _("the commands before it are not answered"))
+        try:
+            command = self._command(identity, factory, order)  # now: it is valid for a short time
+            return await self._sent(listener, topic, command)
+        finally:
+            self._sending.release()
 
-    def _command(self, identity: str, factory: Factory, wanted: Action) -> Command:
+    def _command(self, identity: str, factory: Factory, order: Order) -> Command:
         """Return a command, signed where the gateway has the key."""
-        now = time.time_ns() // 1000
         valid = min(factory.gateway.commands.longest, self.seconds + VALID)
-        command = Command(
-            gateway=factory.gateway.id, id=secrets.token_urlsafe(18), issued=now, expires=now + int(valid * 1e6),
-            user=clean_text(identity, MAX_NAME) or "page", reason=clean_text(wanted.reason, MAX_TEXT),
-            action=wanted.action,  # type: ignore[arg-type] # of the routes
-            target=wanted.target, arguments=dict(wanted.arguments),
-        )  # fmt: skip
+        command = new_command(factory.gateway.id, clean_text(identity, MAX_NAME) or "page", order, valid)
         name = "" if self._section is None else self._section.name
         if self._key is not None and name in factory.gateway.commands.keys:
             return signed(command, name, self._key)

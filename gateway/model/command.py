@@ -6,17 +6,21 @@ without `signature`, `key` and `approvals`. An approval is the signature of a se
 
 from __future__ import annotations
 
+import secrets
+import time
 from base64 import b64decode, b64encode
 from binascii import Error as NotBase64
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, NamedTuple
 
 import orjson
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from gateway.model.path import MachinePath
-from gateway.model.text import MAX_NAME, MAX_TEXT, check_text
+from gateway.model.text import MAX_NAME, MAX_TEXT, check_text, clean_text
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 SIGNED = b"lineside command 1\n"
@@ -36,7 +40,7 @@ ALARM_ACTIONS = (
 LONGEST_SHELF = 7 * 86_400.0
 """Seconds for which an alarm can be shelved."""
 
-GIVE_REASON = "give_reason"
+GIVE_REASON: Final = "give_reason"
 """The action that gives the reason of a stop, in its arguments."""
 
 MAX_STOP_REASON = 100
@@ -61,6 +65,12 @@ Name = Annotated[str, Field(min_length=1, max_length=MAX_NAME), AfterValidator(_
 Text = Annotated[str, AfterValidator(_text)]
 Microseconds = Annotated[int, Field(ge=0, le=253_402_300_800_000_000)]
 Argument = bool | Annotated[int, Field(ge=-(2**63), lt=2**63)] | Annotated[float, Field(allow_inf_nan=False)] | Text
+
+
+Action = Literal[
+    "acknowledge", "reset", "shelve", "unshelve", "remove_from_service", "return_to_service", "give_reason", "write"
+]
+"""The effect of a command: one of `ALARM_ACTIONS`, `GIVE_REASON`, or `write`."""
 
 
 class StopReason(NamedTuple):
@@ -111,10 +121,7 @@ class Command(_Part):
     expires: Microseconds
     user: Name
     reason: Text = ""
-    action: Literal[
-        "acknowledge", "reset", "shelve", "unshelve", "remove_from_service", "return_to_service", "give_reason",
-        "write",
-    ]  # fmt: skip
+    action: Action
     target: Target
     arguments: Annotated[dict[Name, Argument], Field(max_length=MAX_ARGUMENTS)] = {}
     key: Annotated[str, Field(max_length=MAX_NAME), AfterValidator(_text)] = ""
@@ -158,6 +165,25 @@ class Command(_Part):
         return self.is_of_alarm or self.action == GIVE_REASON
 
 
+class Order(NamedTuple):
+    """The wish of a person at the gateway of a machine; `reason` says why, for the journal."""
+
+    action: Action
+    target: Target
+    arguments: Mapping[str, Argument]
+    reason: str = ""
+
+
+def new_command(gateway: str, user: str, order: Order, valid: float) -> Command:
+    """Return the command of a user for a gateway, issued now and valid for some seconds."""
+    now = time.time_ns() // 1000
+    return Command(
+        gateway=gateway, id=secrets.token_urlsafe(18), issued=now, expires=now + round(valid * 1e6),
+        user=clean_text(user, MAX_NAME), reason=clean_text(order.reason, MAX_TEXT), action=order.action,
+        target=order.target, arguments=dict(order.arguments),
+    )  # fmt: skip
+
+
 def parse_command(payload: bytes) -> Command:
     """Return the command of a payload. Raises `BadCommand`."""
     if len(payload) > MAX_COMMAND:
@@ -195,10 +221,10 @@ def encode_command(command: Command) -> bytes:
     return orjson.dumps(command.model_dump())
 
 
-def encode_answer(command: Command, outcome: str, text: str, time: int) -> bytes:
-    """Return the answer to a command: `done`, `refused`, or `failed`, and why."""
+def encode_answer(command: Command, outcome: str, text: str, at: int) -> bytes:
+    """Return the answer to a command: `done`, `refused`, or `failed`, and why; `at` is in microseconds, UTC."""
     content: dict[str, Any] = {
-        "v": 1, "id": command.id, "gateway": command.gateway, "time": time, "outcome": outcome, "text": text,
+        "v": 1, "id": command.id, "gateway": command.gateway, "time": at, "outcome": outcome, "text": text,
         "user": command.user, "action": command.action, "target": command.target.model_dump(exclude_defaults=True),
     }  # fmt: skip
     return orjson.dumps(content)

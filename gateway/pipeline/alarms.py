@@ -248,9 +248,8 @@ class MachineAlarms(Calculation):
             noted, self._levels = self._levels, []
             together: dict[int, dict[int, int]] = {}
             for time, condition, level in noted:
-                together.setdefault(time, {})[condition] = (
-                    level  # of one time the last counts: all its inputs are new
-                )
+                # of one time the last counts: all its inputs are new
+                together.setdefault(time, {})[condition] = level
             for time in sorted(together):
                 for condition, level in together[time].items():
                     self._take_level(self._of_condition[condition], level, time, now)

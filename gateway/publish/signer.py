@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
-
+from drivers.private_key import load_signing_key
 from gateway.codecs.signature import signed_text, with_signature
 from gateway.common.setting_types import MissingSecret
 
@@ -16,15 +13,12 @@ class Signer:
     def __init__(self, pem: bytes) -> None:
         """Read a private key in PEM (RFC 8410). Raises `MissingSecret`, whose text does not repeat the key."""
         try:
-            key = load_pem_private_key(pem, password=None)
-        except (ValueError, TypeError, UnsupportedAlgorithm):
-            key = None
-        if not isinstance(key, Ed25519PrivateKey):
+            self._key = load_signing_key(pem)
+        except ValueError:
             raise MissingSecret(
                 "gateway.sign_key is not the private key of Ed25519 in PEM; make one with: "
                 "openssl genpkey -algorithm ed25519"
-            )
-        self._key = key
+            ) from None
 
     def sign(self, place: str, payload: bytes) -> bytes:
         """Return a record with its signature; `place` is the topic below the root."""

@@ -11,7 +11,7 @@ from pydantic import BeforeValidator, ConfigDict, Field, WithJsonSchema
 from drivers.extras import instruction, is_installed
 from gateway.common.setting_types import DURATION, Duration, File, Name, Secret, Section, parse_duration
 from gateway.model.alarm_notice import NotifyStep
-from gateway.model.path import matches
+from gateway.model.path import MachinePath, matches
 from gateway.settings.alarm_set import ALARMS, Priority
 from gateway.settings.problems import Problem, Severity, unknown
 
@@ -94,9 +94,10 @@ class NotifyRule(Section):
 
     def applies(self, machine: str, priority: Priority, category: str) -> bool:
         """Return whether the rule is about alarms of a machine, given by its path."""
+        path = MachinePath(*machine.split("/"))
         return (
             priority in self.priorities
-            and any(fnmatchcase(machine, one) or fnmatchcase(machine, f"*/{one}") for one in self.machines)
+            and any(matches(one, path) for one in self.machines)
             and any(fnmatchcase(category, one) for one in self.classes)
         )
 

@@ -20,10 +20,10 @@ from live_plant import machine_path, message, write_live_plant
 from gateway.acl.accounts import Action as Right
 from gateway.acl.accounts import accounts_of
 from gateway.dashboard.alarms.notes import Note
-from gateway.dashboard.commanding import Action, Became
+from gateway.dashboard.commanding import AT_ONCE, Became
 from gateway.dashboard.feeds.alarms import AlarmsFeed
 from gateway.dashboard.plants import Plants
-from gateway.model.command import Target, is_signed, parse_command
+from gateway.model.command import Order, Target, is_signed, parse_command
 from gateway.mqtt.packets import ReceivedMessage
 from gateway.mqtt.topics import Topics
 from gateway.settings.commands_section import CommandsSection
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 MACHINE = machine_path("curing/curing-1/press-01")
 KEY = Ed25519PrivateKey.generate()
 PUBLIC = b64encode(KEY.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)).decode()
-ACKNOWLEDGE = Action("acknowledge", Target(machine=str(MACHINE), alarm="few"), {}, "seen")
+ACKNOWLEDGE = Order("acknowledge", Target(machine=str(MACHINE), alarm="few"), {}, "seen")
 
 
 @pytest.fixture
@@ -125,6 +125,42 @@ def test_any_other_message_to_it_is_no_outcome(factory: Factory) -> None:
     for wrong in (b"", b"[]", b"{" * 9_000, b'{"id": "x", "outcome": "done"}', b"\xff" * 20_000, b'{"outcome": 1}'):
         Line(found, lambda _, wrong=wrong: wrong)
         assert sent(found) == (Became.NO_ANSWER, "")
+
+
+@pytest.mark.parametrize("answers", [True, False])
+def test_many_commands_at_once_do_not_flood_a_gateway(factory: Factory, *, answers: bool) -> None:
+    """Its queue is bounded, and a command beyond it would get no answer; nobody waits long for a silent gateway."""
+    found = Plants(
+        [taking(factory, unsigned_alarms=True)], commands=PageCommandsSection.model_validate({"wait": "200ms"})
+    )
+    waiting: list[bytes] = []
+    most = 0
+
+    def reply(payload: bytes) -> None:
+        nonlocal most
+        waiting.append(payload)
+        most = max(most, len(waiting))
+        if answers:
+            asyncio.get_running_loop().call_soon(give)
+
+    def give() -> None:
+        found.plants[0].answered(answer("done")(waiting.pop(0)))
+
+    async def all_() -> list[Became]:
+        outcomes = await asyncio.gather(*(found.commander.send("anna", MACHINE, ACKNOWLEDGE) for _ in range(200)))
+        return [one.became for one in outcomes]
+
+    line = Line(found, reply)
+    became = asyncio.run(all_())
+    if answers:
+        assert set(became) == {Became.DONE}
+        assert most <= AT_ONCE
+    else:
+        assert (became.count(Became.NO_ANSWER), became.count(Became.NOT_SENT)) == (
+            len(line.sent),
+            200 - len(line.sent),
+        )
+        assert AT_ONCE <= len(line.sent) <= 2 * AT_ONCE
 
 
 def test_what_the_broker_refuses_was_not_sent(factory: Factory) -> None:

@@ -7,9 +7,9 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from gateway.dashboard.alarms.notes import MAX_NAME, Note
-from gateway.dashboard.commanding import Action, Became
+from gateway.dashboard.commanding import Became
 from gateway.model.alarm_state import AlarmState
-from gateway.model.command import Target
+from gateway.model.command import Order, Target
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     from gateway.dashboard.live.alarms import Alarm
     from gateway.dashboard.live.gateway_alarms import GatewayAlarm
     from gateway.dashboard.plants import Plants
-    from gateway.model.command import Argument
+    from gateway.model.command import Action, Argument
 
 EVENTS = {"acknowledge": "noted as acknowledged", "shelve": "shelved", "remove": "note removed"}
 """The event in the journal of each action."""
 
-COMMANDS = {"acknowledge": "acknowledge", "shelve": "shelve", "remove": "unshelve"}
+COMMANDS: dict[str, Action] = {"acknowledge": "acknowledge", "shelve": "shelve", "remove": "unshelve"}
 """The command for an alarm of a gateway, of each action."""
 
 COMMANDED = {
@@ -76,7 +76,7 @@ class Noting:
         arguments: dict[str, Argument] = {"seconds": request.minutes * 60} if action == "shelve" else {}
         target = Target(machine=str(alarm.path), alarm=held.name)
         outcome = await self._plants.commander.send(
-            identity, alarm.path, Action(action, target, arguments, request.comment)
+            identity, alarm.path, Order(action, target, arguments, request.comment)
         )
         became = {"command": outcome.id, "outcome": outcome.became.value, "text": str(outcome.text)}
         self._record(identity, request, alarm, {"state": held.state.value}, {"action": action} | became)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from gateway.dashboard.alarms.notes import LONGEST_SHELF, MAX_COMMENT, MAX_KEY, SHORTEST_SHELF
-from gateway.dashboard.feeds.base import BadArguments
-from gateway.dashboard.texts.text import _
-from gateway.model.path import MachinePath
+from gateway.dashboard.feeds.paths import MachineText, machine_path
 from gateway.model.text import clean_text
+
+if TYPE_CHECKING:
+    from gateway.model.path import MachinePath
 
 MAX_ALARMS = 1_000
 """Alarms of one request."""
@@ -21,20 +22,13 @@ class NotedAlarm(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
-    path: Annotated[str, Field(max_length=MAX_KEY)]
+    path: MachineText
     key: Annotated[str, Field(max_length=MAX_KEY)]
-
-    @field_validator("path")
-    @classmethod
-    def _is_of_a_machine(cls, path: str) -> str:
-        if len(path.split("/")) != len(MachinePath._fields):
-            raise BadArguments(_("path is enterprise/site/area/line/machine"))
-        return path
 
     @property
     def machine(self) -> MachinePath:
         """The machine."""
-        return MachinePath(*self.path.split("/"))
+        return machine_path(self.path)
 
 
 class NoteRequest(BaseModel):

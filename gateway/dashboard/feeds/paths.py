@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
+from pydantic import AfterValidator, Field
+
 from gateway.dashboard.feeds.base import BadArguments
 from gateway.dashboard.texts.text import _
 from gateway.model.path import MachinePath
@@ -13,6 +17,15 @@ def machine_path(written: object) -> MachinePath:
     if len(levels) != len(MachinePath._fields) or not all(levels):
         raise BadArguments(_("path is enterprise/site/area/line/machine"))
     return MachinePath(*levels)
+
+
+def _checked(written: str) -> str:
+    machine_path(written)
+    return written
+
+
+MachineText = Annotated[str, Field(max_length=2_000), AfterValidator(_checked)]
+"""The path of a machine in a request, as text. A model with it raises `BadArguments`."""
 
 
 def below(written: object) -> tuple[str, ...]:

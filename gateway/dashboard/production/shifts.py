@@ -13,6 +13,7 @@ from gateway.settings.calendar import calendar_of
 if TYPE_CHECKING:
     from gateway.dashboard.stored import Source
     from gateway.settings.calendar import Calendar, Shift
+    from gateway.settings.factory import Machine
 
 CHOICE = 10
 """Shifts that a page may choose from."""
@@ -29,10 +30,7 @@ def report_of(source: Source, below: tuple[str, ...], wanted: str, now: int) -> 
     Raises `StoreError`, and `BadRequest` for a shift that does not exist.
     """
     factory = source.factory
-    machines = [
-        one for one in factory.machines
-        if one.production is not None and one.path[: len(below)] == below and source.owns(one.path)
-    ]  # fmt: skip
+    machines = machines_of(source, below)
     if not machines:
         return None
     calendar = calendar_of(factory.calendar)
@@ -40,6 +38,14 @@ def report_of(source: Source, below: tuple[str, ...], wanted: str, now: int) -> 
     place = {"enterprise": factory.factory.enterprise, "site": factory.factory.site}
     found = shift_report(source.store.store, machines, calendar, shift, now, source.stop.check)
     return place | found.as_dict() | {"shifts": _choice(calendar, now)}
+
+
+def machines_of(source: Source, below: tuple[str, ...]) -> list[Machine]:
+    """Return the machines below a path that have a production, and are looked up in this store."""
+    return [
+        one for one in source.factory.machines
+        if one.production is not None and one.path[: len(below)] == below and source.owns(one.path)
+    ]  # fmt: skip
 
 
 def shift_of(calendar: Calendar, wanted: str, now: int) -> Shift:

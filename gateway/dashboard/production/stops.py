@@ -14,14 +14,12 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from starlette.routing import Route
 
 from gateway.dashboard.answers import answered, posted
-from gateway.dashboard.commanding import Action
 from gateway.dashboard.feeds.base import BadArguments
-from gateway.dashboard.feeds.paths import below
-from gateway.dashboard.production.shifts import shift_of
+from gateway.dashboard.feeds.paths import MachineText, below, machine_path
+from gateway.dashboard.production.shifts import machines_of, shift_of
 from gateway.dashboard.texts.text import _
 from gateway.dashboard.trends.selection import clock
-from gateway.model.command import GIVE_REASON, MAX_STOP_REASON, Target
-from gateway.model.path import MachinePath
+from gateway.model.command import GIVE_REASON, MAX_STOP_REASON, Order, Target
 from gateway.model.production import TimeState
 from gateway.model.text import clean_text
 from gateway.production.stored import stops_of_shift
@@ -45,25 +43,16 @@ MOST = 500
 MAX_COMMENT = 500
 """Characters of a comment."""
 
-MAX_PATH = 2_000
-
 
 class ReasonRequest(BaseModel):
     """The reason of a stop of a machine. `begin` of the stop is in microseconds since the epoch, UTC."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
-    path: Annotated[str, Field(max_length=MAX_PATH)]
+    path: MachineText
     begin: Annotated[int, Field(ge=0, lt=2**53)]
     reason: Annotated[str, Field(max_length=MAX_STOP_REASON)]
     comment: Annotated[str, Field(max_length=MAX_COMMENT)] = ""
-
-    @field_validator("path")
-    @classmethod
-    def _is_of_a_machine(cls, path: str) -> str:
-        if len(path.split("/")) != len(MachinePath._fields):
-            raise BadArguments(_("path is enterprise/site/area/line/machine"))
-        return path
 
     @field_validator("reason")
     @classmethod
@@ -106,10 +95,7 @@ class StopRoutes:
 
     def _of(self, source: Source, path: tuple[str, ...], wanted: str, now: int) -> dict[str, Any]:
         """Return the stops of a shift out of a store. Raises `StoreError`, and `BadRequest` without such a shift."""
-        machines = [
-            one for one in source.factory.machines
-            if one.production is not None and one.path[: len(path)] == path and source.owns(one.path)
-        ]  # fmt: skip
+        machines = machines_of(source, path)
         if not machines:
             return {"stops": [], "machines": {}}
         shift = shift_of(calendar_of(source.factory.calendar), wanted, now)
@@ -131,12 +117,12 @@ class StopRoutes:
 
     async def _give(self, request: Request, wanted: ReasonRequest) -> dict[str, Any]:
         identity = self._actors.operator(request)
-        path = MachinePath(*wanted.path.split("/"))
+        path = machine_path(wanted.path)
         arguments: dict[str, Argument] = {
             "begin": wanted.begin, "reason": wanted.reason, "comment": wanted.comment
         }  # fmt: skip
-        action = Action(GIVE_REASON, Target(machine=wanted.path), arguments)
-        outcome = await self._plants.commander.send(identity, path, action)
+        order = Order(GIVE_REASON, Target(machine=wanted.path), arguments)
+        outcome = await self._plants.commander.send(identity, path, order)
         became = {"command": outcome.id, "outcome": outcome.became.value, "text": str(outcome.text)}
         self._actors.record(identity, "stop-reason", wanted.path, None, arguments | became)
         return {
