@@ -1,7 +1,8 @@
 /** Acknowledge and shelve alarms: at the gateway that follows them, or else as a note on the page. */
 
 import { outcomeText } from "../commands.js";
-import { h, set, setText } from "../dom.js";
+import { sendDialog } from "../dialog.js";
+import { h } from "../dom.js";
 import { request, session } from "../live.js";
 import { span, t, tn } from "../texts.js";
 
@@ -32,40 +33,23 @@ export function noteDialog(action, alarms, done) {
   const title = (commanded ? commandTitles : titles)[action](alarms.length);
   const comment = h("textarea", { class: "field", rows: 3, maxlength: 500, required: action === "shelve" });
   const minutes = h("select", { class: "field" }, ...SHELVES.map((value) => h("option", { value, text: span(value * 60), selected: value === 60 })));
-  const problem = h("p", { class: "problem", role: "alert", hidden: true });
-  const apply = h("button", { class: "button primary", type: "submit", text: title });
-  const dialog = h("dialog", { class: "dialog", "aria-labelledby": "note-title" },
-    h("form", { method: "dialog", class: "stack", on: { submit: (event) => { event.preventDefault(); send(); } } },
-      h("h2", { id: "note-title", text: title }),
-      h("ul", { class: "muted note-alarms" }, ...alarms.slice(0, 5).map((one) => h("li", { text: `${one.path.split("/").at(-1)}: ${one.name}` })),
-        alarms.length > 5 ? h("li", { text: t("and {count} more", { count: alarms.length - 5 }) }) : null),
-      action === "shelve" ? h("label", { class: "stack tight" }, t("For how long"), minutes) : null,
-      action === "remove" && !commanded ? null : h("label", { class: "stack tight" }, t("Comment"), comment),
-      commanded ? h("p", { class: "notice", text: tn("{count} alarm is changed at its gateway, for everybody, and it is recorded who did it.", "{count} alarms are changed at their gateway, for everybody, and it is recorded who did it.", commanded) }) : null,
-      commanded && noted ? h("p", { class: "notice", text: tn("{count} alarm gets a note on this page alone: no gateway takes a command for it.", "{count} alarms get a note on this page alone: no gateway takes a command for them.", noted) }) : null,
-      noted ? h("p", { class: "notice", text: t("The machine is not changed: it goes on to report this alarm. The note is seen by all readers of this page, and it is recorded who made it.") }) : null,
-      problem,
-      h("div", { class: "row" }, apply, h("button", { class: "button", type: "button", text: t("Cancel"), on: { click: () => dialog.close() } }))));
-
-  async function send() {
-    apply.disabled = true;
-    try {
-      const answer = await request("/api/alarms/notes", {
-        action, comment: comment.value, minutes: Number(minutes.value), alarms: alarms.map(({ path, key }) => ({ path, key })),
-      });
-      if (!answer.saved) throw new Error(t("The note is shown, but could not be saved: it is lost when the page's service is restarted."));
-      const others = answer.commands.filter((one) => one.outcome !== "done");
-      if (others.length) throw new Error(others.slice(0, 5).map((one) => `${one.name}: ${outcomeText(one)}`).join(" "));
-      dialog.close();
-      done();
-    } catch (error) {
-      setText(problem, error.message);
-      set(problem, { hidden: false });
-      apply.disabled = false;
-    }
-  }
-
-  dialog.addEventListener("close", () => dialog.remove());
-  document.body.append(dialog);
-  dialog.showModal();
+  const content = [
+    h("ul", { class: "muted note-alarms" }, ...alarms.slice(0, 5).map((one) => h("li", { text: `${one.path.split("/").at(-1)}: ${one.name}` })),
+      alarms.length > 5 ? h("li", { text: t("and {count} more", { count: alarms.length - 5 }) }) : null),
+    action === "shelve" ? h("label", { class: "stack tight" }, t("For how long"), minutes) : null,
+    action === "remove" && !commanded ? null : h("label", { class: "stack tight" }, t("Comment"), comment),
+    commanded ? h("p", { class: "notice", text: tn("{count} alarm is changed at its gateway, for everybody, and it is recorded who did it.", "{count} alarms are changed at their gateway, for everybody, and it is recorded who did it.", commanded) }) : null,
+    commanded && noted ? h("p", { class: "notice", text: tn("{count} alarm gets a note on this page alone: no gateway takes a command for it.", "{count} alarms get a note on this page alone: no gateway takes a command for them.", noted) }) : null,
+    noted ? h("p", { class: "notice", text: t("The machine is not changed: it goes on to report this alarm. The note is seen by all readers of this page, and it is recorded who made it.") }) : null,
+  ];
+  sendDialog(title, content, title, async (close) => {
+    const answer = await request("/api/alarms/notes", {
+      action, comment: comment.value, minutes: Number(minutes.value), alarms: alarms.map(({ path, key }) => ({ path, key })),
+    });
+    if (!answer.saved) throw new Error(t("The note is shown, but could not be saved: it is lost when the page's service is restarted."));
+    const others = answer.commands.filter((one) => one.outcome !== "done");
+    if (others.length) throw new Error(others.slice(0, 5).map((one) => `${one.name}: ${outcomeText(one)}`).join(" "));
+    close();
+    done();
+  });
 }

@@ -3,6 +3,7 @@
 import { outcomeText } from "../commands.js";
 import { mayAct } from "../alarms/notes.js";
 import { machineLink } from "../alarms/parts.js";
+import { sendDialog } from "../dialog.js";
 import { h, keep, set, setText } from "../dom.js";
 import { request } from "../live.js";
 import { mark, moment, span, t, tn } from "../texts.js";
@@ -117,33 +118,15 @@ function reasonDialog(stop, reasons, done) {
     ? h("select", { class: "field", required: true }, h("option", { value: "", text: t("choose…") }), ...reasons.map((one) => h("option", { value: one, text: one })))
     : h("input", { class: "field", type: "text", required: true, maxlength: 100 });
   const comment = h("textarea", { class: "field", rows: 2, maxlength: 500 });
-  const problem = h("p", { class: "problem", role: "alert", hidden: true });
-  const apply = h("button", { class: "button primary", type: "submit", text: t("Give the reason") });
-  const dialog = h("dialog", { class: "dialog", "aria-labelledby": "reason-title" },
-    h("form", { method: "dialog", class: "stack", on: { submit: (event) => { event.preventDefault(); send(); } } },
-      h("h2", { id: "reason-title", text: t("Reason of the stop of {machine}", { machine }) }),
-      h("p", { class: "muted", text: t("{from}, for {span}", { from: moment(stop.begin), span: span((stop.end - stop.begin) / 1e6) }) }),
-      h("label", { class: "stack tight" }, t("Reason"), reason),
-      h("label", { class: "stack tight" }, t("Comment"), comment),
-      problem,
-      h("div", { class: "row" }, apply, h("button", { class: "button", type: "button", text: t("Cancel"), on: { click: () => dialog.close() } }))));
-
-  async function send() {
-    apply.disabled = true;
-    set(problem, { hidden: true });
-    try {
-      const answer = await request("/api/stops/reason", { path: stop.path, begin: stop.begin, reason: reason.value, comment: comment.value });
-      if (answer.outcome !== "done") throw new Error(outcomeText(answer));
-      dialog.close();
-      done(reason.value.trim());
-    } catch (error) {
-      setText(problem, error.message);
-      set(problem, { hidden: false });
-      apply.disabled = false;
-    }
-  }
-
-  dialog.addEventListener("close", () => dialog.remove());
-  document.body.append(dialog);
-  dialog.showModal();
+  const content = [
+    h("p", { class: "muted", text: t("{from}, for {span}", { from: moment(stop.begin), span: span((stop.end - stop.begin) / 1e6) }) }),
+    h("label", { class: "stack tight" }, t("Reason"), reason),
+    h("label", { class: "stack tight" }, t("Comment"), comment),
+  ];
+  sendDialog(t("Reason of the stop of {machine}", { machine }), content, t("Give the reason"), async (close) => {
+    const answer = await request("/api/stops/reason", { path: stop.path, begin: stop.begin, reason: reason.value, comment: comment.value });
+    if (answer.outcome !== "done") throw new Error(outcomeText(answer));
+    close();
+    done(reason.value.trim());
+  });
 }
