@@ -16,6 +16,7 @@ from chaos.machines import Machines
 from fakes.authority import Authority
 from notify_targets import MailServer, Webhook
 from processes import LOOPBACK, Lineside, free_port, lineside, until, write_factory
+from rights import with_policy
 from servers import Mosquitto
 from structlog.testing import capture_logs
 
@@ -174,7 +175,7 @@ async def test_a_wrong_url_and_a_missing_secret_have_texts_of_their_own(
     assert (await Courier().send(target, message)).outcome is Outcome.NO_SECRET
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="a policy belongs to root, so only root can write one")
+@with_policy
 async def test_the_policy_decides_on_the_host_of_a_url(
     tmp_path: Path, secrets: Secrets, hook: Webhook, monkeypatch: pytest.MonkeyPatch
 ) -> None:

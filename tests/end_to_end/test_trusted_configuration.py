@@ -15,6 +15,7 @@ from chaos.machines import Machines
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from processes import Lineside, lineside, until, write_factory
+from rights import with_policy
 from servers import Mosquitto
 
 from gateway.common.public_keys import public_text
@@ -80,7 +81,7 @@ class Box:
         return gateway
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="a policy belongs to root, so only root can write one")
+@with_policy
 async def test_a_changed_file_is_neither_started_nor_reloaded_until_it_is_signed(tmp_path: Path) -> None:
     """A template counts like the main file; the refusal is in the answer, the log and the audit log."""
     mosquitto = await Mosquitto.start(tmp_path)
@@ -112,7 +113,7 @@ async def test_a_changed_file_is_neither_started_nor_reloaded_until_it_is_signed
         assert await gateway.stop() == 0
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="a policy belongs to root, so only root can write one")
+@with_policy
 @pytest.mark.parametrize("workers", [1, 2])
 async def test_an_earlier_version_is_neither_started_nor_reloaded_until_it_is_signed_again(
     tmp_path: Path, workers: int
@@ -153,7 +154,7 @@ async def test_an_earlier_version_is_neither_started_nor_reloaded_until_it_is_si
         assert await gateway.stop() == 0
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="a policy belongs to root, so only root can write one")
+@with_policy
 @pytest.mark.parametrize("workers", [1, 2])
 async def test_another_server_gets_nothing_of_a_gateway_with_a_policy(tmp_path: Path, workers: int) -> None:
     """The attack: the broker's URL and a file are changed, and the gateway is started or reloads."""

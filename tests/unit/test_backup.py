@@ -16,6 +16,7 @@ import pytest
 from click.testing import CliRunner, Result
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from processes import write_factory
+from rights import with_policy
 
 from gateway.audit.files import log_files
 from gateway.audit.log import AuditLog
@@ -332,7 +333,7 @@ def test_everything_comes_back_where_it_was(config: Path, tmp_path: Path) -> Non
     assert run("audit", "verify", config).exit_code == 0, "the public key is enough to verify"
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="a policy belongs to root, so only root can write one")
+@with_policy
 def test_a_restored_configuration_keeps_its_signature_and_makes_no_machine_older(
     config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
 from click.testing import CliRunner
+from rights import with_policy
 
 from drivers.secret import Secret
 from gateway.cli import main
@@ -123,7 +123,7 @@ def test_urls_are_secrets_of_their_own_use(tmp_path: Path) -> None:
     assert found == [("shift", [str(tmp_path / "hook.txt")]), ("manager", ["notify_manager"])]
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="a policy belongs to root, so only root can write one")
+@with_policy
 def test_a_policy_says_which_secrets_and_hosts_are_for_notification(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from hypothesis import given
 from hypothesis import strategies as st
+from rights import with_policy
 
 from gateway.common.public_keys import public_text
 from gateway.settings.host_patterns import HostPattern
@@ -24,7 +25,7 @@ from gateway.settings.signature_memory import Service
 if TYPE_CHECKING:
     from pathlib import Path
 
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="a policy belongs to root, so only root can write one")
+pytestmark = with_policy
 
 FACTORY = """
 format: 1

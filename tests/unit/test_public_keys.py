@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from base64 import b64encode
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -17,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 from hypothesis import given
 from hypothesis import strategies as st
+from rights import with_policy
 
 from gateway.common.public_keys import UnusableKey, canonical, public_key, public_text
 from gateway.ingest.signatures import Signatures
@@ -140,7 +140,7 @@ def test_a_wrong_key_is_reported_with_its_line_and_no_key(tmp_path: Path) -> Non
     assert private.splitlines()[1] not in ran.output
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="a policy belongs to root, so only root can write one")
+@with_policy
 def test_a_signer_in_another_form_is_the_same_signer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The signature has the canonical form, the policy here the 32 bytes."""
     from gateway.settings.load import load_factory

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import stat
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -12,6 +11,7 @@ import pytest
 from command_line import lineside
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from rights import with_policy
 from structlog.testing import capture_logs
 
 from gateway.backup.decommission import plan
@@ -25,7 +25,7 @@ from gateway.settings.signature_memory import STATE_VARIABLE, Service, memory_fi
 if TYPE_CHECKING:
     from pathlib import Path
 
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="a policy belongs to root, so only root can write one")
+pytestmark = with_policy
 
 FACTORY = """
 format: 1
