@@ -136,15 +136,15 @@ def _heard(store: Path) -> int:
 def _judged(trial: Trial, factory: Factory, machines: Sequence[Machine], window: Window, *, compared: bool) -> Report:
     """Compare stored readings with the truth logs, and return the report."""
     name = factory.file.stem
+    gateways, ingest = trial.reports()
+    gateway, errors = gateways[name], _errors(trial, name)
     truth = Truth(trial.truth(name)) if compared else None
     with SqliteStore(SqliteSettings.model_validate({"path": str(trial.store)})) as store:
         readings = store.range(store.series(), FIRST_TIME, END_OF_TIME, newest_first=True)
         derived = {
             (str(machine.path), point.name) for machine in machines for point in (*machine.derived, *machine.results)
         }
-        stored = tallies(readings, window, truth, derived)
-    gateways, ingest = trial.reports()
-    gateway, errors = gateways[name], _errors(trial, name)
+        stored = tallies(readings, window, truth, derived, _late(machines, gateway, window.seconds))
     tried = {machine.path: machine for machine in trial.factories[0].machines}
     found = []
     for machine in machines:
@@ -177,6 +177,19 @@ def _judged(trial: Trial, factory: Factory, machines: Sequence[Machine], window:
         found.append(checked)
     rows = sum(tally.stored for tally in stored.values())
     return _whole(factory, found, gateway, ingest, rows, compared=compared)
+
+
+def _late(machines: Sequence[Machine], gateway: Mapping[str, Any], seconds: float) -> dict[str, int]:
+    """Return how late responses of each machine may be, in microseconds, by its path.
+
+    A computer that is suspended finds a response in its buffer afterwards, with the value from before. Each period of
+    that time is a missed scan.
+    """
+    return {
+        str(machine.path): round(1e6 * missed * min(period(point.every, seconds) for point in machine.points))
+        for machine in machines
+        if machine.points and (missed := gateway["machines"][str(machine.path)]["schedule"]["missed"])
+    }
 
 
 def _found(machine: Machine, search: Point, stored: Mapping[tuple[str, str], Tally]) -> list[Point]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from drivers.base import Quality
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Collection, Iterable, Mapping
 
     from drivers.base import Value
     from gateway.model.reading import Reading
@@ -32,6 +33,10 @@ STEADY = 1_500_000
 
 STARTING = 15_000_000
 """Its age at most before the time that counts: while everything starts, a first response is long on its way."""
+
+
+NONE_LATE: Mapping[str, int] = MappingProxyType({})
+"""No machine missed a scan."""
 
 
 class Truth(Protocol):
@@ -63,8 +68,8 @@ class Tally:
     differ: int = 0
     odd: str = ""
 
-    def add(self, reading: Reading, window: Window, truth: Truth | None) -> None:
-        """Count one reading."""
+    def add(self, reading: Reading, window: Window, truth: Truth | None, late: int = 0) -> None:
+        """Count one reading, which may be `late` microseconds older than in a steady run."""
         self.stored += 1
         self.units.add(reading.unit)
         inside = window.began <= reading.time <= window.ended
@@ -80,7 +85,7 @@ class Tally:
         if reading.value is None:
             return
         self.types.add(type(reading.value))
-        within = STARTING if reading.time < window.began else STEADY
+        within = STARTING if reading.time < window.began else STEADY + late
         if truth is not None and not truth.agrees(
             name_of(reading), reading.point, reading.value, reading.time, within
         ):
@@ -89,15 +94,23 @@ class Tally:
 
 
 def tallies(
-    readings: Iterable[Reading], window: Window, truth: Truth | None, derived: Collection[tuple[str, str]] = ()
+    readings: Iterable[Reading],
+    window: Window,
+    truth: Truth | None,
+    derived: Collection[tuple[str, str]] = (),
+    late: Mapping[str, int] = NONE_LATE,
 ) -> dict[tuple[str, str], Tally]:
-    """Return the tallies by machine path and point name; machines know nothing of `derived` points."""
+    """Return the tallies by machine path and point name; machines know nothing of `derived` points.
+
+    `late` has the longest delay of a response of each machine path, in microseconds, where scans were missed.
+    """
     found: dict[tuple[str, str], Tally] = {}
     for reading in readings:
-        key = str(reading.path), reading.point
+        path = str(reading.path)
+        key = path, reading.point
         if key not in found:
             found[key] = Tally()
-        found[key].add(reading, window, None if key in derived else truth)
+        found[key].add(reading, window, None if key in derived else truth, late.get(path, 0))
     return found
 
 

@@ -95,8 +95,9 @@ async def test_a_factory_of_every_type_over_every_transport_is_good(tmp_path: Pa
         "modbus+tcp", "modbus+tls", "modbus+udp", "modbus+rtutcp", "modbus+rtu", "modbus+ascii", "modbus+listen",
         "opc.tcp",
     }  # fmt: skip
-    # a busy machine suspends the gateway for longer than a reading may wait: it says so, and is right
-    wrong = [name for name, point in ran.points.items() if {one["kind"] for one in point["findings"]} - {"stale"}]
+    # a busy computer suspends the gateway for longer than a reading may wait: it says so, and is right
+    excused = {"stale", "rate"} if output["schedule"]["missed"] else set()
+    wrong = [name for name, point in ran.points.items() if {one["kind"] for one in point["findings"]} - excused]
     assert [name for name in wrong if ran.points[name]["verdict"] == "not good"] == [], ran.kinds()
     doubtful = {name for (_, name), point in ran.points.items() if point["verdict"] == "doubtful"}
     assert doubtful <= {"alarms"}, "events are of real machines"

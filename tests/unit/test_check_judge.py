@@ -49,10 +49,16 @@ def read(second: float, value: Any = 16.0, reason: str = "", **keys: Any) -> Rea
 
 
 def judge(
-    *readings: Reading, point: Point = PRESSURE, shows: Any = None, missed: bool = False, changes: int | None = None
+    *readings: Reading,
+    point: Point = PRESSURE,
+    shows: Any = None,
+    missed: bool = False,
+    changes: int | None = None,
+    late: float = 0.0,
 ) -> Checked:
     truth = shows if shows is None or isinstance(shows, Shows) else Shows(shows)
-    [tally] = tallies(readings, WINDOW, truth).values() or [Tally()]
+    delays = {str(PATH): round(late * SECOND)}
+    [tally] = tallies(readings, WINDOW, truth, late=delays).values() or [Tally()]
     circumstances = Circumstances("modbus", WINDOW, point.every, missed, changes, truth is not None)
     return judged(point, tally, circumstances)
 
@@ -113,6 +119,13 @@ def test_a_first_response_may_be_old_while_everything_starts() -> None:
     assert kinds(judge(read(3), *EACH_SECOND, shows=Shows(16.0, age=4))) == ["differs"]
     assert kinds(judge(read(3), shows=Shows(16.0, age=4))) == []
     assert kinds(judge(read(3), shows=Shows(16.0, age=60))) == ["differs"]
+
+
+def test_a_value_of_before_is_right_where_scans_were_missed():
+    """A suspended computer finds a response in its buffer, and gives it the time at which it goes on."""
+    assert kinds(judge(*EACH_SECOND, shows=Shows(16.0, age=4), late=3)) == []
+    assert kinds(judge(*EACH_SECOND, shows=Shows(16.0, age=4), late=2)) == ["differs"]
+    assert kinds(judge(*EACH_SECOND, shows=7.0, late=60)) == ["differs"], "a wrong place is wrong at any time"
 
 
 @pytest.mark.parametrize(
