@@ -350,11 +350,16 @@ class WorkerProcess:
     async def command(self, command: Command) -> str | None:
         """Let the worker carry out a command for an alarm, see `Commands`."""
         number = self._new_request()
-        seconds = COMMAND_SECONDS if self._silent < COMMAND_SECONDS else 0.0  # further commands wait meanwhile
+        seconds = 0.0 if self.hangs else COMMAND_SECONDS  # further commands wait meanwhile
         answer = await self._ask(number, CarryOut(number, command), seconds)
         if isinstance(answer, CarriedOut):
             return answer.failure
         return "the worker that reads the machine did not answer: look at the alarm before you send the command again"
+
+    @property
+    def hangs(self) -> bool:
+        """Whether it has sent nothing for longer than a command takes, though it sends a report each second."""
+        return self._silent >= COMMAND_SECONDS
 
     @property
     def silence(self) -> float:

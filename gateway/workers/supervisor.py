@@ -77,8 +77,11 @@ TICK = 0.5
 UNREAD = "worker_failed"
 """The reason of the state of a machine whose worker has ended, until the next process reads it."""
 
-STOP_SECONDS = 4.0
-"""Seconds that workers have to stop before they are killed; their records are on disk."""
+STOP_SECONDS = 3.5
+"""Seconds that workers have to stop before they are killed; their records are on disk.
+
+The supervisor itself ends within five.
+"""
 
 
 class _WorkerPart(NamedTuple):
@@ -290,7 +293,10 @@ class Supervisor:
 
     async def _stop_workers(self) -> None:
         for worker in self._workers.values():
-            worker.stop()
+            if worker.hangs:
+                worker.kill()
+            else:
+                worker.stop()
         await asyncio.wait(self._tasks.values(), timeout=STOP_SECONDS)
         for worker in self._workers.values():
             worker.kill()
