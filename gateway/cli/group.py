@@ -41,6 +41,11 @@ NARROWEST, WIDEST = 40, 100
 """Columns of a help page, at the least and at the most."""
 
 
+NOT_FOR_STRUCTLOG = ("better_exceptions", "greenlet", "rich")
+"""Packages that structlog loads where they are installed: for tracebacks with variables, which may be secrets, and
+for threads of another kind. They need 5 MB of memory."""
+
+
 class _HelpFormatter(click.HelpFormatter):
     """Leaves room for the texts beside the names of options and commands, in a narrow terminal as well."""
 
@@ -127,6 +132,7 @@ class LazyGroup(CommandGroup):
         del ctx
         if cmd_name not in self._table:
             return None
+        import_structlog()
         module, _, attribute = self._table[cmd_name][0].partition(":")
         command: click.Command = getattr(import_module(module), attribute)
         complete(command, cmd_name)
@@ -186,6 +192,18 @@ def drop_output() -> None:
             os.dup2(nowhere.fileno(), sys.stdout.fileno())
     except (AttributeError, ValueError):  # there is none, or it is closed
         pass
+
+
+def import_structlog() -> None:
+    """Import structlog without the packages that nothing uses here; others can import them afterwards."""
+    absent = [name for name in NOT_FOR_STRUCTLOG if name not in sys.modules]
+    for name in absent:
+        sys.modules[name] = None  # type: ignore[assignment] # the documented way to make an import fail
+    try:
+        import structlog  # noqa: F401, PLC0415 - the list of commands needs no log
+    finally:
+        for name in absent:
+            del sys.modules[name]
 
 
 def complete(command: click.Command, words: str) -> None:

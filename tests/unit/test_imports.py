@@ -63,3 +63,16 @@ def test_list_of_commands_loads_no_command() -> None:
     loaded = set(ran.stdout.split())
     assert "export-points" in ran.stdout
     assert loaded & {"pydantic", "yaml", "structlog", "drivers", "gateway.settings", "gateway.cli.common"} == set()
+
+
+def test_a_service_loads_no_package_for_tracebacks_that_it_does_not_write() -> None:
+    """The log library loads them where they are installed, as beside the demo; the demo can still use them."""
+    code = (
+        "import sys; from gateway.cli import main\ntry: main(['run', '--help'])\n"
+        "finally: print(*sys.modules); import rich.console, structlog; print('afterwards')"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    *_, loaded, after = ran.stdout.splitlines()
+    assert "structlog" in loaded.split()
+    assert not {"rich", "greenlet", "pygments"} & set(loaded.split())
+    assert after == "afterwards"
