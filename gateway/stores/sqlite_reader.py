@@ -105,8 +105,13 @@ _Ends = dict[int, "int | None"]
 """Times of samples by the ids of their series; None is not known, and a series without samples is missing."""
 
 
+_Row = tuple[int, Any, Any, Any, Any, Any, int, int, Any, Any]
+"""The sums of a bucket, as a query returns them: the number of values, their total, the least and the greatest, the
+times of the first and the last, the numbers of uncertain and bad readings, the first value and the last."""
+
+
 class _Sums:
-    """The sums of a bucket, out of rollups and of samples."""
+    """The sums of a bucket that is partly in rollups, and partly in samples."""
 
     __slots__ = ("bad", "count", "first", "first_time", "last", "last_time", "max", "min", "total", "uncertain")
 
@@ -119,7 +124,7 @@ class _Sums:
         self.last: Any = None
         self.first_time = self.last_time = 0
 
-    def add(self, row: Sequence[Any]) -> None:
+    def add(self, row: _Row) -> None:
         """Add a row of sums, of other readings than those before."""
         count, total, low, high, first_time, last_time, uncertain, bad, first, last = row
         self.uncertain += uncertain
@@ -136,14 +141,22 @@ class _Sums:
             self.min = low if self.min is None else min(self.min, low)
             self.max = high if self.max is None else max(self.max, high)
 
-    def bucket(self, series: Series, start: int) -> Bucket:
-        kind = series.type
-        numbers = kind in NUMBERS or not kind
-        return Bucket(
-            series, start, self.count, self.total if numbers else None,
-            _typed(self.min if numbers else None, kind), _typed(self.max if numbers else None, kind),
-            _typed(self.first, kind), _typed(self.last, kind), self.uncertain, self.bad,
+    def row(self) -> _Row:
+        """Return the sums as one row."""
+        return (
+            self.count, self.total, self.min, self.max, self.first_time, self.last_time, self.uncertain, self.bad,
+            self.first, self.last,
         )  # fmt: skip
+
+
+def _bucket(series: Series, start: int, row: _Row) -> Bucket:
+    count, total, low, high, _, _, uncertain, bad, first, last = row
+    kind = series.type
+    if not count or low is None or isinstance(high, str) or not (kind in NUMBERS or not kind):
+        total = low = high = None
+    if kind == "bool":
+        low, high, first, last = (_typed(one, kind) for one in (low, high, first, last))
+    return Bucket(series, start, count, total, low, high, first, last, uncertain, bad)
 
 
 class SqliteReader:
@@ -304,16 +317,18 @@ class SqliteReader:
             with self._snapshot():
                 sums = self._sums(series, at, end, width, good=good)
             for start, position in sorted(sums):
-                yield sums[start, position].bucket(series[position], start * width)
+                own = sums[start, position]
+                row = own.row() if isinstance(own, _Sums) else own
+                yield _bucket(series[position], start * width, row)
             at = end
 
     def _sums(
         self, series: Sequence[Series], since: int, until: int, width: int, *, good: bool
-    ) -> dict[tuple[int, int], _Sums]:  # fmt: skip
+    ) -> dict[tuple[int, int], _Row | _Sums]:  # fmt: skip
         """Return the sums of each bucket, by its number and the position of its series."""
         ids = {id_: position for position, one in enumerate(series) for id_ in one.key}
         values = {"chosen": _chosen(series), "width": width}
-        sums: dict[tuple[int, int], _Sums] = {}
+        sums: dict[tuple[int, int], _Row | _Sums] = {}
         from_samples = _SAMPLES_WITH_ENDS.format(
             sums=_FROM_SAMPLES.format(good="and quality & 3 = 0" if good else "")
         )
@@ -321,11 +336,17 @@ class SqliteReader:
         for begin, end, rolled in self._parts(since, until, level):
             query = _ROLLUPS_WITH_ENDS if rolled else from_samples
             span = values | {"since": begin, "until": end, "level": level // SECOND}
-            for bucket, id_, *row in self._db.execute(query, span):
-                key = bucket, ids[id_]
-                if key not in sums:
-                    sums[key] = _Sums()
-                sums[key].add(row)
+            for row in self._db.execute(query, span):
+                key = row[0], ids[row[1]]
+                before = sums.get(key)
+                if before is None:  # nearly all
+                    sums[key] = row[2:]
+                elif isinstance(before, _Sums):
+                    before.add(row[2:])
+                else:
+                    sums[key] = joined = _Sums()
+                    joined.add(before)
+                    joined.add(row[2:])
         return sums
 
     def _parts(self, since: int, until: int, level: int) -> Iterator[tuple[int, int, bool]]:
