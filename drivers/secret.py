@@ -11,6 +11,10 @@ from pydantic import model_validator
 
 from drivers.base import Settings
 from drivers.redaction import remember
+from drivers.regular_file import read_regular
+
+MOST_BYTES = 2**16
+"""Bytes of a secret: a chain of certificates with its key has less."""
 
 OF_FOLDER = "lineside_"
 """The start of the names of credentials that systemd loads from a folder: `LoadCredential=lineside:FOLDER`."""
@@ -118,8 +122,11 @@ class Secret(Settings):
 
 def _content(file: Path) -> str:
     """Return the content of a file without its last line end. Raises `OSError` and `MissingSecret`."""
+    content = read_regular(file, MOST_BYTES + 1)
+    if len(content) > MOST_BYTES:
+        raise MissingSecret(f"the secret in {file} can't be read: it has more than {MOST_BYTES:,} bytes")
     try:
-        return file.read_text(encoding="utf-8").rstrip("\r\n")
+        return content.decode().rstrip("\r\n")
     except UnicodeDecodeError:
         # not chained: the error quotes a part of the secret
         raise MissingSecret(f"the secret in {file} can't be read: it is not UTF-8") from None

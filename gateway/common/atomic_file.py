@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import secrets
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -35,7 +36,10 @@ def replace_file(file: Path, pieces: Iterable[bytes], *, durable: bool = True) -
     """
     file.parent.mkdir(parents=True, exist_ok=True)
     new = file.with_name(file.name + ".new")
-    new.unlink(missing_ok=True)
+    try:
+        new.unlink(missing_ok=True)
+    except (IsADirectoryError, PermissionError):  # somebody has put a folder there
+        new = file.with_name(f"{file.name}.{secrets.token_hex(4)}.new")
     with os.fdopen(open_own(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL), "wb") as opened:
         opened.writelines(pieces)
         opened.flush()

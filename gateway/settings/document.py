@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import yaml
 
-from gateway.common.regular_file import read_regular
+from drivers.regular_file import read_regular
 from gateway.settings.interpolation import (
     NOT_A_VARIABLE,
     URL_MESSAGE,

@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import orjson
 from pydantic import Field, StringConstraints, ValidationError
 
+from drivers.regular_file import read_regular
 from gateway.common.public_keys import UnusableKey, canonical, public_key, public_text
-from gateway.common.regular_file import read_regular
 from gateway.common.setting_types import Section
 from gateway.settings.policy import SignedTime, Untrusted
 from gateway.settings.problems import Problem

@@ -107,6 +107,15 @@ def test_a_service_sets_a_foreign_file_aside_and_goes_on(
     assert [(one["event"], one["file"]) for one in logs] == [("file.refused", str(file))]
 
 
+def test_a_folder_in_the_way_of_a_new_file_does_not_keep_the_service_from_its_file(tmp_path: Path) -> None:
+    """A folder can't be replaced by a file."""
+    (tmp_path / "state.json.new").mkdir()
+    for count in (1, 2):
+        save_json(tmp_path / "state.json", {"count": count})
+        assert load_json(tmp_path / "state.json") == {"count": count}
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["state.json", "state.json.new"]
+
+
 def test_a_folder_in_the_way_of_a_file_that_is_set_aside_does_not_stop_the_service(tmp_path: Path) -> None:
     """Two folders, one with the name of the file and one with the name for foreign files, would end each start."""
     file = tmp_path / "file"

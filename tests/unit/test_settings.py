@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
 import subprocess
 import sys
@@ -530,6 +531,16 @@ def test_a_secret_can_be_in_a_file_of_any_name(tmp_path: Path) -> None:
         Secret.model_validate({"file": ""})
     with pytest.raises(ValueError, match="a secret is named, never written"):
         Secret.model_validate({"secret": "name", "file": "/run/password"})
+
+
+def test_a_secret_is_read_without_waiting_and_within_bounds(tmp_path: Path) -> None:
+    """A FIFO would stop the service until somebody writes to it."""
+    os.mkfifo(tmp_path / "fifo")
+    with pytest.raises(MissingSecret, match="fifo can't be read: is not a regular file"):
+        Secret(file=str(tmp_path / "fifo")).reveal()
+    (tmp_path / "large").write_bytes(b"x" * 70_000)
+    with pytest.raises(MissingSecret, match="large can't be read: it has more than 65,536 bytes"):
+        Secret(file=str(tmp_path / "large")).reveal()
 
 
 def test_a_missing_secret_says_where_it_was_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:
