@@ -3,6 +3,10 @@
 Two gateways read the same simulated plant, one with the sections `part` of the templates and one without, in turns. The
 difference is small, and within the noise of a machine that has other work. So the steps are measured alone, too: each
 machine of the plant takes a scan of all its points in each simulated second, and saves its changed state.
+
+With `--all` the other gateway has neither derived points, alarms, production nor parts, and the steps are not measured alone:
+
+    python benchmarks/parts.py --all --for 60s
 """
 
 from __future__ import annotations
@@ -29,11 +33,15 @@ from simulators.machines.plant import Plant
 from simulators.ports import LOOPBACK
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
     from pathlib import Path
 
 PLANTS = "tire-plant", "appliance-plant"
 
 NAMES = "without", "with"
+
+CALCULATED = "derive", "alarms", "production", "part"
+"""The sections of a template that are calculated from what is read."""
 
 WARM_UP = 8.0
 """Seconds after the start that do not count."""
@@ -62,16 +70,19 @@ def simulate(folder: Path, plant: str) -> tuple[Process, Path]:
     return simulator, moved
 
 
-def write(folder: Path, moved: Path, broker: int, *, parts: bool) -> Path:
-    """Write the configuration of a gateway, with or without the sections `part`."""
+def write(folder: Path, moved: Path, broker: int, without: Collection[str]) -> Path:
+    """Write the configuration of a gateway, without some sections of the templates and machines."""
     folder.mkdir()
     shutil.copytree(ROOT / "config" / "machines", folder / "machines")
-    if not parts:
-        for file in (folder / "machines").glob("*.yaml"):
-            written = yaml.safe_load(file.read_text(encoding="utf-8"))
-            written.pop("part", None)
-            file.write_text(yaml.safe_dump(written, sort_keys=False), encoding="utf-8")
+    for file in (folder / "machines").glob("*.yaml"):
+        written = yaml.safe_load(file.read_text(encoding="utf-8"))
+        kept = {key: value for key, value in written.items() if key not in without}
+        file.write_text(yaml.safe_dump(kept, sort_keys=False), encoding="utf-8")
     sections = yaml.safe_load(moved.read_text(encoding="utf-8"))
+    for line in sections["lines"].values():
+        for machine in line["machines"].values():
+            for key in without:
+                machine.pop(key, None)
     sections["broker"] = {"url": f"mqtt://{LOOPBACK}:{broker}"}
     sections["gateway"] |= {"spool": {"folder": str(folder / "spool")}, "confirm": "broker"}
     sections.pop("stores", None)
@@ -126,23 +137,24 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--for", dest="seconds", type=parse_duration, default=30.0, help="the time of a turn")
     options.add_argument("--runs", type=int, default=3, help="turns with each")
+    options.add_argument("--all", action="store_true", help="compare with a gateway that calculates nothing")
     given = options.parse_args()
-    for plant in PLANTS:
+    sections = CALCULATED if given.all else ("part",)
+    for plant in () if given.all else PLANTS:
         print(f"{plant:<16} steps alone {steps_of(plant, 300):6.2f} ms/s")
     for plant in PLANTS if given.runs else ():
         with workplace() as (folder, processes):
             broker = processes.enter_context(Mosquitto(folder))
             simulator, moved = simulate(folder, plant)
             processes.callback(simulator.stop)
-            files = {name: write(folder / name, moved, broker.port, parts=name == "with") for name in NAMES}
+            left_out = {"with": (), "without": sections}
+            files = {name: write(folder / name, moved, broker.port, left_out[name]) for name in NAMES}
             found: dict[str, list[float]] = {name: [] for name in NAMES}
             for _ in range(given.runs):
                 for name, file in files.items():
                     found[name].append(measured(file.parent, file, given.seconds))
-        without, with_parts = (statistics.median(found[name]) for name in NAMES)
-        print(
-            f"{plant:<16} without {without:6.1f} ms/s, with {with_parts:6.1f} ms/s: {with_parts / without - 1:+.1%}"
-        )
+        without, with_them = (statistics.median(found[name]) for name in NAMES)
+        print(f"{plant:<16} without {without:6.1f} ms/s, with {with_them:6.1f} ms/s: {with_them / without - 1:+.1%}")
 
 
 if __name__ == "__main__":
