@@ -41,7 +41,7 @@ PLANTS = "tire-plant", "appliance-plant"
 NAMES = "without", "with"
 
 CALCULATED = "derive", "alarms", "production", "part"
-"""The sections of a template that are calculated from what is read."""
+"""The sections of a template with calculations."""
 
 WARM_UP = 8.0
 """Seconds after the start that do not count."""

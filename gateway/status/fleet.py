@@ -68,12 +68,17 @@ R = TypeVar("R", bound="LedgerReport | IngestReport")
 
 @dataclass(slots=True)
 class Seen(Generic[S, R]):
-    """A gateway or an ingest. `heard` is the monotonic time of its last report that was not retained, 0 before it."""
+    """A gateway or an ingest.
+
+    `heard` is the monotonic time of its last report, `changed` that of the message that changed its state. Retained
+    messages do not count; both are 0 at first.
+    """
 
     member: Member
     state: S | None = None
     report: R | None = None
     heard: float = 0.0
+    changed: float = 0.0
 
 
 class Fleet:
@@ -134,7 +139,9 @@ class Fleet:
                 raise BadMessage("is of another member than can be shown")
             seen = Seen(member)
         if member.leaf == "state":
-            seen.state = parse_state(message.payload)
+            before, seen.state = seen.state, parse_state(message.payload)
+            if not message.retain and (before is None or before.state != seen.state.state):
+                seen.changed = time.monotonic()
         else:
             seen.report = parse_report(message.payload)
             seen.heard = seen.heard if message.retain else time.monotonic()

@@ -151,6 +151,22 @@ def test_a_member_that_is_online_and_silent_is_mute(plants: Plants, monkeypatch:
     assert codes(feed.changes(), "ingest-edge-01") == ["mute"]
 
 
+def test_a_member_that_has_just_come_is_not_mute(plants: Plants, monkeypatch: pytest.MonkeyPatch):
+    """Its first report is still on its way, however old the report before is."""
+    deliver(plants, f"{GATEWAY}/state", born())
+    feed = opened(plants)
+    assert codes(feed.changes()) == []
+    deliver(plants, f"{GATEWAY}/ledger", ledger())
+    deliver(plants, f"{GATEWAY}/state", born(state="offline", reason="stopped"))
+    now = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: now + 50)
+    assert codes(feed.changes()) == ["offline"]
+    deliver(plants, f"{GATEWAY}/state", born(instance="a2"))
+    assert codes(feed.changes()) == []
+    monkeypatch.setattr(time, "monotonic", lambda: now + 66)
+    assert codes(feed.changes()) == ["mute"]
+
+
 def test_silence_counts_only_while_the_page_listens(plants: Plants):
     """A page that connected a moment ago, or that the broker denies the reports, knows nothing of a silence."""
     plant = plants.plants[0]

@@ -57,11 +57,9 @@ class Circumstances(NamedTuple):
 
 
 def silence(seen: Seen[Any, Any], around: Circumstances) -> float | None:
-    """Return the seconds without a report while the page listened; None while it does not."""
+    """Return the seconds without a report since its state changed, while the page listened; None if it does not."""
     listened = around.listened
-    if listened is None or not seen.heard:
-        return listened
-    return min(time.monotonic() - seen.heard, listened)
+    return None if listened is None else min(time.monotonic() - max(seen.heard, seen.changed), listened)
 
 
 def gateway_problems(
