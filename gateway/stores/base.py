@@ -10,21 +10,21 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeVar
 
-from gateway.stores.buckets import reduce_readings
+from gateway.stores.buckets import columns_of, reduce_readings
 from gateway.stores.series import id_of
 from gateway.stores.tables import TABLES, TableRow, table_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
     from types import TracebackType
 
     from gateway.common.setting_types import Section
     from gateway.model.metadata import MachineMeta
     from gateway.model.path import MachinePath
     from gateway.model.reading import NamedScan, Reading
-    from gateway.stores.buckets import Bucket
+    from gateway.stores.buckets import Bucket, BucketColumns
     from gateway.stores.series import Series
     from gateway.stores.tables import Cell
 
@@ -32,7 +32,17 @@ FIRST_TIME, END_OF_TIME = -(2**62), 2**62
 """Times before and after every reading."""
 
 CHECK_EVERY = 256
-"""Readings between two checks of a look-up."""
+"""Readings, or buckets, between two checks of a query."""
+
+T = TypeVar("T")
+
+
+def checked(items: Iterable[T], check: Callable[[], None]) -> Iterator[T]:
+    """Yield items, and call `check` now and then; an error that it raises ends the query."""
+    for number, item in enumerate(items):
+        if number % CHECK_EVERY == 0:
+            check()
+        yield item
 
 
 class MachineScan(NamedTuple):
@@ -171,6 +181,15 @@ class Store(ABC):
         """
         yield from reduce_readings(self.range(series, since, until), series, width, good=good)
 
+    def reduced_columns(
+        self, series: Sequence[Series], since: int, until: int, width: int, check: Callable[[], None] = lambda: None
+    ) -> list[BucketColumns]:
+        """Return the buckets of `reduced` as columns, for each of `series` in their order.
+
+        `check` is called now and then; an error that it raises ends the query.
+        """
+        return columns_of(checked(self.reduced(series, since, until, width), check), series)
+
     def rows(
         self, content: str, pattern: str, since: int, until: int, *, newest_first: bool = False
     ) -> Iterator[TableRow]:  # fmt: skip
@@ -205,9 +224,7 @@ class Store(ABC):
         since, until = (min(times), max(times) + 1) if times else (FIRST_TIME, END_OF_TIME)
         at = next((i for i, one in enumerate(table.columns) if one.name == column), None)
         series = [one for one in self.series(pattern) if one.type in {"json", "string", ""}]
-        for number, one in enumerate(self.range(series, since, until)):
-            if number % CHECK_EVERY == 0:
-                check()
+        for one in checked(self.range(series, since, until), check):
             if not isinstance(one.value, str) or (times and one.time not in wanted):
                 continue
             for of, cells in TABLES[content].all_cells(one.value):

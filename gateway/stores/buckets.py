@@ -61,6 +61,34 @@ class Bucket(NamedTuple):
         return Quality.BAD if self.bad else Quality.UNCERTAIN if self.uncertain else Quality.GOOD
 
 
+class BucketColumns(NamedTuple):
+    """The buckets of one series as columns of one length, in the order of their starts; see `Bucket`."""
+
+    start: Sequence[int]
+    values: Sequence[int]
+    total: Sequence[float | None]
+    min: Sequence[Value | None]
+    max: Sequence[Value | None]
+    first: Sequence[Value | None]
+    last: Sequence[Value | None]
+    uncertain: Sequence[int]
+    bad: Sequence[int]
+
+
+def columns_of(buckets: Iterable[Bucket], series: Sequence[Series]) -> list[BucketColumns]:
+    """Return the buckets of each series as columns, in the order of `series`."""
+    places = {one.id: place for place, one in enumerate(series)}
+    found: list[list[Bucket]] = [[] for _ in series]
+    for bucket in buckets:
+        found[places[bucket.series.id]].append(bucket)
+    return [_columns(own) for own in found]
+
+
+def _columns(buckets: Sequence[Bucket]) -> BucketColumns:
+    _, *columns = zip(*buckets, strict=True) if buckets else ((),) * len(Bucket._fields)
+    return BucketColumns(*columns)
+
+
 def start_of(time: int, width: int) -> int:
     """Return the start of the bucket in which a time is."""
     return time - time % width

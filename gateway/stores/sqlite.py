@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from gateway.model.reading import Reading
     from gateway.stores.base import MachineScan, Refusal
-    from gateway.stores.buckets import Bucket
+    from gateway.stores.buckets import Bucket, BucketColumns
     from gateway.stores.series import Series
     from gateway.stores.tables import Cell, TableRow
 
@@ -332,6 +332,12 @@ class SqliteStore(Store):
     ) -> Iterator[Bucket]:  # fmt: skip
         with self._reader() as reader:
             yield from reader.reduced(series, since, until, width, good=good)
+
+    def reduced_columns(
+        self, series: Sequence[Series], since: int, until: int, width: int, check: Callable[[], None] = lambda: None
+    ) -> list[BucketColumns]:
+        with self._reader() as reader:
+            return reader.reduced_columns(series, since, until, width, check)
 
     def rows(
         self, content: str, pattern: str, since: int, until: int, *, newest_first: bool = False

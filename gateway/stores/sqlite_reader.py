@@ -8,14 +8,26 @@ samples and buckets are of the same moment.
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from contextlib import contextmanager
+from itertools import chain, groupby
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from drivers.base import Quality
 from gateway.model.path import MachinePath
 from gateway.model.reading import Reading
 from gateway.stores.base import END_OF_TIME, FIRST_TIME
-from gateway.stores.buckets import MINUTE, NUMBERS, QUARTER, SECOND, Bucket, start_of
+from gateway.stores.buckets import (
+    MINUTE,
+    NUMBERS,
+    QUARTER,
+    SECOND,
+    Bucket,
+    BucketColumns,
+    columns_of,
+    start_of,
+)
 from gateway.stores.series import Series, SeriesId, matching
 from gateway.stores.sqlite_rollups import BLOCK
 from gateway.stores.sqlite_rows import LATE
@@ -45,7 +57,7 @@ _CHOSEN = "series in (select value from json_each(:chosen))"
 _COLUMNS = "time, place, series, value, quality, reason, code"
 
 _FROM_ROLLUPS = """
-select ((start * 1000000) - ((start * 1000000) % :width + :width) % :width) / :width as bucket, series,
+select series, ((start * 1000000) - ((start * 1000000) % :width + :width) % :width) / :width as bucket,
     sum(count) as count, total(total) as total, min(min) as min, max(max) as max,
     min(start * 1000000 + first_value_time) as first, max(start * 1000000 + last_value_time) as last,
     sum(uncertain) as uncertain, sum(bad) as bad
@@ -56,7 +68,7 @@ group by 1, 2
 """The number of a bucket is rounded down, also before 1970."""
 
 _FROM_SAMPLES = """
-select (time - (time % :width + :width) % :width) / :width as bucket, series,
+select series, (time - (time % :width + :width) % :width) / :width as bucket,
     count(value) as count, total(value) as total, min(value) as min, max(value) as max,
     min(iif(value is null, null, time)) as first, max(iif(value is null, null, time)) as last,
     sum(quality & 3 = 1) as uncertain, sum(quality & 3 = 2) as bad
@@ -105,58 +117,60 @@ _Ends = dict[int, "int | None"]
 """Times of samples by the ids of their series; None is not known, and a series without samples is missing."""
 
 
-_Row = tuple[int, Any, Any, Any, Any, Any, int, int, Any, Any]
-"""The sums of a bucket, as a query returns them: the number of values, their total, the least and the greatest, the
-times of the first and the last, the numbers of uncertain and bad readings, the first value and the last."""
+_Row = tuple[int, int, Any, Any, Any, Any, Any, int, int, Any, Any]
+"""A bucket of a series as a query returns it: its number; the number of values, their total, the least and the
+greatest, the times of the first and the last; the numbers of uncertain and bad readings; the first value and the last
+one."""
 
 
-class _Sums:
-    """The sums of a bucket that is partly in rollups, and partly in samples."""
-
-    __slots__ = ("bad", "count", "first", "first_time", "last", "last_time", "max", "min", "total", "uncertain")
-
-    def __init__(self) -> None:
-        self.count = self.uncertain = self.bad = 0
-        self.total: float | None = None
-        self.min: Any = None
-        self.max: Any = None
-        self.first: Any = None
-        self.last: Any = None
-        self.first_time = self.last_time = 0
-
-    def add(self, row: _Row) -> None:
-        """Add a row of sums, of other readings than those before."""
-        count, total, low, high, first_time, last_time, uncertain, bad, first, last = row
-        self.uncertain += uncertain
-        self.bad += bad
-        if not count:
-            return
-        if not self.count or first_time < self.first_time:
-            self.first_time, self.first = first_time, first
-        if not self.count or last_time > self.last_time:
-            self.last_time, self.last = last_time, last
-        self.count += count
-        if low is not None and not isinstance(high, str):
-            self.total = (self.total or 0.0) + total
-            self.min = low if self.min is None else min(self.min, low)
-            self.max = high if self.max is None else max(self.max, high)
-
-    def row(self) -> _Row:
-        """Return the sums as one row."""
-        return (
-            self.count, self.total, self.min, self.max, self.first_time, self.last_time, self.uncertain, self.bad,
-            self.first, self.last,
-        )  # fmt: skip
+def _joined(one: _Row, other: _Row) -> _Row:
+    """Return the sums of other readings of the same bucket: it may be partly in rollups, and partly in samples."""
+    bucket, count, total, low, high, first_time, last_time, uncertain, bad, first, last = one
+    _, count2, total2, low2, high2, first_time2, last_time2, uncertain2, bad2, first2, last2 = other
+    if count2:
+        if not count or first_time2 < first_time:
+            first_time, first = first_time2, first2
+        if not count or last_time2 > last_time:
+            last_time, last = last_time2, last2
+        if low2 is not None and not isinstance(high2, str):
+            if not count or low is None or isinstance(high, str):
+                total, low, high = total2, low2, high2
+            else:
+                total, low, high = total + total2, min(low, low2), max(high, high2)
+    count, uncertain, bad = count + count2, uncertain + uncertain2, bad + bad2
+    return bucket, count, total, low, high, first_time, last_time, uncertain, bad, first, last
 
 
-def _bucket(series: Series, start: int, row: _Row) -> Bucket:
-    count, total, low, high, _, _, uncertain, bad, first, last = row
+def _merged(parts: Sequence[list[_Row]]) -> list[_Row]:
+    """Return the buckets of some parts of the readings of a series, by their numbers."""
+    if len(parts) == 1:
+        return parts[0]
+    rows: list[_Row] = []
+    for row in sorted(chain.from_iterable(parts), key=itemgetter(0)):
+        if rows and rows[-1][0] == row[0]:
+            rows[-1] = _joined(rows[-1], row)
+        else:
+            rows.append(row)
+    return rows
+
+
+def _bucket(series: Series, width: int, row: _Row) -> Bucket:
+    bucket, count, total, low, high, _, _, uncertain, bad, first, last = row
     kind = series.type
     if not count or low is None or isinstance(high, str) or not (kind in NUMBERS or not kind):
         total = low = high = None
     if kind == "bool":
         low, high, first, last = (_typed(one, kind) for one in (low, high, first, last))
-    return Bucket(series, start, count, total, low, high, first, last, uncertain, bad)
+    return Bucket(series, bucket * width, count, total, low, high, first, last, uncertain, bad)
+
+
+def _columns(series: Series, width: int, rows: Sequence[_Row]) -> BucketColumns:
+    if not rows or series.type not in {"float", "int"}:
+        return columns_of((_bucket(series, width, row) for row in rows), [series])[0]
+    bucket, count, total, low, high, _, _, uncertain, bad, first, last = zip(*rows, strict=True)
+    if 0 in count:  # the total of no values is 0 for SQLite
+        total = tuple(one if number else None for one, number in zip(total, count, strict=True))
+    return BucketColumns([one * width for one in bucket], count, total, low, high, first, last, uncertain, bad)
 
 
 class SqliteReader:
@@ -306,48 +320,54 @@ class SqliteReader:
         self, series: Sequence[Series], since: int, until: int, width: int, *, good: bool
     ) -> Iterator[Bucket]:
         """Yield the buckets of a range, computed some of them at a time."""
+        for begin, end in self._steps(series, since, until, width):
+            sums = self._sums(series, begin, end, width, good=good)
+            ordered = sorted((row[0], position, row) for position, rows in sums.items() for row in rows)
+            for _, position, row in ordered:
+                yield _bucket(series[position], width, row)
+
+    def reduced_columns(
+        self, series: Sequence[Series], since: int, until: int, width: int, check: Callable[[], None]
+    ) -> list[BucketColumns]:
+        """Return the buckets of a range as columns, for each series."""
+        found: list[list[_Row]] = [[] for _ in series]
+        for begin, end in self._steps(series, since, until, width):
+            check()
+            for position, rows in self._sums(series, begin, end, width).items():
+                found[position] += rows
+        return [_columns(one, width, rows) for one, rows in zip(series, found, strict=True)]
+
+    def _steps(self, series: Sequence[Series], since: int, until: int, width: int) -> Iterator[tuple[int, int]]:
+        """Yield the parts of a range whose buckets are computed at once; each begins with a bucket."""
         low, high = self._db.execute(_SPAN).fetchone()
         if low is None or not series:
             return
         since, until = max(since, low), min(until, high + 1)
         step = max(1, MAX_BUCKETS // len(series)) * width
-        at = since
-        while at < until:
-            end = min(until, start_of(at, width) + step)
-            with self._snapshot():
-                sums = self._sums(series, at, end, width, good=good)
-            for start, position in sorted(sums):
-                own = sums[start, position]
-                row = own.row() if isinstance(own, _Sums) else own
-                yield _bucket(series[position], start * width, row)
-            at = end
+        while since < until:
+            end = min(until, start_of(since, width) + step)
+            yield since, end
+            since = end
 
     def _sums(
-        self, series: Sequence[Series], since: int, until: int, width: int, *, good: bool
-    ) -> dict[tuple[int, int], _Row | _Sums]:  # fmt: skip
-        """Return the sums of each bucket, by its number and the position of its series."""
+        self, series: Sequence[Series], since: int, until: int, width: int, *, good: bool = False
+    ) -> dict[int, list[_Row]]:  # fmt: skip
+        """Return the buckets of each series, by its position."""
         ids = {id_: position for position, one in enumerate(series) for id_ in one.key}
         values = {"chosen": _chosen(series), "width": width}
-        sums: dict[tuple[int, int], _Row | _Sums] = {}
         from_samples = _SAMPLES_WITH_ENDS.format(
             sums=_FROM_SAMPLES.format(good="and quality & 3 = 0" if good else "")
         )
         level = 0 if good or width % MINUTE else QUARTER if width % QUARTER == 0 else MINUTE
-        for begin, end, rolled in self._parts(since, until, level):
-            query = _ROLLUPS_WITH_ENDS if rolled else from_samples
-            span = values | {"since": begin, "until": end, "level": level // SECOND}
-            for row in self._db.execute(query, span):
-                key = row[0], ids[row[1]]
-                before = sums.get(key)
-                if before is None:  # nearly all
-                    sums[key] = row[2:]
-                elif isinstance(before, _Sums):
-                    before.add(row[2:])
-                else:
-                    sums[key] = joined = _Sums()
-                    joined.add(before)
-                    joined.add(row[2:])
-        return sums
+        parts: dict[int, list[list[_Row]]] = defaultdict(list)
+        with self._snapshot():
+            for begin, end, rolled in self._parts(since, until, level):
+                query = _ROLLUPS_WITH_ENDS if rolled else from_samples
+                span = values | {"since": begin, "until": end, "level": level // SECOND}
+                rows = sorted(self._db.execute(query, span), key=itemgetter(0, 1))
+                for id_, own in groupby(rows, itemgetter(0)):
+                    parts[ids[id_]].append([row[1:] for row in own])
+        return {position: _merged(own) for position, own in parts.items()}
 
     def _parts(self, since: int, until: int, level: int) -> Iterator[tuple[int, int, bool]]:
         """Yield the parts of a range, in order, and whether their buckets of a level are computed."""

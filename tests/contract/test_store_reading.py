@@ -16,10 +16,11 @@ from gateway.stores.base import END_OF_TIME, FIRST_TIME, MachineScan, Store, Sto
 from gateway.stores.buckets import MINUTE, QUARTER, SECOND, Bucket, reduce_readings, width_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from drivers.base import Value
     from gateway.model.path import MachinePath
+    from gateway.stores.buckets import BucketColumns
     from gateway.stores.series import Series
 
 TIME = 1_764_000_000_123_000
@@ -212,6 +213,11 @@ def same(found: Iterable[Bucket], wanted: Iterable[Bucket]) -> None:
     assert [(bucket.series.id, *bucket[1:], bucket.mean, bucket.quality) for bucket in listed] == expected
 
 
+def buckets_of(series: Sequence[Series], columns: Sequence[BucketColumns]) -> Iterator[Bucket]:
+    for one, own in zip(series, columns, strict=True):
+        yield from (Bucket(one, *row) for row in zip(*own, strict=True))
+
+
 @pytest.mark.parametrize("good", [False, True])
 @pytest.mark.parametrize("width", [SECOND, 7 * SECOND, MINUTE, 11 * MINUTE, QUARTER, 4 * QUARTER, 86_400 * SECOND])
 def test_buckets_are_those_of_the_readings(
@@ -228,6 +234,23 @@ def test_buckets_are_those_of_the_readings(
             wanted = list(reduce_readings(inside, series, width, good=good))
             same(store.reduced(series, since, until, width, good=good), wanted)
             assert wanted
+            if not good:
+                found = store.reduced_columns(series, since, until, width)
+                same(buckets_of(series, found), sorted(wanted, key=lambda one: series.index(one.series)))
+
+
+def test_a_query_for_columns_can_be_ended(target: Target, press: MachinePath) -> None:
+    """Nobody waits for the chart any more."""
+    written(target, [scan(press, pressure=1.0)])
+
+    def end() -> None:
+        raise KeyError("nobody waits")
+
+    with target.reading() as store:
+        series = own(store, press)
+        assert [len(one.start) for one in store.reduced_columns(series, TIME, TIME + SECOND, SECOND)] == [1]
+        with pytest.raises(KeyError, match="nobody waits"):
+            store.reduced_columns(series, TIME, TIME + SECOND, SECOND, end)
 
 
 def test_extremes_and_gaps_stay(target: Target, press: MachinePath) -> None:
@@ -283,6 +306,7 @@ def test_a_store_that_can_only_be_written_to_says_so() -> None:
         lambda store: store.series(),
         lambda store: list(store.range([], 0, 1)),
         lambda store: list(store.reduced([], 0, 1, 1)),
+        lambda store: store.reduced_columns([], 0, 1, 1),
         lambda store: store.newest([]),
     ):
         with pytest.raises(StoreError, match="can only be written to"):

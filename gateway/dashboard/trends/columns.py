@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 from drivers.base import Quality
 from gateway.dashboard.live.points import declared
-from gateway.stores.buckets import Bucket
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from drivers.base import Value
     from gateway.dashboard.trends.facts import PointFacts
     from gateway.model.reading import Reading
+    from gateway.stores.buckets import BucketColumns
     from gateway.stores.series import Series
 
 QUALITY_CODES = {Quality.GOOD: 1, Quality.UNCERTAIN: 2, Quality.BAD: 3}
@@ -68,15 +68,13 @@ def of_readings(readings: Sequence[Reading], type_: str = "") -> dict[str, Any]:
     }
 
 
-def of_buckets(buckets: Iterable[Bucket], width: int) -> dict[str, Any]:
-    """Return the buckets of one series as columns, named as the fields of a bucket.
+def of_buckets(buckets: BucketColumns, width: int) -> dict[str, Any]:
+    """Return the buckets of one series as the page has them, named as the fields of a bucket.
 
     `width` is in microseconds. `uncertain` and `bad`, numbers of readings, are null where there are none. Values that
     are not numbers have null as `min`, `max` and `mean`.
     """
-    rows = tuple(buckets)
-    columns = zip(*rows, strict=True) if rows else ((),) * len(Bucket._fields)
-    _, start, values, total, low, high, first, last, uncertain, bad = columns
+    start, values, total, low, high, first, last, uncertain, bad = buckets
     return {
         "kind": "buckets", "width": width, "start": start,
         "min": _shown(low), "max": _shown(high), "first": _shown(first), "last": _shown(last),

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from gateway.dashboard.trends.columns import described, of_buckets, of_readings
 from gateway.dashboard.trends.selection import PointName
-from gateway.stores.buckets import MINUTE, reduce_readings, width_of
+from gateway.stores.buckets import MINUTE, columns_of, reduce_readings, width_of
 from gateway.stores.series import id_of, positions
 
 if TYPE_CHECKING:
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from gateway.dashboard.trends.selection import Selection
     from gateway.dashboard.trends.stop import Stop
     from gateway.model.reading import Reading
-    from gateway.stores.buckets import Bucket
     from gateway.stores.series import Series
 
 MAX_BUCKETS = 100_000
@@ -44,18 +43,18 @@ def trend(
     if not chosen:
         return []
     known = [facts.get(PointName(one.id.path, one.id.point)) for one in chosen]
-    buckets = max(1, min(selection.width, MAX_BUCKETS // len(chosen)))
-    width = width_of(selection.since, selection.until, buckets)
+    most = max(1, min(selection.width, MAX_BUCKETS // len(chosen)))
+    width = width_of(selection.since, selection.until, most)
     # readings of long spans are not counted: a store in the order of time reads those of all points for it
     readings = _readings(store, chosen, selection, facts, stop) if width < MINUTE else None
     if readings is None:
-        data = _reduced(store, chosen, selection, width, stop)
+        buckets = store.store.reduced_columns(chosen, selection.since, selection.until, width, stop.check)
+        data = [of_buckets(own, width) for own in buckets]
     else:
-        most = PER_PIXEL * buckets
         data = [
             of_readings(own, fact.type if fact else "")
-            if len(own) <= most
-            else of_buckets(reduce_readings((r for r in own if r.time >= selection.since), [one], width), width)
+            if len(own) <= PER_PIXEL * most
+            else _of_readings(own, one, selection.since, width)
             for one, fact, own in zip(chosen, known, readings, strict=True)
         ]
     return [
@@ -89,11 +88,7 @@ def _readings(
     return found
 
 
-def _reduced(
-    store: OpenStore, chosen: Sequence[Series], selection: Selection, width: int, stop: Stop
-) -> list[dict[str, Any]]:  # fmt: skip
-    places = positions(chosen)
-    found: list[list[Bucket]] = [[] for _ in chosen]
-    for bucket in stop.each(store.store.reduced(chosen, selection.since, selection.until, width)):
-        found[places[bucket.series.id]].append(bucket)
-    return [of_buckets(own, width) for own in found]
+def _of_readings(readings: Sequence[Reading], series: Series, since: int, width: int) -> dict[str, Any]:
+    """Return readings from a time on, reduced here."""
+    buckets = reduce_readings((one for one in readings if one.time >= since), [series], width)
+    return of_buckets(columns_of(buckets, [series])[0], width)
