@@ -78,7 +78,8 @@ class _Layout:
 
     `inputs` maps the key of each point that is read, or that another machine derives, to its place in the list of
     values, `size` is its length. `sources` are these points, `names` their names in the codes of faults, and
-    `foreign` those of other machines. `results` are the places of the derived points.
+    `foreign` those of other machines, whose names are in `machines`, with an empty name for the machine itself.
+    `results` are the places of the derived points.
     """
 
     def __init__(self, points: Sequence[Point]) -> None:
@@ -89,6 +90,7 @@ class _Layout:
         self.sources = list(inputs.values())
         self.names = [one.shown for one in self.sources]
         self.foreign = frozenset(one.shown for one in self.sources if one.machine)
+        self.machines = frozenset(one.machine for one in self.sources)
         self.results: dict[str, int] = {}
         self.late = [0 if one.pushed else round(one.every * LATE * 1_000_000) for one in inputs.values()]
         """Microseconds after which each input is stale, 0 for never."""
@@ -243,7 +245,7 @@ class MachineDerivation(Calculation):
 
     def places_in(self, group: Group, machine: str = "") -> list[tuple[int, int]]:
         """Return the positions in a group of this machine, or of another, that are inputs, and the inputs' places."""
-        if group.events or group.search:
+        if group.events or group.search or machine not in self.layout.machines:
             return []
         keys = (key_of(name, machine) for name in group.names)
         return [(at, self.layout.inputs[key]) for at, key in enumerate(keys) if key in self.layout.inputs]

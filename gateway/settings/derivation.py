@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from pydantic import PrivateAttr
 
 from drivers.base import Source, ValueType
-from gateway.settings.expressions.check import as_float, check, in_unit, inputs_of
+from gateway.settings.expressions.check import as_float, check, in_unit, names_of
 from gateway.settings.expressions.program import Input, key_of
 from gateway.settings.expressions.syntax import WrongExpression
 from gateway.settings.point import Point
@@ -96,7 +96,7 @@ class DerivedPoints:
         """
         found = Derivations(points, set(others), self._tables, line)
         for name, one in self._written.items():
-            if name in found.known:
+            if name in found.points:
                 one.place.report(f"there is a point {name}; write another name")
             elif (whole := filled(one, values)) is not None and is_on(whole):
                 found.add(name, whole)
@@ -113,12 +113,14 @@ def _not_named(written: Written) -> AbstractContextManager[None]:
 class OnLine(NamedTuple):
     """A machine on its line: its name there, and the points of the others.
 
-    Within `named` the problems of a point that other machines do not have name the machine.
+    Within `named` the problems of a point that other machines do not have name the machine. `built` are the points of
+    earlier machines of the template, which the next machines share where their inputs are alike.
     """
 
     machine: str
     points: LinePoints
     named: Callable[[Written], AbstractContextManager[None]] = _not_named
+    built: dict[tuple[object, ...], Point] | None = None
 
 
 class Derivations:
@@ -127,13 +129,13 @@ class Derivations:
     def __init__(
         self, points: Iterable[Point], off: set[str], tables: Mapping[str, Table], line: OnLine | None = None
     ) -> None:
-        self.known = {point.name: input_of(point) for point in points if can_be_input(point)}
+        self.points = {point.name: point for point in points}
         self.off = off
-        self._unusable = {point.name: why_not(point) for point in points if not can_be_input(point)}
+        self._known: dict[str, Input] = {}
         self._tables = tables
         self._line = line
         self._waiting: dict[str, Written] = {}
-        self._inputs: dict[str, list[Name]] = {}
+        self._inputs: dict[str, Sequence[Name]] = {}
         self._found: dict[str, Point] = {}
         self._failed: set[str] = set()
 
@@ -155,10 +157,10 @@ class Derivations:
             text = None
         self._waiting[name] = written
         try:
-            self._inputs[name] = inputs_of(text, self.machine) if text is not None else []
+            self._inputs[name] = names_of(text, self.machine) if text is not None else ()
         except WrongExpression as error:
             written.report(EXPRESSION, str(error))
-            self._inputs[name] = []
+            self._inputs[name] = ()
             text = None
         if text is None or strange:
             self._failed.add(name)
@@ -187,15 +189,19 @@ class Derivations:
         `machine` is the name of this machine where another one asks.
         """
         of = f" of {machine}" if machine else ""
-        if name in self.known:
-            return self.known[name]
+        if name in self._known:
+            return self._known[name]
         if name in self._failed or name in self._waiting:
             return ""
-        if name in self._unusable:
-            return f"{machine}: {self._unusable[name]}" if machine else self._unusable[name]
+        if (point := self.points.get(name)) is not None:
+            if not can_be_input(point):
+                return f"{machine}: {why_not(point)}" if machine else why_not(point)
+            self._known[name] = input_of(point)
+            return self._known[name]
         if name in self.off:
             return f"the point {name}{of} is off or wrong; write enabled: false here, too"
-        return _unknown(name, {*self.known, *self._waiting}, of)
+        usable = (point.name for point in self.points.values() if can_be_input(point))
+        return _unknown(name, {*usable, *self._waiting}, of)
 
     def below(self, name: str) -> Iterator[_Node]:
         """Yield the derived points that a point names, on whatever machine, and that are not built yet."""
@@ -237,15 +243,26 @@ class Derivations:
         if not self.is_open(name):
             return
         inputs = self._inputs_of(name)
-        point = None
-        if inputs is not None:
-            with self._named(name):
-                point = self._built(name, self._waiting[name], inputs)
+        point = None if inputs is None else self._shared(name, inputs)
         if point is None:
             self._failed.add(name)
         else:
             self._found[name] = point
-            self.known[name] = input_of(point)
+            self._known[name] = input_of(point)
+
+    def _shared(self, name: str, inputs: Mapping[str, Input]) -> Point | None:
+        """Return the point of an earlier machine with the same keys and inputs, else a new point."""
+        built = None if self._line is None else self._line.built
+        key: tuple[object, ...] = ()
+        if built is not None:
+            key = name, repr(self._waiting[name].keys), *inputs.values()
+            if (point := built.get(key)) is not None:
+                return point
+        with self._named(name):
+            point = self._built(name, self._waiting[name], inputs)
+        if built is not None and point is not None:
+            built[key] = point
+        return point
 
     def _inputs_of(self, name: str) -> dict[str, Input] | None:
         """Return the inputs by their keys, None after reporting the names that are not points.

@@ -20,6 +20,7 @@ from gateway.settings.production import WrittenProduction
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Set as AbstractSet
 
     from drivers.base import Protocol
     from gateway.settings.derivation import Derivations
@@ -82,6 +83,7 @@ class TemplatePoints:
         self._names_in_parts = _names_of(self.parts)
         self._operations: dict[tuple[object, ...], tuple[Operation, ...]] = {}
         self._derived: dict[tuple[object, ...], tuple[Point, ...]] = {}
+        self._one_derived: dict[tuple[object, ...], Point] = {}
         self._built: dict[tuple[object, ...], tuple[Point, ...]] = {}
         self._shared: dict[str, list[Point]] = {}
         self._failed: set[str] = set()
@@ -155,10 +157,9 @@ class TemplatePoints:
         """Return the derivations of a machine of a line, which wait for the points of the others."""
         written = self._changed(values, changed, place, "derive", self.derived) if changed else self.derived
         others = self.written.keys() - {point.name for point in points}
+        on_line = OnLine(machine, line, partial(_named, place=place), None if changed else self._one_derived)
         with _named(*(written.values() if changed else ()), place=place):
-            return DerivedPoints(written, self.tables).begin(
-                points, others, values, OnLine(machine, line, partial(_named, place=place))
-            )
+            return DerivedPoints(written, self.tables).begin(points, others, values, on_line)
 
     def shared(
         self, derived: tuple[Point, ...], points: tuple[Point, ...], values: Values, changed: Mapping[str, Keys]
@@ -267,15 +268,11 @@ class TemplatePoints:
         """Return the points with the defaults of the parameters, and how many need parameters without a default."""
         values: Values = {name: default for name, default in self.parameters.items() if default is not None}
         needed = self.parameters.keys() - values.keys()
-        ready = [
-            name
-            for name, written in self.written.items()
-            if not any(needed & names_in(written.keys[key]) for key in written.open)
-        ]
+        ready = _without(needed, self.written)
         points = self._collect(((name, self._one(name, values, place)) for name in ready), place)
         unread = len(self.written) - len(ready)
         if self.names_line:  # the line is not known; the form of the expressions is checked alone
-            DerivedPoints(self.derived, self.tables).begin(points, self.written.keys(), values)
+            DerivedPoints(_without(needed, self.derived), self.tables).begin(points, self.written.keys(), values)
         if needed or self.names_line:  # an expression may name a point that is not known yet
             return points, unread + len(self.derived)
         derived = self.derive(points, values, {}, place)
@@ -375,6 +372,14 @@ class TemplatePoints:
         for position, other, message in self.protocol.doubts([point.source for point in points]):
             written = self.written[whose[points[position].name]]
             written.place.report(f"{message} of {points[other].name}", Severity.WARNING)
+
+
+def _without(parameters: AbstractSet[str], written: Mapping[str, Written]) -> dict[str, Written]:
+    """Return the points whose keys have none of some parameters."""
+    return {
+        name: one for name, one in written.items()
+        if not any(parameters & names_in(one.keys[key]) for key in one.open)
+    }  # fmt: skip
 
 
 def _documents(written: Written) -> list[Document]:

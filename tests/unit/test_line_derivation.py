@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from derived import MACHINE, SECOND, START, LineBench
+import orjson
+from alarmed import alarm_set
+from derived import MACHINE, SECOND, START, LineBench, surroundings
 from hypothesis import given
 from hypothesis import strategies as st
 from points import node, register
 
 from drivers.base import Fault, Quality, Reason, Scan, bad
+from gateway.pipeline.calculations import Calculations, calculations_of
+from gateway.settings.alarms import ALARM_POINTS
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from drivers.base import Group
     from gateway.settings.point import Point
 
 SILENT = bad(Reason.NOT_CONNECTED, "connection refused")
@@ -170,6 +178,73 @@ def test_a_long_line_is_calculated_from_its_begin_to_its_end() -> None:
     for second, name in enumerate(names):
         bench.take(name, second / 1e4, 1.0)
     assert bench.take(names[0], 1, 2.0)[f"{names[-1]}.sum"] == 1201.0
+
+
+def test_an_alarm_of_a_derived_point_follows_the_other_machine() -> None:
+    """It does not wait for the next scan of its own machine, which may come in an hour."""
+    bench = pair(a={"d": DIFFERENCE})
+    high = {"apart": {"point": "d", "high": 5.0, "priority": "high"}}
+    alarms = alarm_set([number(), *bench.derived["a"]], high)
+    first = replace(bench.machines[0], alarms=alarms, results=ALARM_POINTS)
+    path, now = str(first.path), 0.0
+    calculations, events = Calculations(lambda: now), list[Scan]()
+
+    def sink(group: Group, points: Sequence[Point]) -> Callable[[Scan], None]:
+        del points
+
+        def take(scan: Scan) -> None:
+            events.extend([scan] if group.events else [])
+            if (follow := calculations.follow(path, group)) is not None:
+                follow(scan)
+
+        return take
+
+    calculations.configure(path, calculations_of(first, surroundings(sink)))
+    calculations.tie([first, bench.machines[1]])
+    for machine, value in (("a", 9.0), ("b", 8.0), ("b", 1.0)):
+        group = bench.groups[machine]
+        follow = calculations.follow(group.machine, group)
+        assert follow is not None
+        follow(Scan(group, START + SECOND * len(events), [value]))
+    assert events == []
+    calculations.tick(1.0)
+    assert [orjson.loads(str(scan.values[0]))["alarm"] for scan in events] == ["apart"]
+
+
+def test_machines_are_connected_and_disconnected_while_the_others_go_on() -> None:
+    """A machine that nobody uses any more takes its own calculations alone; the others keep their values."""
+    bench = pair(a={"d": DIFFERENCE}, b={"y": "x * 2.0"})
+    bench.take("a", 0, 5.0)
+    bench.take("b", 0, 1.0)
+    assert bench.calculations.tie(bench.machines) == {str(machine.path) for machine in bench.machines}
+    assert bench.take("b", 1, 2.0) == {"b.y": 4.0, "a.d": 3.0}
+    alone = [replace(bench.machines[0], derived=()), bench.machines[1]]
+    bench.calculations.configure(str(alone[0].path), ())
+    assert bench.calculations.tie(alone) == {str(machine.path) for machine in alone}
+    assert bench.take("b", 2, 3.0) == {"b.y": 6.0}
+    assert bench.calculations.tie(alone) == set()
+
+
+STATEFUL = {
+    "total": 'total(line["b"].x, 100)', "edges": 'edges(line["b"].x > 50)', "change": 'difference(line["b"].y)',
+    "low": 'min_over(line["b"].x, 5s)',
+}  # fmt: skip
+
+
+@given(st.lists(st.tuples(st.integers(0, 99), st.booleans()), max_size=30))
+def test_a_restart_changes_nothing(steps: list[tuple[int, bool]]) -> None:
+    """With the states of both machines saved and loaded, the results are those of a run without a restart."""
+
+    def machines() -> LineBench:
+        return LineBench({name: [register("x", "int16")] for name in "ab"}, a=STATEFUL, b={"y": "total(x, 100)"})
+
+    straight, interrupted = machines(), machines()
+    for second, (value, restart) in enumerate(steps):
+        if restart:
+            saved = interrupted.calculations.take_changed()
+            interrupted = machines()
+            interrupted.calculations.restore(saved)
+        assert interrupted.take("b", second, value) == straight.take("b", second, value)
 
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(-9, 9)), max_size=30))

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import ast
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from drivers.base import ValueType
 from gateway.settings.expressions.program import Code, Input, Program, Step, value_at
 from gateway.settings.expressions.runtime import HAS, call
 from gateway.settings.expressions.syntax import (
+    LINE,
     Binary,
     Call,
     Choice,
@@ -42,6 +44,9 @@ LATE = 3
 
 MOST_STEPS = 30
 """Functions with a state in one expression."""
+
+MOST_KEPT = 1_000
+"""Expressions whose inputs are kept: the machines of a template have the same."""
 
 _SECOND = unit("s")
 
@@ -100,9 +105,14 @@ def names_in(node: Node) -> Iterator[Name]:
                 yield from names_in(part)
 
 
-def inputs_of(text: str, own: str = "") -> list[Name]:
+def names_of(text: str, own: str = "") -> tuple[Name, ...]:
     """Return the points in an expression of the machine `own`, each once. Raises `WrongExpression`."""
-    return list({one.key: one for one in names_in(parse(text, own))}.values())
+    return _names_of(text, own if LINE in text else "")
+
+
+@lru_cache(maxsize=MOST_KEPT)
+def _names_of(text: str, own: str) -> tuple[Name, ...]:
+    return tuple({one.key: one for one in names_in(parse(text, own))}.values())
 
 
 def points_of(text: str) -> list[str]:
@@ -110,7 +120,7 @@ def points_of(text: str) -> list[str]:
 
     Points of other machines of the line are a mistake.
     """
-    names = inputs_of(text)
+    names = names_of(text)
     if (other := next((one for one in names if one.machine), None)) is not None:
         raise WrongExpression(
             f"{other.key} is a point of another machine, and only derived points can name these; write a derived "
