@@ -45,9 +45,13 @@ class _Plan(NamedTuple):
 
 
 class _Source(NamedTuple):
-    """A group whose scans are read: positions in it, and places of inputs, for each machine; `plan` is of all."""
+    """A group whose scans are read: positions in it, and places of inputs, for each machine.
+
+    `places` are the machines and places of each position. `plan` is that of a whole scan.
+    """
 
     reads: list[tuple[int, list[tuple[int, int]]]]
+    places: Mapping[int, list[tuple[int, int]]]
     plan: _Plan
 
 
@@ -78,15 +82,19 @@ class LineDerivation:
         if not group.sources:
             return None  # derived points are passed on where they are calculated
         name = machine.rpartition("/")[2]
-        places = (
+        found = (
             (number, one.places_in(group, "" if one.name == name else name))
             for number, one in enumerate(self._derivations)
         )
-        reads = [(number, read) for number, read in places if read]
+        reads = [(number, read) for number, read in found if read]
         if not reads:
             return None
         plan = self._plan({number: {place for _, place in read} for number, read in reads})
-        self._sources[group] = _Source(reads, plan)
+        places: dict[int, list[tuple[int, int]]] = defaultdict(list)
+        for number, read in reads:
+            for position, place in read:
+                places[position].append((number, place))
+        self._sources[group] = _Source(reads, dict(places), plan)
         return self.take
 
     # -- a scan --
@@ -107,10 +115,7 @@ class LineDerivation:
         """Take readings with times of their own, in the order of the times."""
         positions = scan.points if scan.points is not None else range(len(scan.values))
         times = scan.times if scan.times is not None else [scan.time] * len(scan.values)
-        places: dict[int, list[tuple[int, int]]] = defaultdict(list)
-        for number, read in source.reads:
-            for position, place in read:
-                places[position].append((number, place))
+        places = source.places
         wanted = sorted((times[i], i) for i, position in enumerate(positions) if position in places)
         for now, together in groupby(wanted, key=lambda one: one[0]):
             read_now: dict[int, set[int]] = defaultdict(set)
@@ -151,7 +156,8 @@ class LineDerivation:
         for number, one in enumerate(self._derivations):
             for place, used in enumerate(one.layout.sources):
                 source = self._numbers.get(used.machine)
-                if source is not None and (result := self._derivations[source].layout.results.get(used.name)):
+                result = None if source is None else self._derivations[source].layout.results.get(used.name)
+                if source is not None and result is not None:
                     found[source, result].append((number, place))
         return dict(found)
 

@@ -249,6 +249,21 @@ def test_a_reload_rebuilds_the_machines_that_derive_from_a_changed_point(
     assert {path.machine for path in manager.compare(after.machines).changed} == changed
 
 
+def test_the_order_of_the_machines_in_the_file_changes_nothing(tmp_path: Path) -> None:
+    """The points of a machine are built when another needs them, and are in their own order all the same."""
+    template(tmp_path, "plain", {})
+    one = {"derive": {"a": {"expression": 'line["m-02"].last + x'}, "b": {"expression": "x * 2.0"}}}
+    two = {
+        "derive": {name: {"expression": f'line["m-01"].b + x * {i}.0'} for i, name in enumerate(("first", "last"))}
+    }
+    connections = [{"connection": f"modbus+tcp://10.1.0.{number}"} for number in (1, 2)]
+    machines = {"m-01": one | connections[0], "m-02": two | connections[1]}
+    before = load_factory(config(tmp_path, machines))
+    after = load_factory(config(tmp_path, dict(reversed(machines.items()))))
+    assert [point.name for point in by_name(after)["m-02"].derived] == ["first", "last"]
+    assert by_name(after) == by_name(before)
+
+
 def test_the_meaning_of_a_state_depends_on_the_machine_of_the_input(tmp_path: Path) -> None:
     """A rate of another machine's pressure is another rate; a changed period keeps the state."""
     template(tmp_path, "plain", {})
