@@ -9,28 +9,33 @@ from __future__ import annotations
 import argparse
 import asyncio
 import logging
+from dataclasses import replace
 from importlib import import_module
+from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import structlog
 from steps import least
 
+from drivers import protocol
 from drivers.base import Connection, Group, Scan
 from drivers.modbus.source import ModbusSource
 from gateway.common.clock import Clock
 from gateway.model.ledger import Ledger
 from gateway.model.path import MachinePath
+from gateway.pipeline.calculations import Calculations
 from gateway.pipeline.derive import MachineDerivation, group_of
 from gateway.pipeline.machine_status import MachineStatuses
 from gateway.pipeline.normalize import TrustedTime
 from gateway.pipeline.pipeline import Pipeline
-from gateway.settings.derivation import DerivedPoints
+from gateway.settings.derivation import DerivedPoints, OnLine
 from gateway.settings.document import Document
 from gateway.settings.expressions.check import check
 from gateway.settings.expressions.program import Input
 from gateway.settings.expressions.runtime import quick
-from gateway.settings.factory import Place
+from gateway.settings.factory import Machine, Place
+from gateway.settings.line_points import LinePoints
 from gateway.settings.point import Point, ValueType
 from gateway.settings.point_builder import Written
 from gateway.settings.quantities import NUMBER
@@ -97,6 +102,53 @@ def pipeline(expressions: Sequence[str]) -> Callable[[], None]:
     return lambda: whole.take(Scan(group, next(times), list(values)))
 
 
+def tied() -> Callable[[], None]:
+    """Return a step that takes the next scan of two machines in turn; points of the first use those of the second."""
+    points = make_points()
+    ledger, statuses = Ledger(), MachineStatuses(Clock())
+    names = tuple(point.name for point in points)
+    sources = tuple(point.source for point in points)
+    paths = [PATH._replace(machine=name) for name in ("press-01", "press-02")]
+    line = LinePoints(PATH.line, lambda _: ())
+    line.add("press-02", tuple(points), ())
+    place = Place(Document(Path("t.yaml"), {}), ())
+    written = {
+        f"derived_{i}": Written({}, {}, place).over(
+            {"expression": f'`{name}` - line["press-02"].`{name}` > 0.5'}, place
+        )
+        for i, name in enumerate(names[:10])
+    }
+    calculated = DerivedPoints(written, {}).begin(points, (), {}, OnLine("press-01", line)).all()
+    assert len(calculated) == len(written), place.document.problems
+    machines = [Machine(path, "t", protocol("modbus"), Connection(), tuple(points)) for path in paths]
+    machines[0] = replace(machines[0], derived=calculated)
+    groups = [Group(str(path), Connection(), names, sources, 1.0) for path in paths]
+
+    def make(points: Sequence[Point]) -> Pipeline:
+        return Pipeline(points, TrustedTime(), statuses, lambda: ledger, lambda _, __: None)
+
+    own = group_of(str(paths[0]), Connection(), calculated)
+    statuses.add(paths[0], [groups[0]], own)
+    statuses.add(paths[1], [groups[1]])
+    calculations = Calculations()
+    calculations.configure(str(paths[0]), [MachineDerivation(own, calculated, make(calculated).take)])
+    calculations.tie(machines)
+    pipelines = [make(points) for _ in groups]
+    for group, whole in zip(groups, pipelines, strict=True):
+        whole.follow = calculations.follow(group.machine, group)
+    values = [170.0 + i for i in range(POINTS)]
+    times = iter(range(SECOND, 10**15, SECOND))
+    for group, whole in zip(groups, pipelines, strict=True):
+        whole.take(Scan(group, next(times), list(values)))
+    turns = cycle(zip(groups, pipelines, strict=True))
+
+    def take() -> None:
+        group, whole = next(turns)
+        whole.take(Scan(group, next(times), list(values)))
+
+    return take
+
+
 def saving() -> Callable[[], bytes]:
     """Return a step that saves the states of a machine with all expressions, after two minutes."""
     points = make_points()
@@ -116,7 +168,7 @@ def measure_points() -> None:
 
     async def run() -> dict[str, float]:
         steps = {"": pipeline(())} | {name: pipeline([text] * 10) for name, text in EXPRESSIONS.items()}
-        return least(steps | {"save": saving()})
+        return least(steps | {"a condition, of two machines": tied(), "save": saving()})
 
     found = asyncio.run(run())
     base, save = found.pop(""), found.pop("save")

@@ -47,7 +47,7 @@ from gateway.model.record import GatewayRecord, PlacedScan, Record
 from gateway.mqtt.topics import Topics
 from gateway.notify.notifier import Notifier
 from gateway.pipeline.calculation import Notify, Surroundings
-from gateway.pipeline.calculations import Calculations, calculations_of, follow
+from gateway.pipeline.calculations import Calculations, calculations_of
 from gateway.pipeline.machine_status import MachineStatuses, State
 from gateway.pipeline.pipeline import Pipeline
 from gateway.pipeline.totals import CounterTotals, read_totals
@@ -273,9 +273,10 @@ class GatewayService:
             self._messages.drop(self.topics.machine(machine.path, "alarm/"))
         surroundings = Surroundings(sink, self.clock, time.monotonic, self.spool.save_soon, retain, self._notify)
         calculations = calculations_of(machine, surroundings)
-        self._calculations.configure(str(machine.path), calculations)
+        path = str(machine.path)
+        self._calculations.configure(path, calculations)
         for group, pipeline in [*((one, self._pipelines[one]) for one in groups), *results.items()]:
-            pipeline.follow = follow(calculations, group)
+            pipeline.follow = self._calculations.follow(path, group)
         return next(iter(derived), None)
 
     def _put_of(self, path: MachinePath, *, events: bool) -> Callable[[NamedScan, int], None]:
@@ -416,6 +417,15 @@ class GatewayService:
             self.states.add(machine.path, read, self._calculate(machine, groups))
         present = [group for known in change.machines.values() for group in known.groups]
         self._pipelines = {group: self._pipelines[group] for group in present}
+        self._tie_lines(change)
+
+    def _tie_lines(self, change: MachineChanges) -> None:
+        """Pass the scans of machines on to the derived points of others that use them."""
+        affected = self._calculations.tie(known.machine for known in change.machines.values())
+        for known in change.machines.values() if affected else ():
+            if (path := str(known.machine.path)) in affected:
+                for group in known.groups:
+                    self._pipelines[group].follow = self._calculations.follow(path, group)
 
     def _state_topics(self) -> list[str]:
         return [self.topics.state(machine.path) for machine in self._devices.machines]

@@ -16,6 +16,8 @@ import orjson
 from gateway.check.judge import HELD, Circumstances, judged
 from gateway.check.results import CheckedMachine, Report, Verdict, doubt, wrong
 from gateway.check.tally import Tally, Window, tallies
+from gateway.common.text import listed
+from gateway.settings.line_inputs import with_inputs
 from gateway.stores.base import END_OF_TIME, FIRST_TIME
 from gateway.stores.sqlite import SqliteSettings, SqliteStore
 from gateway.trial.configuration import only
@@ -50,25 +52,26 @@ async def check_simulated(
 ) -> Report:
     """Try machines of a factory for some seconds after all were heard, and return the report.
 
-    `progress` receives the current step as text.
+    Machines that their derived points use points of are read, too. `progress` receives the current step as text.
     """
     began = time.monotonic()
-    foreign = sorted({str(one.path) for one in machines if not one.protocol.simulator})
+    tried = with_inputs(machines, factory.machines)
+    foreign = sorted({str(one.path) for one in tried if not one.protocol.simulator})
     if foreign:
         text = f"no simulated machine speaks the protocol of {', '.join(foreign)}; leave them out with --machine"
         return Report(str(factory.file), 0.0, [], findings=[wrong("protocol", text)])
-    whole = len(machines) == len(factory.machines)
-    compared = sum(len(machine.points) for machine in machines) <= TRUTH_POINTS
+    whole = len(tried) == len(factory.machines)
+    compared = sum(len(machine.points) for machine in tried) <= TRUTH_POINTS
     with tempfile.TemporaryDirectory(prefix="lineside-check-") as folder:
         # a process of the trial knows the variables of the environment, and not the values of the command line
         as_it_is = whole and not factory.overrides
-        config = factory.file if as_it_is else _alone(factory, machines, Path(folder, "some"))
-        options = Options(seed, truth=compared, patient=True, change=in_time(machines, seconds))
+        config = factory.file if as_it_is else _alone(factory, tried, Path(folder, "some"))
+        options = Options(seed, truth=compared, patient=True, change=in_time(tried, seconds))
         trial = Trial(Path(folder), [config], options)
         try:
-            progress(f"starting {len(machines):,} simulated machines, gateway, broker, ingest and store")
+            progress(f"starting {len(tried):,} simulated machines, gateway, broker, ingest and store")
             async with trial:
-                await trial.hold(heard(trial.store, len(machines)))
+                await trial.hold(heard(trial.store, len(tried)))
                 progress(f"reading them for {seconds:g} s")
                 since = time.time_ns() // 1000
                 await trial.hold(asyncio.sleep(seconds))
@@ -80,6 +83,9 @@ async def check_simulated(
         progress("comparing")
         report = await asyncio.to_thread(_judged, trial, factory, machines, window, compared=compared)
     progress("")
+    asked = {one.path for one in machines}
+    if also := [one.path.machine for one in tried if one.path not in asked]:
+        report.notes.append(f"read for derived points of others, and not judged: {listed(also)}")
     report.seconds = time.monotonic() - began
     return report
 

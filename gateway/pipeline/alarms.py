@@ -29,6 +29,7 @@ from gateway.model.device_alarm import DeviceAlarm, priority_of, read_device_ala
 from gateway.pipeline.calculation import Calculation
 from gateway.pipeline.derive import MachineDerivation, group_of
 from gateway.settings.alarm_set import ALARMS, Kind, Level, Priority
+from gateway.settings.line_inputs import inputs_of
 from gateway.settings.results import Result
 
 if TYPE_CHECKING:
@@ -146,6 +147,7 @@ class MachineAlarms(Calculation):
         """Annunciations since the start, by priority."""
         self.ignored = 0
         """Alarms of the device for which there was no room."""
+        self._is_tied = False  # derived points have readings that follow scans of other machines, too
         self._watches = any(alarm.kind in {Kind.STALE, Kind.BAD_QUALITY} for alarm in alarms.alarms)
         if any(live.alarm is not None and live.alarm.stale for live in self._alarms):
             self.due = started
@@ -158,7 +160,9 @@ class MachineAlarms(Calculation):
             return None
         sources = tuple(point.source for point in points)
         group = Group(str(machine.path), machine.connection, (ALARMS,), sources, 1.0, events=True)
-        return cls(group, machine.alarms, surroundings.sink(group, points), surroundings)
+        found = cls(group, machine.alarms, surroundings.sink(group, points), surroundings)
+        found._is_tied = bool(inputs_of(machine))
+        return found
 
     def _derivation(self, conditions: tuple[Point, ...]) -> MachineDerivation | None:
         if not conditions:
@@ -185,7 +189,8 @@ class MachineAlarms(Calculation):
         calculate = None if self._conditions is None else self._conditions.step(group)
         if not group.sources:
             # derived points: their scans come within the scan that they are derived from, with which they are judged
-            return partial(self._note, keeps, calculate) if keeps or watched or calculate else None
+            note = self._note_alone if self._is_tied else self._note
+            return partial(note, keeps, calculate) if keeps or watched or calculate else None
         has_work = keeps or self._watches or self._conditions is not None
         return partial(self._take, keeps, calculate) if has_work else None
 
@@ -208,6 +213,12 @@ class MachineAlarms(Calculation):
                     self._seen.append(scan)
                 if calculate is not None:
                     calculate(scan)
+
+    def _note_alone(self, keeps: bool, calculate: Step | None, scan: Scan) -> None:  # noqa: FBT001 - bound in `step`
+        """Take derived points that may follow a scan of another machine: then `tick` judges them."""
+        self._note(keeps, calculate, scan)
+        if self._levels or self._seen:
+            self.due = min(self.due, self._monotonic())
 
     def _take(self, keeps: bool, calculate: Step | None, scan: Scan) -> None:  # noqa: FBT001 - bound in `step`
         if not scan.late:
@@ -376,6 +387,8 @@ class MachineAlarms(Calculation):
     # -- time --
 
     def tick(self, now: float) -> None:
+        if self._levels or self._seen:
+            self._judge_all()
         time = self._clock()
         due = math.inf
         for live in list(chain(self._alarms, self._reported.values())):

@@ -17,9 +17,11 @@ from gateway.common.state_log import RepeatLog
 from gateway.model.alarm_state import ANNUNCIATED
 from gateway.pipeline.alarms import MachineAlarms
 from gateway.pipeline.derive import MachineDerivation
+from gateway.pipeline.line_derivation import LineDerivation
 from gateway.pipeline.parts import MachineParts
 from gateway.pipeline.production import MachineProduction
 from gateway.settings.alarm_set import Priority
+from gateway.settings.line_inputs import tied
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -49,7 +51,10 @@ def calculations_of(machine: Machine, surroundings: Surroundings) -> list[Calcul
 
 def follow(calculations: Iterable[Calculation], group: Group) -> Step | None:
     """Return the function that passes the scans of a group to all calculations that need them, None without any."""
-    steps = [step for one in calculations if (step := one.step(group)) is not None]
+    return _joined([step for one in calculations if (step := one.step(group)) is not None])
+
+
+def _joined(steps: Sequence[Step]) -> Step | None:
     if len(steps) > 1:
         return partial(_each, tuple(steps))
     return steps[0] if steps else None
@@ -75,6 +80,8 @@ class Calculations:
     def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._monotonic = monotonic
         self._machines: dict[str, list[Calculation]] = {}
+        self._steps: dict[str, dict[Group, list[tuple[str, Step]]]] = {}
+        self._lines: dict[str, LineDerivation] = {}
         self._named: dict[str, Calculation] = {}
         self._timed: dict[str, Calculation] = {}
         self._has_timed = asyncio.Event()
@@ -87,6 +94,34 @@ class Calculations:
     def of(self, machine: str) -> Sequence[Calculation]:
         """Return the calculations of a machine."""
         return self._machines.get(machine, ())
+
+    def tie(self, machines: Iterable[Machine]) -> set[str]:
+        """Connect the derived points of machines that use points of one another; `machines` are all.
+
+        Returns the machines that are tied now, or were before: `follow` returns other functions for these.
+        """
+        before, self._lines = self._lines, {}
+        for together in tied(machines):
+            paths = [str(machine.path) for machine in together]
+            derivations = (one for path in paths for one in self.of(path) if isinstance(one, MachineDerivation))
+            self._lines |= dict.fromkeys(paths, LineDerivation(derivations))
+        return {*before, *self._lines}
+
+    def follow(self, machine: str, group: Group) -> Step | None:
+        """Return the function that passes the scans of a group to all calculations that need them, None without any.
+
+        These are the calculations of its machine, and derived points of machines that are tied to it.
+        """
+        line = self._lines.get(machine)
+        first = None if line is None else line.step(machine, group)
+        if not (own := self.of(machine)):
+            return first
+        known = self._steps.setdefault(machine, {})  # a calculation is asked for its step once
+        if group not in known:
+            known[group] = [(one.kind, step) for one in own if (step := one.step(group)) is not None]
+        if first is None:
+            return _joined([step for _, step in known[group]])
+        return _joined([first, *(step for kind, step in known[group] if kind != MachineDerivation.kind)])
 
     def command(self, command: Command) -> str | None:
         """Carry out a command for an alarm or a stop; return why that failed, empty if it is done.
@@ -136,6 +171,7 @@ class Calculations:
 
     def configure(self, machine: str, calculations: Sequence[Calculation]) -> None:
         """Use the calculations of a machine, or none; parts with the same meaning keep their states."""
+        self._steps.pop(machine, None)
         for before in self._machines.pop(machine, ()):
             name = saved_name(before.kind, machine)
             del self._named[name]

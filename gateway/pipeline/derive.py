@@ -4,7 +4,8 @@ A derived reading takes the time of its newest input. It has a value where the e
 it bad, an uncertain one uncertain, and each names the input. Readings that a device delivers late are not used: the
 states of the functions have gone on.
 
-It is the calculation of the kind `derive`, see `calculation.py`.
+It is the calculation of the kind `derive`, see `calculation.py`. `line_derivation.py` connects machines of a line
+that use points of one another.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from gateway.common.by_identity import cached_by_identity
 from gateway.pipeline.calculation import Calculation
 from gateway.pipeline.step_functions import Failed, make
 from gateway.settings.expressions.check import LATE
+from gateway.settings.expressions.program import key_of
 from gateway.settings.expressions.runtime import NoValue, OutsideTable, careful, quick
 
 if TYPE_CHECKING:
@@ -44,7 +46,7 @@ _INT_MAX = 2**63 - 1
 
 
 @dataclass(slots=True)
-class _Node:
+class Node:
     """One calculation: of a step's argument, or of the result of the derived point at `point`.
 
     `place` is that of its result in the list of values. `careful` is compiled when it is needed first. `uses` are
@@ -74,20 +76,27 @@ class _Node:
 class _Layout:
     """The calculations of the derived points of a template, in order, compiled once for all its machines.
 
-    `inputs` maps the name of each point that is read to its place in the list of values, `size` is its length.
+    `inputs` maps the key of each point that is read, or that another machine derives, to its place in the list of
+    values, `size` is its length. `sources` are these points, `names` their names in the codes of faults, and
+    `foreign` those of other machines, whose names are in `machines`, with an empty name for the machine itself.
+    `results` are the places of the derived points.
     """
 
     def __init__(self, points: Sequence[Point]) -> None:
         own = {point.name for point in points}
         programs = [cast("Derivation", point.source).program for point in points]
-        names = dict.fromkeys(one.name for program in programs for one in program.inputs if one.name not in own)
-        self.inputs = {name: place for place, name in enumerate(names)}
-        late = {one.name: 0.0 if one.pushed else one.every * LATE for program in programs for one in program.inputs}
-        self.late = [round(late[name] * 1_000_000) for name in self.inputs]
+        inputs = {one.key: one for program in programs for one in program.inputs if one.key not in own}
+        self.inputs = {key: place for place, key in enumerate(inputs)}
+        self.sources = list(inputs.values())
+        self.names = [one.shown for one in self.sources]
+        self.foreign = frozenset(one.shown for one in self.sources if one.machine)
+        self.machines = frozenset(one.machine for one in self.sources)
+        self.results: dict[str, int] = {}
+        self.late = [0 if one.pushed else round(one.every * LATE * 1_000_000) for one in inputs.values()]
         """Microseconds after which each input is stale, 0 for never."""
         self.identities = [program.identity for program in programs]
         """For each point, the identity of its states."""
-        self.nodes: list[_Node] = []
+        self.nodes: list[Node] = []
         self.steps: list[list[int]] = []
         """For each point, the places of its steps."""
         places = dict(self.inputs)
@@ -99,7 +108,7 @@ class _Layout:
             node.feeds = node.place in self.used
 
     def _add(self, number: int, point: Point, program: Program, places: dict[str, int]) -> None:
-        local = {i: places[one.name] for i, one in enumerate(program.inputs)}
+        local = {i: places[one.key] for i, one in enumerate(program.inputs)}
         self.steps.append([])
         for step in program.steps:
             local[len(local)] = self.size
@@ -112,15 +121,15 @@ class _Layout:
         if point.every > min(one.every for one in program.inputs):
             node.period = round(point.every * 1_000_000)
         self.nodes.append(node)
-        places[point.name] = node.place
+        places[point.name] = self.results[point.name] = node.place
 
-    def _node(self, code: Code, local: dict[int, int], **what: Any) -> _Node:  # noqa: ANN401 - fields
+    def _node(self, code: Code, local: dict[int, int], **what: Any) -> Node:  # noqa: ANN401 - fields
         uses = frozenset(local[one] for one in code.uses)
-        node = _Node(quick(code, local), code, dict(local), self.size, uses, **what)
+        node = Node(quick(code, local), code, dict(local), self.size, uses, **what)
         self.size += 1
         return node
 
-    def after(self, places: Collection[int]) -> list[_Node]:
+    def after(self, places: Collection[int]) -> list[Node]:
         """Return the calculations that depend on some values, in order."""
         changed = set(places)
         found = []
@@ -129,6 +138,11 @@ class _Layout:
                 changed.add(node.place)
                 found.append(node)
         return found
+
+    def others(self, nodes: Iterable[Node], read: Collection[int]) -> list[tuple[int, int]]:
+        """Return the inputs of some calculations that are not read with them, with the time until each is stale."""
+        used = {place for node in nodes for place in node.uses}
+        return [(place, late) for place, late in enumerate(self.late) if late and place in used.difference(read)]
 
 
 _layout = cached_by_identity()(_Layout)
@@ -144,13 +158,12 @@ class _Plan(NamedTuple):
     """The work of a whole scan of a group.
 
     `read` are positions in the group and places of values. `others` are the inputs of other groups, with the time
-    after which each is stale. `points` are the derived points that are calculated.
+    after which each is stale.
     """
 
     read: list[tuple[int, int]]
-    nodes: list[_Node]
+    nodes: list[Node]
     others: list[tuple[int, int]]
-    points: list[int]
 
 
 class _Columns(NamedTuple):
@@ -189,18 +202,18 @@ class MachineDerivation(Calculation):
         self._on_change = on_change
         self.group = group
         self.points = points
-        self._sink = sink
-        self._layout = _layout(points)
-        size = self._layout.size
+        self.sink = sink
+        self.layout = _layout(points)
+        size = self.layout.size
         self._values: list[Any] = [None] * size
         self._times = [0] * size
-        self._faults: dict[int, Fault] = dict.fromkeys(self._layout.used, PENDING)
-        self._names = {place: name for name, place in self._layout.inputs.items()}
+        self._faults: dict[int, Fault] = dict.fromkeys(self.layout.used, PENDING)
+        self._names = self.layout.names
         self._newest = 0
         self._slots: dict[int, int] = {}
         self._plans: dict[Group, _Plan] = {}
         self._functions: dict[int, StepFunction] = {
-            node.place: make(node.step) for node in self._layout.nodes if node.step is not None
+            node.place: make(node.step) for node in self.layout.nodes if node.step is not None
         }
 
     @classmethod
@@ -213,19 +226,29 @@ class MachineDerivation(Calculation):
         return cls(group, machine.derived, sink, surroundings.save_soon)
 
     @property
+    def name(self) -> str:
+        """The name of the machine on its line."""
+        return self.machine.rpartition("/")[2]
+
+    @property
     def has_state(self) -> bool:
         return bool(self._functions)
 
     def step(self, group: Group) -> ScanStep | None:
-        read = [(at, self._layout.inputs[name]) for at, name in enumerate(group.names) if name in self._layout.inputs]
-        if not read or group.events or group.search:
+        read = self.places_in(group)
+        if not read:
             return None
         own = {place for _, place in read}
-        nodes = self._layout.after(own)
-        used = {place for node in nodes for place in node.uses}
-        others = [(place, late) for place, late in enumerate(self._layout.late) if late and place in used - own]
-        self._plans[group] = _Plan(read, nodes, others, [node.point for node in nodes if node.point >= 0])
+        nodes = self.layout.after(own)
+        self._plans[group] = _Plan(read, nodes, self.layout.others(nodes, own))
         return self.take
+
+    def places_in(self, group: Group, machine: str = "") -> list[tuple[int, int]]:
+        """Return the positions in a group of this machine, or of another, that are inputs, and the inputs' places."""
+        if group.events or group.search or machine not in self.layout.machines:
+            return []
+        keys = (key_of(name, machine) for name in group.names)
+        return [(at, self.layout.inputs[key]) for at, key in enumerate(keys) if key in self.layout.inputs]
 
     # -- a scan --
 
@@ -238,26 +261,32 @@ class MachineDerivation(Calculation):
     def _take(self, scan: Scan) -> None:
         plan = self._plans[scan.group]
         if scan.points is None and scan.times is None:
-            self._read_whole(scan, plan)
-            if (derived := self._calculate(plan.nodes, scan.time)) is not None:
-                self._sink(derived)
+            self.read_whole(scan, plan.read)
+            self.doubt_old(plan.others, scan.time)
+            if (derived := self.calculate(plan.nodes, scan.time)) is not None:
+                self.sink(derived)
         else:
             for derived in self._of_part(scan, plan):
-                self._sink(derived)
+                self.sink(derived)
 
-    def _read_whole(self, scan: Scan, plan: _Plan) -> None:
+    def read_whole(self, scan: Scan, read: Sequence[tuple[int, int]]) -> None:
+        """Take the values of a whole scan, given the positions in it and their places here."""
         values, times, faults, now = self._values, self._times, self._faults, scan.time
-        for at, place in plan.read:
+        for at, place in read:
             values[place] = scan.values[at]
             times[place] = now
         if scan.faults or faults:
-            for at, place in plan.read:
+            for at, place in read:
                 self._note_fault(place, scan.faults.get(at))
-        self._doubt_old(plan, now)
 
-    def _doubt_old(self, plan: _Plan, now: int) -> None:
+    def read_one(self, place: int, value: Value | None, time: int, fault: Fault | None) -> None:
+        """Take one reading of an input."""
+        self._values[place], self._times[place] = value, time
+        self._note_fault(place, fault)
+
+    def doubt_old(self, others: Iterable[tuple[int, int]], now: int) -> None:
         """Mark inputs of other groups that were not read for a long time."""
-        for place, late in plan.others:
+        for place, late in others:
             if now - self._times[place] > late and place not in self._faults:
                 self._faults[place] = Fault(Quality.UNCERTAIN, Reason.STALE, self._names[place])
 
@@ -279,20 +308,32 @@ class MachineDerivation(Calculation):
             read = []
             for _, i in together:
                 place = places[positions[i]]
-                self._values[place], self._times[place] = scan.values[i], now
-                self._note_fault(place, scan.faults.get(i))
+                self.read_one(place, scan.values[i], now, scan.faults.get(i))
                 read.append(place)
-            self._doubt_old(plan, now)
-            if (derived := self._calculate(self._layout.after(read), now)) is not None:
+            self.doubt_old(plan.others, now)
+            if (derived := self.calculate(self.layout.after(read), now)) is not None:
                 yield derived
 
     # -- the calculation --
 
-    def _calculate(self, nodes: Sequence[_Node], now: int) -> Scan | None:
+    def result(self, place: int) -> tuple[Value | None, int, Fault | None]:
+        """Return the last result of a calculation that feeds others: value, time and fault."""
+        return self._values[place], self._times[place], self._faults.get(place)
+
+    def take_result(self, place: int, value: Value | None, time: int, fault: Fault | None) -> None:
+        """Take a point that another machine has derived."""
+        self._values[place], self._times[place] = value, time
+        self._newest = max(self._newest, time)
+        if fault is not None:
+            self._faults[place] = fault
+        else:
+            self._faults.pop(place, None)
+
+    def calculate(self, nodes: Sequence[Node], now: int) -> Scan | None:
         """Return the scan of derived readings after some calculations, None if there is none."""
         values, times, faults = self._values, self._times, self._faults
         if now < self._newest:  # an input of another group is newer, or was until its clock was set back
-            self._newest = max(times[: len(self._layout.inputs)])
+            self._newest = max(times[: len(self.layout.inputs)])
         is_newest = now >= self._newest
         self._newest = max(now, self._newest)
         found = _Columns([], [], {}, [])
@@ -321,7 +362,7 @@ class MachineDerivation(Calculation):
         points = None if len(found.values) == len(self.points) else found.points
         return Scan(self.group, now, found.values, found.faults, points, None if same else found.times)
 
-    def _value(self, node: _Node) -> tuple[Value | None, Fault | None]:
+    def _value(self, node: Node) -> tuple[Value | None, Fault | None]:
         """Return the value of a calculation, and its fault."""
         faults = self._faults
         if not faults or faults.keys().isdisjoint(node.uses):
@@ -334,12 +375,12 @@ class MachineDerivation(Calculation):
         except (ArithmeticError, ValueError) as error:
             return None, fault_of(error)
 
-    def _is_due(self, node: _Node, time: int) -> bool:
+    def _is_due(self, node: Node, time: int) -> bool:
         """Return whether a reading is the first of a period of its point."""
         before, self._slots[node.point] = self._slots.get(node.point), time // node.period
         return before != self._slots[node.point]
 
-    def _carefully(self, node: _Node) -> tuple[Value | None, Fault | None]:
+    def _carefully(self, node: Node) -> tuple[Value | None, Fault | None]:
         """Calculate with values of which some are missing or uncertain."""
         used = [self._faults[place] for place in sorted(node.uses) if place in self._faults]
         if PENDING in used:
@@ -376,7 +417,7 @@ class MachineDerivation(Calculation):
     def save(self) -> bytes:
         self.changed = False
         content = {}
-        for point, identity, places in zip(self.points, self._layout.identities, self._layout.steps, strict=True):
+        for point, identity, places in zip(self.points, self.layout.identities, self.layout.steps, strict=True):
             if places:
                 content[point.name] = [identity, [self._functions[place].save() for place in places]]
         return orjson.dumps(content)
@@ -389,8 +430,8 @@ class MachineDerivation(Calculation):
         except orjson.JSONDecodeError:
             content = None
         if not isinstance(content, dict):
-            return [], [point.name for point, places in zip(self.points, self._layout.steps, strict=True) if places]
-        for point, own, places in zip(self.points, self._layout.identities, self._layout.steps, strict=True):
+            return [], [point.name for point, places in zip(self.points, self.layout.steps, strict=True) if places]
+        for point, own, places in zip(self.points, self.layout.identities, self.layout.steps, strict=True):
             if not places or point.name not in content:
                 continue
             try:
@@ -407,7 +448,7 @@ class MachineDerivation(Calculation):
         return other, damaged
 
     def _new(self, place: int) -> StepFunction:
-        step = next(node.step for node in self._layout.nodes if node.place == place)
+        step = next(node.step for node in self.layout.nodes if node.place == place)
         assert step is not None  # noqa: S101 - the place is that of a step
         return make(step)
 
@@ -435,7 +476,7 @@ def fault_of(error: Exception) -> Fault:
 
 
 def _as_input(
-    node: _Node, value: Value | None, fault: Fault | None, points: Sequence[Point]
+    node: Node, value: Value | None, fault: Fault | None, points: Sequence[Point]
 ) -> tuple[Value | None, Fault | None]:
     """Return a derived reading as further derived points see it: normalized, as their types say."""
     if value is None:

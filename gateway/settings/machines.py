@@ -1,7 +1,12 @@
-"""The section `lines`: from lines as written to machines, one by one."""
+"""The section `lines`: from lines as written to machines, one by one.
+
+Machines whose derived points name points of others of their line are finished after all machines were read.
+"""
 
 from __future__ import annotations
 
+from contextlib import suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pydantic import ValidationError
@@ -14,6 +19,7 @@ from gateway.model.metadata import MAX_POINTS
 from gateway.model.path import MachinePath
 from gateway.settings.calendar import CalendarSection
 from gateway.settings.factory import Machine, Place
+from gateway.settings.line_points import LinePoints
 from gateway.settings.line_sections import LineSection, MachineSection
 from gateway.settings.machine_ranges import machines_of
 from gateway.settings.parameters import LITERAL, fill, plain
@@ -21,7 +27,7 @@ from gateway.settings.parts import by_place
 from gateway.settings.paths import anchored_connection, movable_connection
 from gateway.settings.problems import Severity
 from gateway.settings.production import Planned
-from gateway.settings.templates import Use
+from gateway.settings.templates import BegunTemplate, Use
 from gateway.settings.validation import explain, usable, validate, with_texts
 
 if TYPE_CHECKING:
@@ -35,7 +41,7 @@ if TYPE_CHECKING:
     from gateway.settings.point import Point
     from gateway.settings.sections import FactorySection
     from gateway.settings.template_points import TemplatePoints
-    from gateway.settings.templates import Templates
+    from gateway.settings.templates import Template, Templates
 
 
 MOST_MACHINES, MOST_POINTS = 20_000, 1_000_000
@@ -57,6 +63,10 @@ class Machines:
         self._factory = factory
         self._templates = templates
         self._lines: dict[str, Place] = {}
+        self._line_points: dict[str, LinePoints] = {}
+        self._keys: dict[str, list[str]] = {}  # of the machines of each line
+        self._names: dict[str, set[str]] = {}  # of all machines of each line
+        self._waiting: list[_Waiting] = []
         self._devices: dict[object, MachinePath] = {}
         self._endpoints: dict[object, _Endpoint] = {}
         self._count = self._points = 0
@@ -64,7 +74,7 @@ class Machines:
 
     def all(self) -> list[Machine]:
         """Return the machines that are right."""
-        found = []
+        found: list[Machine | _Waiting] = []
         for document in self._documents:
             lines = document.data.get("lines") if isinstance(document.data, dict) else None
             if isinstance(lines, dict) and lines:
@@ -75,9 +85,43 @@ class Machines:
                 document.report(("lines",), f"{what}; write NAME: {{area: ..., machines: ...}} for each line")
         if all(not isinstance(one.data, dict) or one.data.get("lines") is None for one in self._documents):
             self._documents[0].report(("lines",), "is missing; write lines, or include: [lines/*.yaml]")
+        complete = [one for one in found if isinstance(one, Machine)]
+        if not self._waiting:
+            return complete
+        self._finish(complete)
+        return [one for whole in found if (one := whole if isinstance(whole, Machine) else whole.machine) is not None]
+
+    def _finish(self, complete: Sequence[Machine]) -> None:
+        """Finish the machines that wait for points of others of their lines: those of all are known now."""
+        for machine in complete:
+            parts = self._templates.parts(machine.template, Place(self._documents[0], ()))
+            points = (*machine.points, *machine.searches, *machine.derived)
+            off = {*machine.written.get("points", ()), *machine.written.get("derive", ())}
+            off |= set() if parts is None else parts.off(points)
+            self._line_points[machine.path.line].add(machine.path.machine, points, off)
+        self._names = {line: self._names_in(line) for line in self._keys}
+        for line, points_of_line in self._line_points.items():
+            points_of_line.add_wrong(self._names[line] - points_of_line.machines)
+        for waiting in self._waiting:
+            template = waiting.template.finish()
+            if waiting.connected is None:
+                continue
+            machine = self._whole(waiting.connected, template)
+            if not self._too_many(machine, waiting.connected.place):
+                waiting.machine = machine
+
+    def _names_in(self, line: str) -> set[str]:
+        """Return the names of all machines that are written for a line, also of those that are wrong."""
+        found: set[str] = set()
+        for key in self._keys[line]:
+            with suppress(ValueError):  # reported where the section was validated
+                found.update(one.name for one in machines_of(key))
         return found
 
-    def _line(self, name: str, written: Any, place: Place) -> list[Machine]:  # noqa: ANN401 - what a user wrote
+    def _lines_with(self, machine: str) -> list[str]:
+        return [line for line, names in self._names.items() if machine in names]
+
+    def _line(self, name: str, written: Any, place: Place) -> list[Machine | _Waiting]:  # noqa: ANN401 - what a user wrote
         try:
             check_name(name)
         except ValueError as error:
@@ -89,16 +133,19 @@ class Machines:
             )
         section = validate(LineSection, place.document, written, place.path)
         area = None if section is None else section.area
-        found: list[Machine] = []
+        found: list[Machine | _Waiting] = []
         taken: dict[str, str] = {}
-        for key, machine in (_usable_machines(written) if section is None else section.machines).items():
+        self._line_points.setdefault(name, LinePoints(name, self._lines_with))
+        machines = _usable_machines(written) if section is None else section.machines
+        self._keys.setdefault(name, []).extend(machines)
+        for key, machine in machines.items():
             here = Place(place.document, (*place.path, "machines", key))
             found += self._of_key(key, machine, here, MachinePath("", "", area or "", name, ""), taken)
         return [] if section is None else found
 
     def _of_key(
         self, key: str, section: MachineSection, place: Place, line: MachinePath, taken: dict[str, str]
-    ) -> Iterator[Machine]:
+    ) -> Iterator[Machine | _Waiting]:
         """Yield the machines of one key; after the first that is wrong the others are left: they are like it."""
         try:
             numbered = machines_of(key)
@@ -125,12 +172,13 @@ class Machines:
                     ]
                     place.document.problems[before:] = named
                 return
-            if self._too_many(len(machine.all_points) + len(machine.searches), place):
+            if isinstance(machine, Machine) and self._too_many(machine, place):
                 return
             yield machine
 
-    def _too_many(self, points: int, place: Place) -> bool:
+    def _too_many(self, machine: Machine, place: Place) -> bool:
         """Count a machine with its points; return whether a limit is exceeded, after reporting that once."""
+        points = len(machine.all_points) + len(machine.searches)
         self._count += 1
         self._points += points
         if points > MAX_POINTS:
@@ -145,7 +193,7 @@ class Machines:
 
     def _machine(
         self, one: Numbered, section: MachineSection, parts: TemplatePoints, place: Place, line: MachinePath
-    ) -> Machine | None:
+    ) -> Machine | _Waiting | None:
         names: dict[str, Scalar] = {"machine": one.name, "line": line.line, "area": line.area}
         if one.number is not None:
             names["n"] = one.number
@@ -166,42 +214,68 @@ class Machines:
         ):  # fmt: skip
             return None
         use = Use(place, parameters, points, derive, alarms, worked, production)
-        template = self._templates.of(parts, use) if values is not None else None
-        at_connection = Place(place.document, (*place.path, "connection"))
-        connected = _connection(parts.protocol, connection[""], at_connection, self._documents[0].file.parent)
-        if connected is None or template is None:
+        if values is None:
+            self._connection(parts.protocol, connection[""], place)
             return None
-        settings, reach = connected
-        if not template.points:
+        on_line = self._line_points[line.line]
+        begun = BegunTemplate.begin(parts, values, use, one.name, on_line)
+        if begun.waiting is None:
+            template = begun.finish()
+            connected = self._connect(begun, section, connection[""], line, one.name)
+            return None if connected is None else self._whole(connected, template)
+        on_line.add_waiting(one.name, begun.waiting)
+        connected = self._connect(begun, section, connection[""], line, one.name)
+        self._waiting.append(_Waiting(begun, connected))
+        return None if connected is None else self._waiting[-1]
+
+    def _connect(
+        self, begun: BegunTemplate, section: MachineSection, connection: object, line: MachinePath, name: str
+    ) -> _Connected | None:
+        """Return a machine with its connection and the points that are read; None after reporting a problem."""
+        use, place = begun.use, begun.use.place
+        at_connection = Place(place.document, (*place.path, "connection"))
+        found = self._connection(begun.parts.protocol, connection, place)
+        if found is None:
+            return None
+        settings, reach = found
+        if not begun.points:
             if not place.document.errors and not any(p.severity is Severity.ERROR for p in self._templates.problems):
                 place.report("there is no point to read: all are enabled: false")
             return None
-        for position, message in parts.protocol.check(settings, [point.source for point in template.points]):
-            at_connection.report(f"point {template.points[position].name}: {message}")
+        for position, message in begun.parts.protocol.check(settings, [point.source for point in begun.points]):
+            at_connection.report(f"point {begun.points[position].name}: {message}")
         if self._factory is None:
             return None
-        path = line._replace(enterprise=self._factory.enterprise, site=self._factory.site, machine=one.name)
-        device = (section.template, settings, repr(parameters), repr(points))
+        path = line._replace(enterprise=self._factory.enterprise, site=self._factory.site, machine=name)
+        device = (section.template, settings, repr(use.parameters), repr(use.points))
         if (other := self._devices.setdefault(device, path)) != path:
             at_connection.report(f"this is the same device, read the same way, as {other}", Severity.WARNING)
         self._check_endpoint(settings, path, at_connection)
         written = {
             "template": section.template,
             "connection": movable_connection(reach, settings),
-            "parameters": parameters,
-            "points": points,
-            "derive": derive,
-            "alarms": alarms,
-            "part": [keys for keys, _ in worked.values()],
-            "production": production,
+            "parameters": use.parameters,
+            "points": use.points,
+            "derive": use.derive,
+            "alarms": use.alarms,
+            "part": [keys for keys, _ in use.parts.values()],
+            "production": use.production,
         }
         kept = {key: plain(value) for key, value in written.items() if value}
+        return _Connected(path, section.template, settings, kept, place)
+
+    def _connection(self, protocol: Protocol, written: object, place: Place) -> tuple[Connection, Any] | None:
+        at_connection = Place(place.document, (*place.path, "connection"))
+        return _connection(protocol, written, at_connection, self._documents[0].file.parent)
+
+    def _whole(self, connected: _Connected, template: Template) -> Machine:
+        path, name, settings, written, place = connected
         to_read, searches = _parted(template.points)
         planned = None if template.production is None else Planned(template.production, self._calendar)
         calculated = () if planned is None else planned.production.all_points
         results = (*calculated, *template.results)
         return Machine(
-            path, section.template, parts.protocol, settings, to_read, template.derived, searches, written=kept,
+            path, name, template.protocol, settings, to_read, template.derived, searches, written=written,
             place=place, results=results, alarms=template.alarms, operations=template.operations, production=planned,
         )  # fmt: skip
 
@@ -226,6 +300,28 @@ class Machines:
             f"{path.line}/{path.machine} and {where} share {mine} and have different options: {values}; write the "
             "same for all machines there"
         )
+
+
+class _Connected(NamedTuple):
+    """All about a machine that does not depend on its derived points, as `Machine` has it."""
+
+    path: MachinePath
+    template: str
+    settings: Connection
+    written: Mapping[str, Any]
+    place: Place
+
+
+@dataclass(slots=True)
+class _Waiting:
+    """A machine whose derived points wait for those of others of the line.
+
+    `connected` is None after a problem elsewhere, `machine` until it is finished.
+    """
+
+    template: BegunTemplate
+    connected: _Connected | None
+    machine: Machine | None = None
 
 
 class _Endpoint(NamedTuple):

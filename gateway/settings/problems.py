@@ -87,12 +87,15 @@ USUAL_KEYS = [(usual, key) for key, names in _USUAL_KEYS.items() for usual in na
 """The names of a key in other programs, and its name here, where the section has that key."""
 
 
-def unknown(what: str, written: str, valid: Iterable[str]) -> str:
-    """Return the message for a name that does not exist, with the likely one, else with all there are."""
+def unknown(what: str, written: str, valid: Iterable[str], of: str = "") -> str:
+    """Return the message for a name that does not exist, with the likely one, else with all there are.
+
+    `of` follows the name, as in ` of press-02`.
+    """
     valid = sorted(valid)
     likely = likely_name(what, written, valid)
     hint = f"did you mean {likely!r}?" if likely else f"there are: {', '.join(valid) or 'none'}"
-    return f"unknown {what} {written!r}; {hint}"
+    return f"unknown {what} {written!r}{of}; {hint}"
 
 
 def likely_name(what: str, written: str, valid: Sequence[str]) -> str | None:

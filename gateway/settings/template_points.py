@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
+from contextlib import contextmanager
+from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, TypeVar
 
 from gateway.settings.alarm_set import NO_ALARMS, AlarmSet
 from gateway.settings.alarms import AlarmTable
-from gateway.settings.derivation import DerivedPoints, meaning_of
+from gateway.settings.derivation import EXPRESSION, Derivation, DerivedPoints, OnLine, meaning_of
 from gateway.settings.factory import Place
 from gateway.settings.parameters import names_in
 from gateway.settings.parts import PartTable, laid_over
@@ -16,11 +19,14 @@ from gateway.settings.problems import Severity, unknown
 from gateway.settings.production import WrittenProduction
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Set as AbstractSet
 
     from drivers.base import Protocol
+    from gateway.settings.derivation import Derivations
     from gateway.settings.document import Document
     from gateway.settings.expressions.program import Table
+    from gateway.settings.line_points import LinePoints
     from gateway.settings.line_sections import Keys
     from gateway.settings.operation import Operation
     from gateway.settings.parameters import Scalar
@@ -30,6 +36,9 @@ if TYPE_CHECKING:
 Values = dict[str, "Scalar"]
 
 T = TypeVar("T")
+
+_LINE = re.compile(r"\bline\s*\[")
+"""The begin of a point of another machine, in an expression."""
 
 
 class TemplatePoints:
@@ -65,6 +74,7 @@ class TemplatePoints:
         self.parts = {name: one.with_parameters() if parameters else one for name, one in parts.items()}
         self.parameters = dict(parameters)
         self._names_derived = _names_of(self.derived)
+        self.names_line = any(_names_line(one.keys.get(EXPRESSION)) for one in self.derived.values())
         # a message names parameters and points in braces, and is filled in later
         self._names_in_alarms = _names_of(self.alarms) | {
             name for one in self.alarms.values() for name in names_in(one.keys.get("message", ""))
@@ -73,6 +83,7 @@ class TemplatePoints:
         self._names_in_parts = _names_of(self.parts)
         self._operations: dict[tuple[object, ...], tuple[Operation, ...]] = {}
         self._derived: dict[tuple[object, ...], tuple[Point, ...]] = {}
+        self._one_derived: dict[tuple[object, ...], Point] = {}
         self._built: dict[tuple[object, ...], tuple[Point, ...]] = {}
         self._shared: dict[str, list[Point]] = {}
         self._failed: set[str] = set()
@@ -131,6 +142,40 @@ class TemplatePoints:
         if meaning not in self._derived:
             self._derived[meaning] = self._derive(self.derived, points, values)
         return self._derived[meaning]
+
+    def needs_line(self, values: Values, changed: Mapping[str, Keys]) -> bool:
+        """Return whether derived points of a machine may name points of other machines of its line."""
+        if not changed and not self.derived:
+            return False
+        texts = (keys.get(EXPRESSION) for keys in changed.values())
+        return self.names_line or any(map(_names_line, values.values())) or any(map(_names_line, texts))
+
+    def begin_derive(
+        self, points: tuple[Point, ...], values: Values, changed: Mapping[str, Keys], place: Place,
+        machine: str, line: LinePoints,
+    ) -> Derivations:  # fmt: skip
+        """Return the derivations of a machine of a line, which wait for the points of the others."""
+        written = self._changed(values, changed, place, "derive", self.derived) if changed else self.derived
+        others = self.written.keys() - {point.name for point in points}
+        on_line = OnLine(machine, line, partial(_named, place=place), None if changed else self._one_derived)
+        with _named(*(written.values() if changed else ()), place=place):
+            return DerivedPoints(written, self.tables).begin(points, others, values, on_line)
+
+    def shared(
+        self, derived: tuple[Point, ...], points: tuple[Point, ...], values: Values, changed: Mapping[str, Keys]
+    ) -> tuple[Point, ...]:
+        """Return equal derived points of an earlier machine where there are some, so that machines share them."""
+        if changed or self._built.get(_key(values)) is not points:
+            return derived
+        used = {name: values[name] for name in sorted(self._names_derived & values.keys())}
+        programs = (one.source.program for one in derived if isinstance(one.source, Derivation))
+        inputs = (one.as_list() for program in programs for one in program.inputs)
+        meaning = *_key(used), *map(meaning_of, points), *(one.name for one in derived), *map(repr, inputs)
+        return self._derived.setdefault(meaning, derived)
+
+    def off(self, points: Iterable[Point]) -> set[str]:
+        """Return the names of the points of the template that a machine with these points does not have."""
+        return (self.written.keys() | self.derived.keys()) - {point.name for point in points}
 
     def alarm_set(
         self,
@@ -198,14 +243,8 @@ class TemplatePoints:
 
     def _apart(self, written: Mapping[str, Written], place: Place, build: Callable[[], T]) -> T:
         """Build a part of one machine that has changes; it is named in problems that others do not have."""
-        before = {id(one): (one, len(one.problems)) for whole in written.values() for one in self._documents(whole)}
-        found = build()
-        for document, count in before.values():
-            had = set(document.problems[:count])
-            suffix = "" if document is place.document else f" (as {'.'.join(map(str, place.path))} has it)"
-            new = [one._replace(message=one.message + suffix) for one in document.problems[count:] if one not in had]
-            document.problems[count:] = new
-        return found
+        with _named(*written.values(), place=place):
+            return build()
 
     def _derive(self, written: Mapping[str, Written], points: tuple[Point, ...], values: Values) -> tuple[Point, ...]:
         others = self.written.keys() - {point.name for point in points}
@@ -229,14 +268,12 @@ class TemplatePoints:
         """Return the points with the defaults of the parameters, and how many need parameters without a default."""
         values: Values = {name: default for name, default in self.parameters.items() if default is not None}
         needed = self.parameters.keys() - values.keys()
-        ready = [
-            name
-            for name, written in self.written.items()
-            if not any(needed & names_in(written.keys[key]) for key in written.open)
-        ]
+        ready = _without(needed, self.written)
         points = self._collect(((name, self._one(name, values, place)) for name in ready), place)
         unread = len(self.written) - len(ready)
-        if needed:  # an expression may name a point that is not known yet
+        if self.names_line:  # the line is not known; the form of the expressions is checked alone
+            DerivedPoints(_without(needed, self.derived), self.tables).begin(points, self.written.keys(), values)
+        if needed or self.names_line:  # an expression may name a point that is not known yet
             return points, unread + len(self.derived)
         derived = self.derive(points, values, {}, place)
         self.alarm_set(points, derived, values, {}, place)  # reports the problems, as the next do
@@ -289,7 +326,7 @@ class TemplatePoints:
             return []  # the same problem was reported for another machine
         if name in self._patterns and (point := self._patterns[name].point(values)) is not None:
             return [point]
-        before = [len(document.problems) for document in self._documents(written)]
+        before = [len(document.problems) for document in _documents(written)]
         whole = filled(written, values)
         points = [] if whole is None else self._expanded(name, whole)
         if whole is not None and (points or not is_on(whole)):
@@ -299,15 +336,10 @@ class TemplatePoints:
         self._failed.add(name)
         user = f", as {'.'.join(map(str, place.path))} has it" if place.path else ""
         suffix = f" (with {_shown(values)}{user})" if values else ""
-        for document, count in zip(self._documents(written), before, strict=True):
+        for document, count in zip(_documents(written), before, strict=True):
             problems = document.problems[count:]
             document.problems[count:] = [problem._replace(message=problem.message + suffix) for problem in problems]
         return []
-
-    @staticmethod
-    def _documents(written: Written) -> list[Document]:
-        found = {id(document): document for document, _ in (*written.blame.values(), written.place)}
-        return list(found.values())
 
     def _expanded(self, name: str, written: Written) -> list[Point]:
         points: list[Point] = []
@@ -340,6 +372,35 @@ class TemplatePoints:
         for position, other, message in self.protocol.doubts([point.source for point in points]):
             written = self.written[whose[points[position].name]]
             written.place.report(f"{message} of {points[other].name}", Severity.WARNING)
+
+
+def _without(parameters: AbstractSet[str], written: Mapping[str, Written]) -> dict[str, Written]:
+    """Return the points whose keys have none of some parameters."""
+    return {
+        name: one for name, one in written.items()
+        if not any(parameters & names_in(one.keys[key]) for key in one.open)
+    }  # fmt: skip
+
+
+def _documents(written: Written) -> list[Document]:
+    found = {id(document): document for document, _ in (*written.blame.values(), written.place)}
+    return list(found.values())
+
+
+@contextmanager
+def _named(*written: Written, place: Place) -> Iterator[None]:
+    """Name the machine at a place in problems of these keys that others do not have."""
+    before = {id(one): (one, len(one.problems)) for whole in written for one in _documents(whole)}
+    yield
+    for document, count in before.values():
+        had = set(document.problems[:count])
+        suffix = "" if document is place.document else f" (as {'.'.join(map(str, place.path))} has it)"
+        new = [one._replace(message=one.message + suffix) for one in document.problems[count:] if one not in had]
+        document.problems[count:] = new
+
+
+def _names_line(written: object) -> bool:
+    return isinstance(written, str) and _LINE.search(written) is not None
 
 
 def _names_of(written: Mapping[str, Written]) -> set[str]:

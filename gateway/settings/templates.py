@@ -23,8 +23,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from drivers.base import AnyProtocol, Protocol
+    from gateway.settings.derivation import Derivations
     from gateway.settings.document import Document, Step
     from gateway.settings.expressions.program import Table
+    from gateway.settings.line_points import LinePoints
     from gateway.settings.line_sections import Keys
     from gateway.settings.operation import Operation
     from gateway.settings.parameters import Scalar
@@ -85,6 +87,45 @@ class Use:
     production: Keys = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class BegunTemplate:
+    """A template as one machine has it, with its points that are read.
+
+    `waiting` are its derived points, if they name points of other machines of the line: `finish` is called when all
+    of these have begun.
+    """
+
+    parts: TemplatePoints
+    use: Use
+    values: dict[str, Scalar]
+    points: tuple[Point, ...]
+    waiting: Derivations | None = None
+
+    @classmethod
+    def begin(
+        cls, parts: TemplatePoints, values: dict[str, Scalar], use: Use, machine: str = "",
+        line: LinePoints | None = None,
+    ) -> BegunTemplate:  # fmt: skip
+        """Read the points of a machine, with the values of its parameters; it may be one of a line."""
+        points = parts.points(values, use.points, use.place)
+        waiting = None
+        if line is not None and parts.needs_line(values, use.derive):
+            waiting = parts.begin_derive(points, values, use.derive, use.place, machine, line)
+        return cls(parts, use, values, points, waiting)
+
+    def finish(self) -> Template:
+        """Return the whole; problems of its parts are reported."""
+        parts, use, points, values = self.parts, self.use, self.points, self.values
+        if self.waiting is None:
+            derived = parts.derive(points, values, use.derive, use.place)
+        else:
+            derived = parts.shared(self.waiting.all(), points, values, use.derive)
+        alarms = parts.alarm_set(points, derived, values, use.alarms, use.place)
+        operations = parts.operations((*points, *derived), values, use.parts, use.place)
+        production = parts.production_of((*points, *derived), values, use.production, use.place)
+        return Template(parts.protocol, points, derived, alarms, operations, production)
+
+
 class Templates:
     """The templates that a factory's file names, each read once.
 
@@ -126,14 +167,7 @@ class Templates:
     def of(parts: TemplatePoints, use: Use) -> Template | None:
         """Return a template as one machine has it, or None after reporting the problem at the machine."""
         values = parts.values(use.parameters, use.place)
-        if values is None:
-            return None
-        points = parts.points(values, use.points, use.place)
-        derived = parts.derive(points, values, use.derive, use.place)
-        alarms = parts.alarm_set(points, derived, values, use.alarms, use.place)
-        operations = parts.operations((*points, *derived), values, use.parts, use.place)
-        production = parts.production_of((*points, *derived), values, use.production, use.place)
-        return Template(parts.protocol, points, derived, alarms, operations, production)
+        return None if values is None else BegunTemplate.begin(parts, values, use).finish()
 
     def _read(self, name: str, asker: Place, chain: tuple[str, ...]) -> TemplatePoints | None:
         """Return protocol, parameters and points as written, those of the extended template included."""

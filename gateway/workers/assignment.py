@@ -11,7 +11,7 @@ import math
 import os
 from bisect import bisect_left, insort
 from collections import Counter, defaultdict
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from typing import TYPE_CHECKING, Annotated, NamedTuple, TypeVar
 
 import structlog
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -21,10 +21,11 @@ from gateway.acquisition.groups import groups_of
 from gateway.acquisition.scheduler import SCAN_SECONDS, VALUE_SECONDS
 from gateway.common.atomic_file import save_json
 from gateway.model.part import MAX_WORKERS
+from gateway.settings.line_inputs import tied
 from gateway.settings.sections import AUTO
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
     from gateway.settings.factory import Factory, Machine
@@ -43,6 +44,11 @@ MOST_OF_GAP = 0.95
 MAX_FILE_BYTES = 64 * 2**20
 """Bytes of the file: a hundred thousand machines."""
 
+K = TypeVar("K")
+
+_NONE = MAX_WORKERS + 1
+"""The number of no worker."""
+
 Assignment = dict[str, int]
 """The number of the worker that reads a machine, by machine path."""
 
@@ -50,30 +56,54 @@ Assignment = dict[str, int]
 class Bundle(NamedTuple):
     """Machines that have to be read in the same process.
 
-    `cost` is their cost in processor seconds a second, `machines` are their paths, and `shared` is the connection, or
-    the port on which the gateway waits, that they share.
+    `cost` is their cost in processor seconds a second, `machines` are their paths, and `shared` are the connections,
+    or the ports on which the gateway waits, that they share.
     """
 
     cost: float
     machines: tuple[str, ...]
-    shared: object
+    shared: frozenset[object]
 
 
 def bundles(machines: Iterable[Machine]) -> list[Bundle]:
-    """Return the machines that stay together: those of a connection, and those whose devices dial in to one port."""
+    """Return the machines that stay together.
+
+    These are the machines of a connection, those whose devices dial in to one port, and those that derive points from
+    points of one another, with all that are behind their connections.
+    """
+    every = list(machines)
     together: dict[object, list[Machine]] = defaultdict(list)
-    for machine in machines:
-        connection = machine.connection.shared()
-        together[connection.listening() or connection].append(machine)
+    for machine in every:
+        together[_shared_by(machine)].append(machine)
     costs: dict[int, float] = {}  # by points, which the machines of a template share
     found = []
-    for shared, behind in together.items():
+    for shared, behind in _merged(together, tied(every)):
         for machine in behind:
             if id(machine.points) not in costs:
                 costs[id(machine.points)] = planned_cost(machine)
         cost = math.fsum(costs[id(machine.points)] for machine in behind)
         found.append(Bundle(max(cost, LEAST_COST), tuple(str(machine.path) for machine in behind), shared))
     return found
+
+
+def _shared_by(machine: Machine) -> object:
+    connection = machine.connection.shared()
+    return connection.listening() or connection
+
+
+def _merged(
+    together: Mapping[object, list[Machine]], groups: Iterable[Iterable[Machine]]
+) -> Iterator[tuple[frozenset[object], list[Machine]]]:
+    """Yield sets of connections and ports with their machines; a group joins all that its machines use."""
+    shared: dict[object, set[object]] = {key: {key} for key in together}
+    for group in groups:
+        keys: set[object] = set().union(*(shared[_shared_by(machine)] for machine in group))
+        shared |= dict.fromkeys(keys, keys)
+    merged: dict[int, list[Machine]] = defaultdict(list)
+    for key, behind in together.items():
+        merged[id(shared[key])] += behind
+    for keys in {id(keys): keys for keys in shared.values()}.values():
+        yield frozenset(keys), merged[id(keys)]
 
 
 def planned_cost(machine: Machine) -> float:
@@ -96,9 +126,9 @@ def assign(
 ) -> Assignment:
     """Return the worker of each machine.
 
-    While the gateway runs, `running` are the workers of the present connections, which stay. Other bundles stay with
-    the worker that read most of their machines `before`. The rest goes to the workers with the lowest loads, the
-    bundles of the highest cost first.
+    While the gateway runs, `running` are the workers of the present connections, which stay; a bundle of several
+    stays with the worker of most of them. Other bundles stay with the worker that read most of their machines
+    `before`. The rest goes to the workers with the lowest loads, the bundles of the highest cost first.
 
     At a start, without `running`, bundles then move from workers with high loads to workers with low loads, until the
     loads differ by less than `TOLERANCE`.
@@ -106,7 +136,7 @@ def assign(
     loads = _Loads(workers)
     new = []
     for bundle in found:
-        number = (running or {}).get(bundle.shared) or _former(bundle, before)
+        number = _most(bundle.shared, running or {}) or _most(bundle.machines, before) or _NONE
         if number <= workers:
             loads.add(number, bundle)
         else:
@@ -118,10 +148,15 @@ def assign(
     return loads.assignment()
 
 
-def _former(bundle: Bundle, before: Mapping[str, int]) -> int:
-    """Return the worker of most machines of a bundle; a number above all workers if none is known."""
-    known = Counter(before[machine] for machine in bundle.machines if machine in before)
-    return min(known, key=lambda number: (-known[number], number), default=MAX_WORKERS + 1)
+def _most(keys: Iterable[K], workers: Mapping[K, int]) -> int | None:
+    """Return the worker of most connections or machines, None if none is known."""
+    known = Counter(workers[key] for key in keys if key in workers)
+    return min(known, key=lambda number: (-known[number], number), default=None)
+
+
+def running_in(found: Iterable[Bundle], assignment: Assignment) -> dict[object, int]:
+    """Return the worker of each connection."""
+    return {shared: assignment[bundle.machines[0]] for bundle in found for shared in bundle.shared}
 
 
 def _cost(bundle: Bundle) -> float:

@@ -46,6 +46,7 @@ from gateway.workers.assignment import (
     assignment_file,
     bundles,
     read_assignment,
+    running_in,
     save_assignment,
     worker_count,
 )
@@ -177,7 +178,7 @@ class Supervisor:
         owners = dict.fromkeys(map(_path, machines), 1) if read is None else read
         found = bundles(machines)
         self._assignment = assign(found, self._count, read or {})
-        self._running = {bundle.shared: self._assignment[bundle.machines[0]] for bundle in found}
+        self._running = running_in(found, self._assignment)
         self._state_topics = [self._topics.state(machine.path) for machine in machines]
         self._retired = await asyncio.to_thread(retired_ledger, self._folder, self.id, numbers)
         for number in numbers:
@@ -323,7 +324,7 @@ class Supervisor:
         self._factory = _without_machines(factory)
         found = bundles(machines)
         self._assignment = assign(found, self._count, before, self._running)
-        self._running = {bundle.shared: self._assignment[bundle.machines[0]] for bundle in found}
+        self._running = running_in(found, self._assignment)
         moved = {path for path, number in self._assignment.items() if before.get(path, number) != number}
         changed = set(moved)
         if moved:

@@ -195,6 +195,27 @@ async def test_some_machines_alone_can_be_tried(tmp_path: Path):
     assert ran.output["ledger"]["acquired"] > 0
 
 
+async def test_machines_that_derived_points_use_are_tried_too(tmp_path: Path):
+    """Without them the derived points would have no readings, and the report says which were read."""
+    (tmp_path / "machines").mkdir()
+    points = {"x": {"address": "holding 0", "raw": "float32", "unit": "bar", "range": [1, 9], "every": "500ms"}}
+    template = {"format": 1, "protocol": "modbus", "points": points}
+    (tmp_path / "machines" / "plain.yaml").write_text(json.dumps(template), encoding="utf-8")
+    machines: dict[str, Any] = {
+        name: {"template": "plain", "connection": f"modbus+tcp://10.0.0.{number}"}
+        for number, name in enumerate("abc")
+    }
+    machines["a"]["derive"] = {"sum": {"expression": 'x + line["b"].x'}}
+    lines = {"line": {"area": "area", "machines": machines}}
+    config = write_factory(tmp_path / "factory.yaml", broker={"url": "mqtt://10.0.0.1"}, lines=lines)
+    ran = await check(tmp_path, config, "--machine", "a", "--for", "2s", "--all")
+    assert ran.code == 0, ran.text
+    assert "read for derived points of others, and not judged: b" in ran.text
+    ran = await check(tmp_path, config, "--machine", "a", "--for", "2s", "--format", "json")
+    assert ran.points.keys() == {("a", "x"), ("a", "sum")}
+    assert ran.points["a", "sum"]["verdict"] == "good"
+
+
 async def test_whole_structures_are_stored_as_the_machine_has_them(tmp_path: Path):
     """As JSON through every step, beside points that are their parts; also of a server that will dial in."""
     points = {

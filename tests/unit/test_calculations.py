@@ -74,7 +74,8 @@ def test_a_later_calculation_sees_the_readings_of_an_earlier_one_first() -> None
     sums = Sums(seen=seen)
     calculations = [bench.derivation, sums]
     own = follow(calculations, bench.derivation.group)
-    bench.derivation._sink = own  # type: ignore[assignment] # noqa: SLF001 - as the service connects them
+    assert own is not None
+    bench.derivation.sink = own  # as the service connects them
     step = follow(calculations, bench.groups[0])
     assert step is not None
     step(Scan(bench.groups[0], START, [1]))

@@ -11,9 +11,8 @@ import yaml
 from click.testing import CliRunner
 
 from gateway.cli import COMMANDS, main
-from gateway.settings.document import Document
 from gateway.settings.load import KEYS, load_factory
-from gateway.settings.templates import Templates
+from gateway.settings.standalone import check_template
 
 ROOT = Path(__file__).parent.parent.parent
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -30,15 +29,6 @@ def blocks(language: str) -> list[pytest.param]:
     return found
 
 
-def problems_of_template(folder: Path, text: str) -> list[object]:
-    (folder / "machines").mkdir()
-    (folder / "machines" / "shown.yaml").write_text(text, encoding="utf-8")
-    document = Document(folder / "factory.yaml", {})
-    templates = Templates(document)
-    templates.get("shown", ())
-    return [*document.problems, *templates.problems]
-
-
 def templates_of(document: Path) -> dict[str, str]:
     """Return the templates that a document shows by the names of their files."""
     text = document.read_text(encoding="utf-8")
@@ -51,7 +41,9 @@ def test_yaml_that_is_shown_loads(tmp_path: Path, document: Path, text: str, mon
     monkeypatch.setenv("EDGE_ID", "edge-07")
     data = yaml.safe_load(text)
     if "protocol" in data:
-        assert problems_of_template(tmp_path, text) == []
+        for name, template in (templates_of(document) | {"shown": text}).items():
+            (tmp_path / f"{name}.yaml").write_text(template, encoding="utf-8")
+        assert check_template(tmp_path / "shown.yaml").problems == []
         return
     assert set(data) <= set(KEYS), "neither a template nor a part of a factory"
     least = {

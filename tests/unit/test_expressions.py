@@ -13,7 +13,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from drivers.base import ValueType
-from gateway.settings.expressions.check import FUNCTIONS, check, points_of
+from gateway.settings.expressions.check import FUNCTIONS, check, names_of, points_of
 from gateway.settings.expressions.program import Input, Program
 from gateway.settings.expressions.runtime import NoValue, careful, quick
 from gateway.settings.expressions.syntax import (
@@ -372,18 +372,42 @@ def test_compiled_code_agrees_with_a_second_evaluator(text: str, inputs: dict[st
         assert type(found) is {FLOAT: float, INT: int, BOOL: bool}[program.type]
 
 
+# -- points of other machines of the line --
+
+
+def test_a_point_of_another_machine_is_another_input() -> None:
+    """Its name may be written in all ways in which names and texts are."""
+    text = """line["m-1"].x + x + line['m-1'].`x` + line [ "m-2" ] . x + line["own"].x + line["m-1"].zone.t"""
+    assert [(one.machine, one.name) for one in names_of(text, "own")] == [
+        ("m-1", "x"), ("", "x"), ("m-2", "x"), ("m-1", "zone.t"),
+    ]  # fmt: skip
+
+
+def test_a_point_may_have_the_name_line() -> None:
+    """The map is a map alone where a machine follows."""
+    assert [one.key for one in names_of('line + `line` + line["line"].line')] == ["line", 'line["line"].line']
+
+
+def test_functions_take_points_of_other_machines() -> None:
+    """They have types, units and labels as points of the machine have."""
+    known = [Input("t", STRING, unit(""), machine="m"), Input("s", INT, unit(""), ((4, "running"),), machine="m")]
+    text = 'line["m"].t.startsWith("A") && line["m"].s in ["running"] && has(line["m"].s)'
+    assert check(text, {one.key: one for one in known}, {}).type is BOOL
+
+
 # -- the parser, with anything --
 
 PIECES = ["x", "y", "n", "open", "1", "2.5", "60s", "'a'", "`p`", *"()[],.?:<+-*/%!'\\\" \n", "&&", "||", "==", "in",
-          "rate", "max", "has", "//"]  # fmt: skip
+          "rate", "max", "has", "//", "line", 'line["m"].x', 'line["m"].']  # fmt: skip
 
 
 @given(st.text(max_size=300) | st.lists(st.sampled_from(PIECES), max_size=200).map(" ".join))
 def test_any_text_is_an_expression_or_a_mistake(text: str) -> None:
     """Nothing else is raised, however strange the text is."""
     try:
-        names = points_of(text)
-        check(text, {name: Input(name, FLOAT, unit("")) for name in names}, TABLES)
+        names = names_of(text, "own")
+        known = {one.key: Input(one.name, FLOAT, unit(""), machine=one.machine) for one in names}
+        check(text, known, TABLES, "own")
     except WrongExpression:
         pass
 

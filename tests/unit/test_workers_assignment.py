@@ -20,6 +20,7 @@ from gateway.workers.assignment import (
     assignment_file,
     bundles,
     read_assignment,
+    running_in,
     save_assignment,
     worker_count,
 )
@@ -35,7 +36,10 @@ workers = st.integers(1, 8)
 
 def bundles_of(numbers: list[float], first: int = 0) -> list[Bundle]:
     """Return one bundle of one machine for each cost."""
-    return [Bundle(cost, (f"m-{first + i:03d}",), f"connection {first + i}") for i, cost in enumerate(numbers)]
+    return [
+        Bundle(cost, (f"m-{first + i:03d}",), frozenset([f"connection {first + i}"]))
+        for i, cost in enumerate(numbers)
+    ]
 
 
 def loads(found: list[Bundle], assignment: dict[str, int], count: int) -> list[float]:
@@ -70,7 +74,7 @@ def test_no_machine_moves_while_the_gateway_runs(numbers: list[float], more: lis
     """Its connection would be closed, and its totals would go to another process."""
     before = bundles_of(numbers)
     assignment = assign(before, count, {})
-    running = {bundle.shared: assignment[bundle.machines[0]] for bundle in before}
+    running = running_in(before, assignment)
     after = assign([*bundles_of(more, len(before)), *before[::2]], count, assignment, running)
     assert {machine: after[machine] for bundle in before[::2] for machine in bundle.machines} == {
         machine: assignment[machine] for bundle in before[::2] for machine in bundle.machines
@@ -99,18 +103,21 @@ def test_fewer_workers_leave_the_machines_of_the_others_where_they_are(numbers: 
 
 def test_a_machine_that_joins_a_connection_goes_to_the_worker_of_that_connection():
     """The other machines behind it must not be interrupted, whichever worker has the lower number."""
-    joined = Bundle(0.001, ("m-01", "m-02"), "connection of m-02")
+    joined = Bundle(0.001, ("m-01", "m-02"), frozenset(["connection of m-02"]))
     assert assign([joined], 2, {"m-01": 1, "m-02": 2}, {"connection of m-02": 2}) == {"m-01": 2, "m-02": 2}
 
 
-def factory(folder: Path, machines: dict[str, str], **gateway: object) -> Factory:
-    """Return a factory with these machines at these connections."""
+def factory(
+    folder: Path, machines: dict[str, str], derive: dict[str, dict[str, str]] | None = None, **gateway: object
+) -> Factory:
+    """Return a factory with these machines at these connections, and their derived points as expressions."""
     (folder / "machines").mkdir(exist_ok=True)
     template = {"format": 1, "protocol": "modbus", "points": {"count": {"address": "holding 0"}}}
     (folder / "machines" / "counter.yaml").write_text(yaml.safe_dump(template))
     lines = {"line": {"area": "area", "machines": {}}}
     for name, url in machines.items():
-        lines["line"]["machines"][name] = {"template": "counter", "connection": url}  # type: ignore[index]
+        derived = {point: {"expression": text} for point, text in (derive or {}).get(name, {}).items()}
+        lines["line"]["machines"][name] = {"template": "counter", "connection": url, "derive": derived}  # type: ignore[index]
     config = write_factory(
         folder / "factory.yaml", gateway={"id": "edge-01"} | gateway, broker={"url": "mqtt://localhost"}, lines=lines
     )
@@ -132,6 +139,27 @@ def test_machines_behind_one_connection_or_listening_port_stay_together(tmp_path
     assert names == {("a", "b"), ("c",), ("d", "e"), ("f",)}
     costs_of = {bundle.machines[0].rpartition("/")[2]: bundle.cost for bundle in found}
     assert costs_of["a"] == pytest.approx(2 * costs_of["c"])
+
+
+def test_machines_that_derive_points_from_one_another_stay_together(tmp_path: Path):
+    """One process has the readings of all inputs; the others behind a connection of such a machine come with them."""
+    machines = {name: f"modbus+tcp://10.0.0.{number}:502" for number, name in enumerate("abcdef", 1)}
+    machines["b2"] = f"{machines['b']}?unit=2"
+    derive = {"a": {"sum": 'count + line["b"].count'}, "c": {"more": 'line["a"].sum + 1'}, "d": {"own": "count * 2"}}
+    found = bundles(factory(tmp_path, machines, derive=derive).machines)
+    names = {tuple(sorted(path.rpartition("/")[2] for path in bundle.machines)) for bundle in found}
+    assert names == {("a", "b", "b2", "c"), ("d",), ("e",), ("f",)}
+    tied, *_ = sorted(found, key=lambda one: -len(one.machines))
+    assert len(tied.shared) == 3
+    assert tied.cost == pytest.approx(sum(one.cost for one in found if one is not tied) * 4 / 3)
+
+
+def test_machines_that_are_tied_while_the_gateway_runs_go_to_the_worker_of_most():
+    """The fewest machines are interrupted."""
+    before = [Bundle(0.001, (name,), frozenset([name])) for name in ("a", "b", "c")]
+    running = running_in(before, {"a": 1, "b": 2, "c": 2})
+    tied = Bundle(0.003, ("a", "b", "c"), frozenset("abc"))
+    assert set(assign([tied], 2, {"a": 1, "b": 2, "c": 2}, running).values()) == {2}
 
 
 def test_servers_that_dial_in_to_one_port_have_one_listening_port():

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import ast
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from drivers.base import ValueType
 from gateway.settings.expressions.program import Code, Input, Program, Step, value_at
 from gateway.settings.expressions.runtime import HAS, call
 from gateway.settings.expressions.syntax import (
+    LINE,
     Binary,
     Call,
     Choice,
@@ -42,6 +44,9 @@ LATE = 3
 
 MOST_STEPS = 30
 """Functions with a state in one expression."""
+
+MOST_KEPT = 1_000
+"""Expressions whose inputs are kept: the machines of a template have the same."""
 
 _SECOND = unit("s")
 
@@ -100,15 +105,37 @@ def names_in(node: Node) -> Iterator[Name]:
                 yield from names_in(part)
 
 
+def names_of(text: str, own: str = "") -> tuple[Name, ...]:
+    """Return the points in an expression of the machine `own`, each once. Raises `WrongExpression`."""
+    return _names_of(text, own if LINE in text else "")
+
+
+@lru_cache(maxsize=MOST_KEPT)
+def _names_of(text: str, own: str) -> tuple[Name, ...]:
+    return tuple({one.key: one for one in names_in(parse(text, own))}.values())
+
+
 def points_of(text: str) -> list[str]:
-    """Return the names of the points in an expression, each once. Raises `WrongExpression`."""
-    return list(dict.fromkeys(one.name for one in names_in(parse(text))))
+    """Return the points of the machine itself in an expression, each once. Raises `WrongExpression`.
+
+    Points of other machines of the line are a mistake.
+    """
+    names = names_of(text)
+    if (other := next((one for one in names if one.machine), None)) is not None:
+        raise WrongExpression(
+            f"{other.key} is a point of another machine, and only derived points can name these; write a derived "
+            "point with it, and its name here", other.at,
+        )  # fmt: skip
+    return [one.name for one in names]
 
 
-def check(text: str, known: Mapping[str, Input], tables: Mapping[str, Table]) -> Program:
-    """Return an expression that is right. `known` are all points that it can name. Raises `WrongExpression`."""
-    tree = parse(text)
-    names = list(dict.fromkeys(one.name for one in names_in(tree)))
+def check(text: str, known: Mapping[str, Input], tables: Mapping[str, Table], own: str = "") -> Program:
+    """Return an expression that is right. Raises `WrongExpression`.
+
+    `known` are all points that it can name, by their keys, and `own` is the name of its machine, see `parse`.
+    """
+    tree = parse(text, own)
+    names = list(dict.fromkeys(one.key for one in names_in(tree)))
     if not names:
         raise WrongExpression("names no point, so it would never be calculated; name one", 0)
     checker = _Checker([known[name] for name in names], tables)
@@ -150,14 +177,14 @@ class _Checker:
         self.steps: list[Step] = []
         self.tables: set[str] = set()
         self._tables = tables
-        self._places = {one.name: place for place, one in enumerate(inputs)}
+        self._places = {one.key: place for place, one in enumerate(inputs)}
 
     def value(self, node: Node) -> _Value:
         match node:
             case Literal(value=value):
                 return _literal(value)
-            case Name(name=name):
-                return self._point(name)
+            case Name(key=key):
+                return self._point(key)
             case Unary():
                 return self._unary(node)
             case Binary():
@@ -184,8 +211,8 @@ class _Checker:
                                   node.at)  # fmt: skip
         return found
 
-    def _point(self, name: str) -> _Value:
-        place = self._places[name]
+    def _point(self, key: str) -> _Value:
+        place = self._places[key]
         point = self.inputs[place]
         measured = point.unit if point.type in _NUMBERS else NUMBER
         return _Value(point.type, measured, value_at(place), frozenset({place}), labels=point.labels)
@@ -318,8 +345,8 @@ class _Checker:
         named = node.arguments[1]
         if not isinstance(named, Name):
             raise WrongExpression("write the name of a table of this template, as in lookup(level, tank)", named.at)
-        if named.name not in self._tables:
-            raise WrongExpression(unknown("table", named.name, self._tables), named.at)
+        if named.key not in self._tables:
+            raise WrongExpression(unknown("table", named.key, self._tables), named.at)
         self.tables.add(named.name)
         return self._tables[named.name]
 
@@ -395,7 +422,7 @@ def _of_label(point: _Value, label: _Value, node: Node) -> _Value:
 
 
 def _on_scale(measured: Unit, node: Node) -> str:
-    name = node.name if isinstance(node, Name) else "x"
+    name = node.key if isinstance(node, Name) else "x"
     return (
         f"a temperature in {measured.text} can't be added, multiplied or negated: its zero is arbitrary; write "
         f'mean(x, y) for a mean, or convert({name}, "K")'
@@ -448,13 +475,13 @@ def _check_same(what: str, at: int, left: _Value, right: _Value, nodes: tuple[No
         raise WrongExpression(f"{said}, which are different quantities", at)
     if one.note != other.note and one.size == other.size and one.zero == other.zero:
         raise WrongExpression(f"{said}, which are counted apart; divide by one of them first", at)
-    name = nodes[1].name if isinstance(nodes[1], Name) else "x"
+    name = nodes[1].key if isinstance(nodes[1], Name) else "x"
     wanted = f'convert({name}, "{one.text}")' if one.text else 'convert(x, "1")'
     raise WrongExpression(f"{said}, which are of different size; write {wanted}", at)
 
 
 def _said(node: Node, measured: Unit) -> str:
-    name = f"{node.name} in " if isinstance(node, Name) else ""
+    name = f"{node.key} in " if isinstance(node, Name) else ""
     return f"{name}{measured.shown}"
 
 

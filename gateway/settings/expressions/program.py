@@ -24,9 +24,17 @@ Table = tuple[tuple[float, float], ...]
 """The rows of a table, a number and its value, in the order of the numbers."""
 
 
+def key_of(name: str, machine: str = "") -> str:
+    """Return the name of a point as expressions have it: alone, or with another machine of the line."""
+    return f'line["{machine}"].{name}' if machine else name
+
+
 @dataclass(frozen=True, slots=True)
 class Input:
-    """A point as an expression sees it; `every` is its period in seconds, and a pushed point has none."""
+    """A point as an expression sees it; `every` is its period in seconds, and a pushed point has none.
+
+    `machine` is the name of another machine of the line, empty for a point of the machine itself.
+    """
 
     name: str
     type: ValueType
@@ -34,10 +42,22 @@ class Input:
     labels: tuple[tuple[int, str], ...] = ()
     every: float = 1.0
     pushed: bool = False
+    machine: str = ""
+
+    @property
+    def key(self) -> str:
+        """The name as it is written, which no other input has."""
+        return key_of(self.name, self.machine)
+
+    @property
+    def shown(self) -> str:
+        """The name in the code of a fault, as in `press-02.pressure`."""
+        return f"{self.machine}.{self.name}" if self.machine else self.name
 
     def as_list(self) -> list[Any]:
         """Return the parts that the meaning of an expression depends on."""
-        return [self.name, str(self.type), self.unit.text, self.labels]
+        parts = [self.name, str(self.type), self.unit.text, self.labels]
+        return [*parts, self.machine] if self.machine else parts
 
 
 @dataclass(frozen=True, slots=True)

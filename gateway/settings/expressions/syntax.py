@@ -1,7 +1,8 @@
 """From the text of an expression to its tree.
 
-The grammar is that of CEL (https://github.com/cel-expr/cel-spec, langdef.md), without messages, maps, macros, bytes
-and null, and with durations such as `60s`. Length, depth and nodes are bounded, so that no text takes long to read.
+The grammar is that of CEL (https://github.com/cel-expr/cel-spec, langdef.md), without messages, macros, bytes and
+null, and with durations such as `60s`. A single map is there, `line`: the machines of the line by their names.
+Length, depth and nodes are bounded, so that no text takes long to read.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from drivers.base import parse_duration
+from gateway.settings.expressions.program import key_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,6 +24,11 @@ MOST_CHARACTERS, MOST_DEPTH, MOST_NODES = 2_000, 40, 300
 _SPLIT = "write a part of it as a derived point of its own"
 
 _INT_MAX = 2**63 - 1
+
+LINE = "line"
+"""The map of the machines of the line."""
+
+_EXAMPLE = key_of("pressure", "press-02")
 
 
 class WrongExpression(ValueError):
@@ -50,10 +57,16 @@ class Period:
 
 @dataclass(frozen=True, slots=True)
 class Name:
-    """The name of a point."""
+    """The name of a point, or of a table; `machine` is another machine of the line, empty for a name alone."""
 
     name: str
     at: int = 0
+    machine: str = ""
+
+    @property
+    def key(self) -> str:
+        """The name as it is written, which no other point has."""
+        return key_of(self.name, self.machine)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,11 +152,14 @@ _LEVELS: tuple[tuple[str, ...], ...] = (
 """The binary operators, the loosest first."""
 
 
-def parse(text: str) -> Node:
-    """Return the tree of an expression. Raises `WrongExpression`."""
+def parse(text: str, own: str = "") -> Node:
+    """Return the tree of an expression. Raises `WrongExpression`.
+
+    A point that is written with the machine `own` is that of the machine itself, as if its name was written alone.
+    """
     if len(text) > MOST_CHARACTERS:
         raise WrongExpression(f"has {len(text):,} characters; the limit is {MOST_CHARACTERS:,}", 0)
-    return _Parser(list(_tokens(text)), len(text)).whole()
+    return _Parser(list(_tokens(text)), len(text), own).whole()
 
 
 def _tokens(text: str) -> Iterator[_Token]:
@@ -169,8 +185,9 @@ def _slip(text: str, at: int) -> str:
 class _Parser:
     """Recursive descent over the tokens of one expression."""
 
-    def __init__(self, tokens: list[_Token], end: int) -> None:
+    def __init__(self, tokens: list[_Token], end: int, own: str) -> None:
         self._tokens = tokens
+        self._own = own
         self._next = 0
         self._end = _Token("end", "", end)
         self._depth = self._nodes = 0
@@ -266,9 +283,10 @@ class _Parser:
             if self._peek.text == "(":
                 found = self._call(name, (found,))
             elif isinstance(found, Name):
-                found = Name(f"{found.name}.{name.text.strip('`')}", found.at)
+                found = Name(f"{found.name}.{name.text.strip('`')}", found.at, found.machine)
             else:
-                raise WrongExpression("a value has no parts; a '.' is between a machine and its point", dot.at)
+                text = f"a value has no parts; a point of another machine of the line is written {_EXAMPLE}"
+                raise WrongExpression(text, dot.at)
         return found
 
     def _call(self, name: _Token, first: tuple[Node, ...] = ()) -> Node:
@@ -286,12 +304,29 @@ class _Parser:
         self._need(end)
         return found
 
+    def _point_of_line(self, line: _Token) -> Node:
+        """Read the name of a machine after `line`, and that of a point of the machine."""
+        self._need("[")
+        machine = self._take()
+        if machine.kind != "text" or len(machine.text) == len('""'):
+            raise WrongExpression(f"write the name of a machine of the line in quotes, as in {_EXAMPLE}", machine.at)
+        self._need("]")
+        if self._sign(".") is None:
+            raise WrongExpression(f"write a point of that machine, as in {_EXAMPLE}", self._peek.at)
+        point = self._take()
+        if point.kind not in {"name", "quoted"} or self._peek.text == "(":
+            raise WrongExpression(f"write the name of a point here, as in {_EXAMPLE}", point.at)
+        name = _unescaped(machine.text[1:-1], machine.at)
+        return Name(point.text.strip("`"), line.at, "" if name == self._own else name)
+
     def _primary(self) -> Node:
         token = self._peek
         self._count(token.at)
         match token.kind:
             case "name" if token.text not in {"true", "false", "in"}:
                 self._take()
+                if token.text == LINE and self._peek.text == "[":
+                    return self._point_of_line(token)
                 return self._call(token) if self._peek.text == "(" else Name(token.text, token.at)
             case "quoted":
                 self._take()
