@@ -16,6 +16,7 @@ from gateway.cli.problem_text import print_problems
 from gateway.common.setting_types import check_name
 from gateway.settings.exposure import exposure_warnings
 from gateway.settings.interpolation import escaped
+from gateway.settings.policy import policy_path, read_policy
 from gateway.settings.sections import BrokerSection
 from gateway.settings.serialize import dump
 from gateway.settings.templates import bundled_config
@@ -109,6 +110,9 @@ def init(out: Path, *, yes: bool, force: bool, **said: str | None) -> None:
     print_problems(list(exposure_warnings(factory)))
     if answers["username"]:
         echo("  put the broker's password into the file /run/secrets/broker_password")
+    if read_policy() is None:
+        bound = f"gateways: [{answers['gateway']}]"
+        echo(f"  so that its box runs no other gateway: write {bound} into {policy_path()} there, as root")
 
 
 def _answer(key: str, said: str | None, *, yes: bool) -> str:

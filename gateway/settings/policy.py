@@ -1,6 +1,7 @@
 """The policy of a machine: the limits of configurations there. It belongs to root, they belong to engineers.
 
     format: 1
+    gateways: [edge-01]
     hosts:
       broker: ["mqtts://broker.example:8883"]
       stores: ["https://tsdb.example"]
@@ -19,7 +20,9 @@ CR 3.4 and CR 4.1).
 from __future__ import annotations
 
 import os
+import re
 import stat
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -27,15 +30,16 @@ from pydantic import BeforeValidator, ConfigDict, Field, StringConstraints
 
 from drivers.own_files import ForeignFile, open_own
 from gateway.common.public_keys import PublicKey  # noqa: TC001 - pydantic looks it up
-from gateway.common.setting_types import Name, Section
+from gateway.common.setting_types import LONGEST_NAME, Name, Section
 from gateway.settings.destinations import HOST_USES, Use, destinations
 from gateway.settings.document import parse_document
+from gateway.settings.factory import Place
 from gateway.settings.host_patterns import Patterns  # noqa: TC001 - pydantic looks it up
 from gateway.settings.problems import ConfigurationError, Problem, unknown
 from gateway.settings.validation import validate
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from drivers.secret import Secret
     from gateway.settings.destinations import Destination
@@ -54,7 +58,12 @@ MOST_LINKS = 40
 """Links on the way to a file, as in path_resolution(7)."""
 
 MOST_ENTRIES = 1_000
-"""Secrets, folders or signers."""
+"""Gateways, secrets, folders or signers."""
+
+MOST_SHOWN = 5
+"""Patterns in a message."""
+
+_GATEWAY = re.compile(rf"[A-Za-z0-9*?][A-Za-z0-9_.*?-]{{0,{LONGEST_NAME - 1}}}")
 
 
 class Untrusted(ConfigurationError):
@@ -111,11 +120,29 @@ def _folder(written: object) -> object:
     return Path(os.path.normpath(written))
 
 
+def _gateway(written: object) -> object:
+    if isinstance(written, str) and not _GATEWAY.fullmatch(written):
+        raise ValueError(
+            f"{written[:100]!r} is not a pattern of gateways; write the id of a gateway, as in edge-01, or a pattern,"
+            " as in 'press-*'"
+        )
+    return written
+
+
 class PolicyFile(Section):
     """The content of the file. A section that is not there allows everything that it is about."""
 
     format: Literal[1]
     """The format of the file, as in `1`."""
+    gateways: (
+        Annotated[
+            tuple[Annotated[str, BeforeValidator(_gateway)], ...],
+            BeforeValidator(_uses),
+            Field(max_length=MOST_ENTRIES),
+        ]
+        | None
+    ) = None
+    """The ids that the gateway of a configuration may have, with `*` and `?`, as in `[edge-01]`."""
     hosts: Hosts | None = None
     """The hosts that a configuration may name, as in `{broker: broker.example}`."""
     secrets: (
@@ -270,15 +297,24 @@ class Policy:
 
     def check(self, factory: Factory) -> list[Problem]:
         """Return the parts of a configuration that the policy does not allow."""
-        return [problem for one in destinations(factory) for problem in self._problems(one)]
+        of_parts = (problem for one in destinations(factory) for problem in self._problems(one))
+        return [*self._problems_of_gateway(factory), *of_parts]
+
+    def _problems_of_gateway(self, factory: Factory) -> Iterator[Problem]:
+        """Yield a problem if the configuration is that of a gateway on another machine, although it may be signed."""
+        allowed, found = self._content.gateways, factory.gateway.id
+        if allowed is None or factory.document is None or any(fnmatchcase(found, one) for one in allowed):
+            return
+        message = f"{found} is not a gateway of this machine; {_allows('gateways', allowed)}"
+        yield self._problem(Place(factory.document, ("gateway", "id")), (), message)
 
     def _problems(self, one: Destination) -> Iterator[Problem]:
         if self._content.hosts is not None and one.use in HOST_USES:
             allowed = getattr(self._content.hosts, one.use)
             for url in one.urls:
                 if not any(pattern.matches(url) for pattern in allowed):
-                    right = self._right(allowed, f"hosts.{one.use}")
-                    yield self._problem(one, (), f"{url} is not one of the hosts for {one.use}; {right}")
+                    right = _allows(f"hosts.{one.use}", map(_shown, allowed))
+                    yield self._problem(one.place, (), f"{url} is not one of the hosts for {one.use}; {right}")
         for path, secret in one.secrets:
             yield from self._problems_of_secret(one, path, secret)
 
@@ -289,20 +325,20 @@ class Policy:
             if not any(written.is_relative_to(one) and _resolved(written).is_relative_to(_resolved(one))
                        for one in folders):  # fmt: skip
                 right = f"the folders for secrets are {', '.join(map(str, folders)) or 'none'}"
-                yield self._problem(one, path, f"{secret.file} is not in a folder for secrets; {right}")
+                yield self._problem(one.place, path, f"{secret.file} is not in a folder for secrets; {right}")
         if self._content.secrets is None:
             return
         name, use = secret.secret or secret.file, self._use_of(secret)
         if use is None:
-            yield self._problem(one, path, unknown("secret", name, self._content.secrets))
+            yield self._problem(one.place, path, unknown("secret", name, self._content.secrets))
         elif one.use not in use.uses:
             message = f"the secret {name} is for {' and '.join(use.uses)}, and not for {one.use}"
-            yield self._problem(one, path, f"{message}; use one that is, or add it to secrets.{name}")
+            yield self._problem(one.place, path, f"{message}; use one that is, or add it to secrets.{name}")
         elif use.hosts:
             for url in one.urls:
                 if not any(pattern.matches(url) for pattern in use.hosts):
-                    right = self._right(use.hosts, f"secrets.{name}.hosts")
-                    yield self._problem(one, path, f"the secret {name} may not be sent to {url}; {right}")
+                    right = _allows(f"secrets.{name}.hosts", map(_shown, use.hosts))
+                    yield self._problem(one.place, path, f"the secret {name} may not be sent to {url}; {right}")
 
     def _use_of(self, secret: Secret) -> SecretUse | None:
         listed = self._content.secrets or {}
@@ -310,14 +346,17 @@ class Policy:
         # by the name of the file itself: a link could have the name of another secret
         return listed.get(_resolved(Path(secret.file)).name) if found is None and secret.file else found
 
-    def _problem(self, one: Destination, path: tuple[Any, ...], message: str) -> Problem:
-        document, whole = one.place.document, (*one.place.path, *path)
+    def _problem(self, place: Place, path: tuple[Any, ...], message: str) -> Problem:
+        document, whole = place.document, (*place.path, *path)
         text = f"{message} (policy {self.file})"
         return Problem(document.file, *document.mark(whole), ".".join(map(str, whole)), text)
 
-    def _right(self, allowed: Patterns, key: str) -> str:
-        shown = ", ".join(_shown(pattern) for pattern in allowed[:5]) + (", ..." if len(allowed) > 5 else "")  # noqa: PLR2004 - enough
-        return f"{key} allows {shown or 'none'}"
+
+def _allows(key: str, patterns: Iterable[str]) -> str:
+    """Return the patterns that a key of the policy allows, as the end of a message."""
+    shown = list(patterns)
+    text = ", ".join(shown[:MOST_SHOWN]) + (", ..." if len(shown) > MOST_SHOWN else "")
+    return f"{key} allows {text or 'none'}"
 
 
 def _resolved(file: Path) -> Path:

@@ -52,10 +52,10 @@ class Box:
         self._machine = {"template": "counter", "connection": f"modbus+tcp://127.0.0.1:{machines.port}?unit=1"}
         self.write()
 
-    def write(self) -> None:
+    def write(self, gateway: str = "edge-01") -> None:
         write_factory(
             self.config,
-            gateway={"id": "edge-01", "spool": {"folder": str(self.spool)}},
+            gateway={"id": gateway, "spool": {"folder": str(self.spool)}},
             broker=self.broker,
             lines={"line": {"area": "area", "machines": {"m-01": self._machine}}},
         )
@@ -66,6 +66,14 @@ class Box:
         self.key.write_bytes(private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
         self.key.chmod(0o600)
         self.policy.write_text(f"format: 1\nsigners: {{anna: {public_text(private.public_key())}}}\n")
+
+    async def refusal(self) -> dict[str, Any]:
+        """Return the entry of the audit log of the configuration that was refused, after verifying the log."""
+        shown = await self.do("audit", "show", str(self.config), "--format", "json", "--action", "configuration-*")
+        [entry] = map(json.loads, shown.text.splitlines())
+        assert (await self.do("audit", "verify", str(self.config))).code == 0
+        found: dict[str, Any] = entry
+        return found
 
     async def do(self, *arguments: str) -> Ran:
         return await lineside(*arguments, environment=self.environment)
@@ -100,12 +108,9 @@ async def test_a_changed_file_is_neither_started_nor_reloaded_until_it_is_signed
         assert f"{box.template}:1:1: was changed after anna had signed it" in ran.error
         refused = await gateway.logged("configuration.untrusted")
         assert "was changed after anna" in refused["problems"][0]
-        shown = await box.do("audit", "show", str(box.config), "--format", "json")
-        entry = next(
-            one for one in map(json.loads, shown.text.splitlines()) if one["action"] == "configuration-refused"
-        )
-        assert (entry["who"], entry["outcome"], entry["object"]) == ("root", "denied", str(box.config))
-        assert (await box.do("audit", "verify", str(box.config))).code == 0
+        entry = await box.refusal()
+        assert (entry["action"], entry["who"]) == ("configuration-refused", "root")
+        assert (entry["outcome"], entry["object"]) == ("denied", str(box.config))
         await box.sign()
         ran = await box.do("reload", str(box.config))
         assert (ran.code, ran.error) == (0, "")
@@ -151,6 +156,36 @@ async def test_an_earlier_version_is_neither_started_nor_reloaded_until_it_is_si
         assert (await box.do("reload", str(box.config))).code == 0
         await gateway.logged("signature.memory_damaged")
         assert json.loads(memory.read_bytes())["file"] == str(box.config)
+        assert await gateway.stop() == 0
+
+
+@with_policy
+async def test_the_signed_configuration_of_another_gateway_is_neither_started_nor_reloaded(tmp_path: Path) -> None:
+    """The attack: the files of another machine under the same name, with their right and newer signature."""
+    mosquitto = await Mosquitto.start(tmp_path)
+    async with Machines(1) as machines:
+        box = Box(tmp_path, machines, mosquitto)
+        box.require_signature()
+        signers = box.policy.read_text()
+        box.policy.write_text(f"{signers}gateways: edge-01\n")
+        await box.sign()
+        gateway = await box.start()
+        box.policy.write_text(signers)  # as on the computer of the signer
+        box.write("edge-02")
+        await box.sign()
+        box.policy.write_text(f"{signers}gateways: edge-01\n")
+        said = "edge-02 is not a gateway of this machine; gateways allows edge-01"
+        gateway.signal(signal.SIGHUP)
+        refused = await gateway.logged("configuration.untrusted", seconds=SECONDS)
+        assert said in refused["problems"][0]
+        for command in ("validate", "run", "ingest", "dashboard"):
+            ran = await box.do(command, str(box.config))
+            assert (ran.code, said in ran.text + ran.error) == (1, True), (command, ran)
+        box.write()
+        await box.sign()
+        entry = await box.refusal()
+        assert (entry["action"], entry["who"], entry["outcome"]) == ("configuration-refused", "signal", "denied")
+        assert said in entry["after"][0]
         assert await gateway.stop() == 0
 
 

@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 from click.testing import CliRunner
+from rights import with_policy
 
 from gateway.cli import main
 from gateway.settings.load import load_factory
+from gateway.settings.policy import VARIABLE
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,6 +28,21 @@ def test_the_defaults_make_a_valid_factory(tmp_path: Path) -> None:
     factory = load_factory(tmp_path / "factory.yaml")
     assert str(factory.machines[0].path) == "acme/north/area-1/line-1/machine-01"
     assert factory.warnings == ()
+
+
+@with_policy
+def test_the_policy_of_a_machine_is_recommended_until_there_is_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A box that runs one gateway must not run the signed configuration of another."""
+    policy = tmp_path / "policy.yaml"
+    monkeypatch.delenv(VARIABLE, raising=False)
+    monkeypatch.setattr("gateway.settings.policy.FILE", policy)
+    code, output = init(tmp_path / "first", "--yes", "--gateway", "edge-7")
+    assert (code, f"write gateways: [edge-7] into {policy} there, as root" in output) == (0, True), output
+    policy.write_text("format: 1\ngateways: [edge-7]\n")
+    code, output = init(tmp_path / "second", "--yes", "--gateway", "edge-7")
+    assert (code, "policy.yaml" in output) == (0, False), output
 
 
 def test_answers_are_written_and_wrong_answers_are_asked_again(tmp_path: Path) -> None:

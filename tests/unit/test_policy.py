@@ -16,6 +16,7 @@ from rights import with_policy
 from gateway.common.public_keys import public_text
 from gateway.settings.host_patterns import HostPattern
 from gateway.settings.load import load_factory
+from gateway.settings.overrides import parse_override
 from gateway.settings.policy import VARIABLE, Untrusted, read_policy
 from gateway.settings.problems import ConfigurationError
 from gateway.settings.secret_bindings import SecretBindings
@@ -206,6 +207,44 @@ def test_a_section_that_is_not_written_allows_everything(plant: Plant) -> None:
     load_factory(plant.file, service=Service.GATEWAY)
 
 
+@pytest.mark.parametrize("allowed", ["edge-01", "[edge-09, edge-01]", "edge-0?", "['*']"])
+def test_the_gateway_of_this_machine_is_loaded(plant: Plant, allowed: str) -> None:
+    """An id, a list of ids, or patterns for a plant that names its gateways by a rule."""
+    plant.policy.write_text(f"{POLICY}gateways: {allowed}\n")
+    load_factory(plant.file)
+
+
+@pytest.mark.parametrize(
+    ("allowed", "shown"),
+    [
+        ("edge-02", "edge-02"), ("[press-*, edge-0]", "press-*, edge-0"), ("EDGE-01", "EDGE-01"), ("[]", "none"),
+        ("[a, b, c, d, e, f]", "a, b, c, d, e, ..."),
+    ],
+)  # fmt: skip
+def test_the_configuration_of_a_gateway_of_another_machine_is_refused(plant: Plant, allowed: str, shown: str) -> None:
+    """The message names the place of the id, and what the policy allows."""
+    plant.policy.write_text(f"{POLICY}gateways: {allowed}\n")
+    [problem] = plant.refusals()
+    assert problem == (
+        f"{plant.file}:4:11: gateway.id: edge-01 is not a gateway of this machine; gateways allows {shown} "
+        f"(policy {plant.policy})"
+    )
+
+
+def test_an_id_of_the_command_line_or_of_a_variable_is_compared(
+    plant: Plant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The gateway that would run counts, and not the text of the file."""
+    plant.policy.write_text(f"{POLICY}gateways: edge-01\n")
+    with pytest.raises(Untrusted, match="edge-02 is not a gateway of this machine"):
+        load_factory(plant.file, [parse_override("gateway.id=edge-02")])
+    plant.change(plant.file, "id: edge-01", "id: '${BOX}'")
+    monkeypatch.setenv("BOX", "edge-03")
+    assert "edge-03 is not a gateway of this machine" in plant.refusals()[0]
+    monkeypatch.setenv("BOX", "edge-01")
+    load_factory(plant.file)
+
+
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
@@ -222,6 +261,8 @@ def test_a_section_that_is_not_written_allows_everything(plant: Plant) -> None:
         (lambda file: file.write_text("format: 1\nhosts: {devices: 10.20.1.1/16}\n"), "is not a network"),
         (lambda file: file.write_text("format: 1\nsecrets: {a: brokr}\n"), "broker"),
         (lambda file: file.write_text("format: 1\nsecret_folders: [secrets]\n"), "write an absolute path"),
+        (lambda file: file.write_text("format: 1\ngateways: [edge/01]\n"), "is not a pattern of gateways"),
+        (lambda file: file.write_text("format: 1\ngateways: 1\n"), "gateways"),
         (lambda file: file.write_text("format: 2\n"), "format"),
         (lambda file: file.write_bytes(b"format: \xff"), "is not UTF-8"),
     ],
@@ -467,6 +508,22 @@ def test_the_signature_of_another_configuration_is_refused(plant: Plant, key: Ed
     signature_file(plant.file).write_bytes(sign(load_factory(other), key))
     [problem] = plant.refusals(service=Service.GATEWAY)
     assert "was signed as other.yaml" in problem
+
+
+def test_a_signed_configuration_of_another_gateway_is_refused_under_the_same_name(
+    plant: Plant, key: Ed25519PrivateKey
+) -> None:
+    """The attack: the files of another machine, which the same person has signed later."""
+    plant.policy.write_text(f"{plant.policy.read_text()}gateways: edge-01\n")
+    load_factory(plant.file, service=Service.GATEWAY)
+    plant.change(plant.file, "id: edge-01", "id: edge-02")
+    plant.policy.rename(stored := plant.policy.with_name("stored"))
+    plant.policy.write_text("format: 1\n")  # as on the computer of the signer
+    signature_file(plant.file).write_bytes(sign(load_factory(plant.file), key))
+    stored.rename(plant.policy)
+    for service in (None, *Service):
+        [problem] = plant.refusals(service=service)
+        assert "edge-02 is not a gateway of this machine; gateways allows edge-01" in problem
 
 
 def test_the_middle_line_of_a_public_key_in_pem_is_the_key_of_a_policy(plant: Plant) -> None:
