@@ -16,6 +16,7 @@ from drivers.exposure import is_loopback
 from drivers.private_key import KeyFile
 from drivers.url import check_host, split_url
 from gateway.common.setting_types import Duration, File, Folder, Secret, Section, Size
+from gateway.model.text import check_text
 from gateway.settings.problems import CLOSE, Problem, Severity
 from gateway.settings.sections import Endpoint, Listen, parse_endpoint
 
@@ -38,6 +39,9 @@ MOST_KEY_NAME = 128
 
 MOST_NAMES = 100
 """Entries of a list of hosts or roles."""
+
+MOST_NOTICE = 4_000
+"""Characters of the notice of use."""
 
 
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,252}[A-Za-z0-9.])?")
@@ -74,6 +78,16 @@ def _host(name: str) -> str:
         raise ValueError(f"{name[:100]!r} is not a host; write its name alone, as in lineside.example")
     check_host(name)
     return name.rstrip(".").lower()
+
+
+def _notice(text: str) -> str:
+    """Return a notice of use. Raises `ValueError` for characters that would show another text, or none at all."""
+    text = text.strip()
+    if not text:
+        raise ValueError("the notice is empty; write the conditions of use, or remove notice")
+    # lines, quotes and backslashes do no harm here: the text is in a page, and in no store
+    check_text(text.translate({ord(one): " " for one in '\n"\\'}), MOST_NOTICE)
+    return text
 
 
 def _one_or_many(written: object) -> object:
@@ -239,6 +253,9 @@ class DashboardSection(Section):
     oidc: OidcSection | None = None
     """Sign-in by an identity provider, as in `{issuer: "https://id.example/realms/plant", client_id: lineside,
     client_secret: {secret: oidc_client}, roles: {viewer: [plant-staff]}}`."""
+    notice: Annotated[str, AfterValidator(_notice)] | None = None
+    """The conditions of use, in one or more lines, that people read and accept before they sign in, as in `Authorized
+    persons only. What you do here is recorded.`"""
     session: Annotated[Duration, Field(ge=60, le=7 * 86400)] = 8 * 3600.0
     """The time after which everybody signs in again, as in `8h`."""
     idle: Annotated[Duration, Field(ge=60, le=7 * 86400)] = 30 * 60.0

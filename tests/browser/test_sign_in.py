@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from dashboards import factory
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.browser
 
+NOTICE = "Authorized persons only.\n\nWhat you do here is recorded. <b>No</b> " + "long words: " + "x" * 300
+"""Conditions of use in lines, with a word that is wider than a small screen."""
+
 PATIENCE = 60_000
 """Milliseconds."""
 
@@ -30,8 +33,18 @@ PATIENCE = 60_000
 @pytest.fixture
 def url(tmp_path: Path) -> Iterator[str]:
     """The address of a page with the user anna."""
+    yield from _serve(tmp_path)
+
+
+@pytest.fixture
+def url_with_notice(tmp_path: Path) -> Iterator[str]:
+    """The address of a page with the user anna, and a notice of use."""
+    yield from _serve(tmp_path, notice=NOTICE)
+
+
+def _serve(tmp_path: Path, **section: Any) -> Iterator[str]:
     port = free_port()
-    config = factory(tmp_path, listen=f"{LOOPBACK}:{port}")
+    config = factory(tmp_path, listen=f"{LOOPBACK}:{port}", **section)
     with changing(tmp_path / "lineside-data" / "users.yaml") as users:
         users["anna"] = new_user(Role.OPERATOR, HASH)
 
@@ -83,6 +96,19 @@ def test_the_sign_in_needs_no_javascript(url: str, open_page: Open) -> None:
     page.get_by_role("button", name="Anmelden").click()
     page.wait_for_url(f"{url}/", timeout=PATIENCE)
     assert page.locator("noscript").count() == 1
+
+
+def test_a_person_accepts_the_notice_of_use_by_signing_in(url_with_notice: str, open_page: Open) -> None:
+    """It is whole and readable on a small screen, with its lines; the button says what it does."""
+    page = open_page(f"{url_with_notice}/login", locale="zh-CN", viewport={"width": 320, "height": 480})
+    notice = page.get_by_role("region", name="使用须知").locator("p")
+    assert notice.inner_text() == NOTICE
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    assert page.evaluate("scrollY") == 0
+    page.get_by_label("用户名").fill("anna")
+    page.get_by_label("密码").fill(PASSWORD)
+    page.get_by_role("button", name="接受并登录").click()
+    page.wait_for_selector("html[data-server=there] h1", timeout=PATIENCE)
 
 
 def test_the_fields_stay_visible_in_the_dark_and_on_a_small_screen(url: str, open_page: Open) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import re
 import ssl
 from contextlib import asynccontextmanager
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
@@ -288,9 +289,9 @@ class Plant(NamedTuple):
     provider: Provider
     server: Served
 
-    async def sign_in(self, client: httpx2.AsyncClient, after: str = "/") -> httpx2.Response:
+    async def sign_in(self, client: httpx2.AsyncClient, after: str = "/", **more: str) -> httpx2.Response:
         """Go to the provider and back, as a browser does."""
-        begun = await client.get("/login/oidc", params={"next": after})
+        begun = await client.get("/login/oidc", params={"next": after} | more)
         if begun.status_code != 303:
             return begun
         async with httpx2.AsyncClient(verify=self.server.context) as other:
@@ -301,6 +302,12 @@ class Plant(NamedTuple):
 
 @pytest.fixture
 async def plant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Plant]:
+    async with _plant(tmp_path, monkeypatch) as started:
+        yield started
+
+
+@asynccontextmanager
+async def _plant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, **section: Any) -> AsyncIterator[Plant]:
     monkeypatch.setenv("LINESIDE_SECRET_OIDC_CLIENT", SECRET)
     port = free_port()
     provider = Provider(f"http://127.0.0.1:{port}")
@@ -308,7 +315,7 @@ async def plant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
         "issuer": provider.issuer, "client_id": CLIENT, "client_secret": {"secret": "oidc_client"},
         "roles": {"viewer": "plant-staff", "operator": "shift-leads", "admin": "plant-it"},
     }  # fmt: skip
-    async with served(provider.app(), port), https(tmp_path, users=False, oidc=oidc) as server:
+    async with served(provider.app(), port), https(tmp_path, users=False, oidc=oidc, **section) as server:
         yield Plant(provider, server)
 
 
@@ -325,6 +332,24 @@ async def test_a_company_account_signs_in(plant: Plant) -> None:
     assert (session["name"], session["role"], session["method"]) == ("olga", "operator", "oidc")
     [entry] = plant.server.page.entries()
     assert (entry["action"], entry["who"], entry["after"]["method"]) == ("login", "olga", "oidc")
+
+
+async def test_the_notice_of_use_is_accepted_before_the_provider_is_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A link of a portal leads to the notice first."""
+    notice = "Authorized persons only."
+    async with _plant(tmp_path, monkeypatch, notice=notice) as plant, plant.server.client() as client:
+        begun = await client.get("/login/oidc", params={"next": "/machines?x=1"})
+        assert (begun.status_code, begun.headers["location"]) == (303, "/login?next=%2Fmachines%3Fx%3D1")
+        text = (await client.get(begun.headers["location"])).text
+        assert notice in text
+        assert 'href="/login/oidc?next=%2Fmachines%3Fx%3D1&amp;accepted=yes"' in text
+        assert (await plant.sign_in(client, "/machines?x=1", accepted="yes")).status_code == 200
+        [entry] = plant.server.page.entries()
+    assert entry["after"] == {
+        "role": "operator", "method": "oidc", "notice": sha256(notice.encode()).hexdigest(),
+    }  # fmt: skip
 
 
 NOT_ACCEPTED = (

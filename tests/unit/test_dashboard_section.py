@@ -44,6 +44,12 @@ def test_written_paths_follow_the_file(tmp_path: Path) -> None:
     assert section.audit.folder == tmp_path / "log"
 
 
+def test_a_notice_of_use_has_lines_and_quotes(tmp_path: Path) -> None:
+    """It is a text of a lawyer, in the languages of the plant."""
+    text = 'Nur für "Befugte".\nC:\\ bleibt.\n\n仅限授权人员。'
+    assert load_factory(factory(tmp_path, notice=f"\n{text}\n")).dashboard.notice == text
+
+
 @pytest.mark.parametrize(
     ("dashboard", "message"),
     [
@@ -61,6 +67,11 @@ def test_written_paths_follow_the_file(tmp_path: Path) -> None:
         ({"audit": {"max_size": "10kB"}}, "holds next to nothing"),
         ({"audit": {"syslog_ca": "ca.pem"}}, "syslog_ca is for syslog: tls://"),
         ({"tls": {"certificate": "a.pem"}}, "dashboard.tls.key: is missing"),
+        ({"notice": " \n "}, "dashboard.notice: the notice is empty; write the conditions of use, or remove notice"),
+        ({"notice": "x" * 4_001}, "dashboard.notice: is 4,001 characters long; the limit is 4,000"),
+        ({"notice": "ab\u202ecd"}, "contains right-to-left override (U+202E) at character 3; remove it"),
+        ({"notice": "ab\x1b[2Jcd"}, "at character 3; remove it"),
+        ({"notice": ["a", "b"]}, "dashboard.notice"),
     ],
 )
 def test_a_mistake_is_named_with_what_would_be_right(tmp_path: Path, dashboard: dict[str, Any], message: str) -> None:

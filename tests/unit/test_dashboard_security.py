@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+from hashlib import sha256
+from html import escape
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -546,6 +548,41 @@ def test_the_page_is_accessible_and_needs_no_script(page: Page) -> None:
     failed = page.client().post("/login", data={"name": "anna", "password": "x"}, headers=ORIGIN).text
     assert 'role="alert"' in failed
     assert 'aria-describedby="problem"' in failed
+
+
+NOTICE = 'Authorized persons only.\n<script>alert(1)</script> & "quoted"\n\nWhat you do here is recorded.'
+"""Conditions of use, with characters that mean something in HTML."""
+
+
+def test_the_notice_of_use_is_read_before_the_sign_in_and_accepted_by_it(tmp_path: Path) -> None:
+    """IEC 62443-4-2, CR 1.12: nobody is signed in who has not accepted it, and the log says which text it was."""
+    with serving(tmp_path, notice=NOTICE) as page:
+        client = page.client()
+        text = client.get("/login", headers={"Accept-Language": "de"}).text
+        assert escape(NOTICE) in text
+        assert "<script" not in text
+        assert text.index(escape(NOTICE)) < text.index('name="password"')
+        assert re.search(r'<button type="submit" name="accepted" value="yes"[^>]*>Akzeptieren und anmelden<', text)
+        form = {"name": "anna", "password": PASSWORD, "next": "/machines"}
+        refused = client.post("/login", data=form, headers=ORIGIN)
+        assert (refused.status_code, "Read the notice of use" in refused.text) == (403, True)
+        assert 'value="anna"' in refused.text
+        assert client.get("/api/who").status_code == 401
+        answer = client.post("/login", data=form | {"accepted": "yes"}, headers=ORIGIN)
+        assert (answer.status_code, answer.headers["location"]) == (303, "/machines")
+        [entry] = page.entries()
+    assert entry["after"]["notice"] == sha256(NOTICE.encode()).hexdigest()
+
+
+def test_a_program_shows_the_notice_of_use_to_its_user(tmp_path: Path) -> None:
+    """The answer has the text. Tries without the acceptance don't count as failures: no password is checked."""
+    with serving(tmp_path, notice=NOTICE) as page:
+        client = page.client()
+        for _ in range(10):
+            refused = client.post("/login", json={"name": "anna", "password": PASSWORD}, headers=ORIGIN)
+            assert (refused.status_code, refused.json()["kind"], refused.json()["notice"]) == (403, "notice", NOTICE)
+        form = {"name": "anna", "password": PASSWORD, "accepted": "yes"}
+        assert client.post("/login", json=form, headers=ORIGIN).json() == {"signed_in": True}
 
 
 @pytest.mark.parametrize("language", [language for language in Language if language is not Language.ENGLISH])

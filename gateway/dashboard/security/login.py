@@ -3,7 +3,7 @@
 | route | does |
 |---|---|
 | `GET /login` | the page |
-| `POST /login` | a form, or JSON with `name` and `password` |
+| `POST /login` | a form, or JSON with `name` and `password`, and `accepted` if there is a notice of use |
 | `GET /login/oidc`, `GET /login/oidc/callback` | to the provider, and back |
 | `POST /logout` | ends the session; the header `X-CSRF-Token`, or the field `csrf_token` of a form |
 | `GET /login/oidc/signed-out` | back from the provider after a sign-out there |
@@ -17,7 +17,7 @@ import math
 import time
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, NamedTuple
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, urlencode
 
 import orjson
 import structlog
@@ -65,6 +65,7 @@ class _Fields(NamedTuple):
     name: str
     password: str
     after: str
+    accepted: bool
     is_json: bool
 
 
@@ -101,8 +102,9 @@ class Login:
         """Answer a request below `/login`."""
         match request.method, request.url.path:
             case "GET" | "HEAD", "/login":
-                notice = "here" if request.query_params.get("signed_out") == "here" else ""
-                return self._page(request, after=local_path(request.query_params.get("next", "/")), notice=notice)
+                signed_out = "here" if request.query_params.get("signed_out") == "here" else ""
+                after = local_path(request.query_params.get("next", "/"))
+                return self._page(request, after=after, signed_out=signed_out)
             case "POST", "/login":
                 return await self._sign_in(request)
         found = None if self._oidc is None else await self._answer_with_provider(self._oidc, request)
@@ -124,7 +126,7 @@ class Login:
     def _page(self, request: Request, **more: Any) -> Response:  # noqa: ANN401 - of login_page
         return login_page(
             self.language(request), with_passwords=self._oidc is None or self._authenticator.users.exists(),
-            with_oidc=self._oidc is not None, **more,
+            with_oidc=self._oidc is not None, notice=self._section.notice, **more,
         )  # fmt: skip
 
     def language(self, request: Request) -> str:
@@ -139,6 +141,8 @@ class Login:
         fields = await _fields(request)
         if fields is None:
             return error(request, 400, _("send a form, or JSON, with name and password"))
+        if self._section.notice is not None and not fields.accepted:
+            return self._not_accepted(request, fields, self._section.notice)
         address = address_of(request)
         found = await self._authenticator.authenticate(fields.name, fields.password, address)
         if isinstance(found, Refused):
@@ -154,6 +158,13 @@ class Login:
         if fields.is_json:
             return Response(orjson.dumps({"signed_in": True}), media_type="application/json")
         return RedirectResponse(fields.after, 303)
+
+    def _not_accepted(self, request: Request, fields: _Fields, notice: str) -> Response:
+        """Return the answer to a sign-in without the acceptance of the notice of use; the password is not checked."""
+        if fields.is_json:
+            text = _("the notice of use is not accepted; show it to the user, and send accepted: yes")
+            return error(request, 403, text, kind="notice", notice=notice)
+        return self._page(request, status=403, problem="notice", name=fields.name[:64], after=fields.after)
 
     def _record_refusal(self, name: str, address: str, refused: Refused) -> None:
         """Record a failure, and the begin of delays. Attempts during a delay would fill the log, and are left out."""
@@ -187,12 +198,21 @@ class Login:
             self._sessions.end(old)
         id_, _session = self._sessions.begin(identity, stamp, subject)
         set_cookie(response, scheme, id_)
-        after = {"role": identity.role, "method": identity.method}
+        after = {"role": identity.role, "method": identity.method} | self._accepted
         self._audit.record("login", who=identity.name, address=address_of(request), after=after)
 
+    @property
+    def _accepted(self) -> dict[str, str]:
+        """The notice of use that a person has accepted, for the audit log, as the SHA-256 of its text."""
+        notice = self._section.notice
+        return {} if notice is None else {"notice": sha256(notice.encode()).hexdigest()}
+
     async def _to_provider(self, oidc: Oidc, request: Request) -> Response:
+        after = local_path(request.query_params.get("next", "/"))
+        if self._section.notice is not None and request.query_params.get("accepted") != "yes":
+            return RedirectResponse(f"/login?{urlencode({'next': after})}", 303)
         try:
-            url, flow = await oidc.begin(_origin_of(request), local_path(request.query_params.get("next", "/")))
+            url, flow = await oidc.begin(_origin_of(request), after)
         except ProviderFailed:
             return self._page(request, status=502, problem="provider")
         response = RedirectResponse(url, 303)
@@ -258,7 +278,7 @@ class Login:
         scheme = request.url.scheme
         cookie = cookie_of(request.headers, cookie_name(scheme, SIGN_OUT))
         is_ours = is_same(cookie, sign_out_binding(request.query_params.get("state", "")))
-        response = self._page(request, notice="everywhere" if is_ours else "")
+        response = self._page(request, signed_out="everywhere" if is_ours else "")
         set_cookie(response, scheme, "", SIGN_OUT, same_site="Lax", age=0)
         return response
 
@@ -318,4 +338,5 @@ async def _fields(request: Request) -> _Fields | None:
     if form is None or "name" not in form or "password" not in form:
         return None
     is_json = request.headers.get("content-type", "").startswith("application/json")
-    return _Fields(form["name"][:1000], form["password"], local_path(form.get("next", "/")), is_json)
+    after, accepted = local_path(form.get("next", "/")), form.get("accepted") == "yes"
+    return _Fields(form["name"][:1000], form["password"], after, accepted, is_json)

@@ -22,10 +22,11 @@ PROBLEMS = {
     "provider": _("The company account can't be checked now. Try again later, or ask your administrator."),
     "refused": _("The company account was not accepted."),
     "no-role": _("The company account has no role here. Ask your administrator."),
+    "notice": _("Read the notice of use, and accept it."),
 }
 """The texts of problems."""
 
-NOTICES = {
+SIGNED_OUT = {
     "here": _(
         "You are signed out here, and may still be signed in with the company account. Sign out there too if others "
         "use this computer."
@@ -51,18 +52,27 @@ _PAGE = """<!doctype html>
 </html>
 """
 
+_USE = """<section aria-labelledby="use-title">
+<h2 id="use-title">{title}</h2>
+<p class="use" id="use">{text}</p>
+</section>
+"""
+
 _FORM = """<form method="post" action="/login">
 <h2>{title}</h2>
 <label for="name">{name}</label>
 <input id="name" name="name" autocomplete="username" autocapitalize="none" spellcheck="false" maxlength="64"
- required autofocus value="{value}"{described}>
+ required{focus} value="{value}"{described}>
 <label for="password">{password}</label>
 <input id="password" name="password" type="password" autocomplete="current-password" maxlength="256"
  required{described}>
 <input type="hidden" name="next" value="{next}">
-<button type="submit">{title}</button>
+<button type="submit"{accepted}>{button}</button>
 </form>
 """
+
+_ACCEPTED = ' name="accepted" value="yes" aria-describedby="use"'
+"""The button that accepts the notice of use."""
 
 
 def _html(language: str, text: Text) -> str:
@@ -72,26 +82,37 @@ def _html(language: str, text: Text) -> str:
 
 def login_page(
     language: str, *, status: int = 200, problem: str = "", seconds: int = 0, name: str = "", after: str = "/",
-    notice: str = "", with_passwords: bool = True, with_oidc: bool = False,
+    signed_out: str = "", with_passwords: bool = True, with_oidc: bool = False, notice: str | None = None,
 ) -> HTMLResponse:  # fmt: skip
-    """Return the page with its form, and with the text of a problem, or of a sign-out."""
+    """Return the page with its form, and with the text of a problem, or of a sign-out.
+
+    `notice` is the notice of use: its reader accepts it by each of the buttons.
+    """
     title = _html(language, _("Sign in"))
     body = ""
     if problem:
         text = _html(language, PROBLEMS[problem].given(seconds=seconds))
         body += f'<p class="problem" id="problem" role="alert">{text}</p>\n'
-    if notice:
-        body += f'<p class="notice" role="status">{_html(language, NOTICES[notice])}</p>\n'
+    if signed_out:
+        body += f'<p class="notice" role="status">{_html(language, SIGNED_OUT[signed_out])}</p>\n'
+    if notice is not None:
+        body += _USE.format(title=_html(language, _("Notice of use")), text=escape(notice))
     if with_oidc:
         # a link: a form must not lead to another server by the content security policy
-        target = f"/login/oidc?{urlencode({'next': after})}"
-        text = _html(language, _("Sign in with the company account"))
-        body += f'<p><a class="button" href="{escape(target)}">{text}</a></p>\n'
+        target = f"/login/oidc?{urlencode({'next': after} | ({} if notice is None else {'accepted': 'yes'}))}"
+        account = (
+            _("Sign in with the company account") if notice is None
+            else _("Accept, and sign in with the company account")
+        )  # fmt: skip
+        body += f'<p><a class="button" href="{escape(target)}">{_html(language, account)}</a></p>\n'
     if with_passwords:
         described = ' aria-describedby="problem" aria-invalid="true"' if problem else ""
         body += _FORM.format(
             title=title, name=_html(language, _("User name")), password=_html(language, _("Password")),
             value=escape(name), next=escape(after), described=described,
+            button=title if notice is None else _html(language, _("Accept, and sign in")),
+            accepted="" if notice is None else _ACCEPTED,
+            focus=" autofocus" if notice is None else "",  # or a long notice is scrolled out of sight
         )  # fmt: skip
     return HTMLResponse(_PAGE.format(language=language, head="", title=title, body=body), status)
 
