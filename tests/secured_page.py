@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from argon2 import PasswordHasher
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route, WebSocketRoute
 from starlette.testclient import TestClient
@@ -15,14 +16,17 @@ from starlette.websockets import WebSocketDisconnect
 
 from gateway.audit.files import log_files
 from gateway.audit.log import AuditLog
+from gateway.dashboard.administration.routes import Administration
 from gateway.dashboard.security import CLIENT, describe, identity_of, records_itself, require, secure
+from gateway.dashboard.security.access import answer_of
 from gateway.settings.dashboard_section import DashboardSection
+from gateway.users.authenticator import Authenticator
 from gateway.users.passwords import Passwords
 from gateway.users.roles import Role
 from gateway.users.users_file import Users, changing, new_user
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from starlette.requests import Request
@@ -69,9 +73,10 @@ async def _live(socket: WebSocket) -> None:
         pass
 
 
-def application() -> Starlette:
+def application(more: Sequence[Route] = ()) -> Starlette:
     return Starlette(
         routes=[
+            *more,
             Route("/", _who),
             Route("/api/who", _who),
             Route("/api/act", _act, methods=["POST"]),
@@ -79,7 +84,8 @@ def application() -> Starlette:
             Route("/api/admin", _admin, methods=["POST"]),
             Route("/static/x.css", _static),
             WebSocketRoute("/api/live", _live),
-        ]
+        ],
+        exception_handlers={HTTPException: answer_of},
     )
 
 
@@ -95,9 +101,10 @@ class Page:
         self.section = section
         self.folder = folder
         self.audit = audit
-        inner = application()
+        authenticator = Authenticator(Users(section.users), Passwords(QUICK))
+        inner = application(Administration(authenticator, audit, section.audit.folder).routes())
         inner.state.audit = audit
-        self.app = secure(inner, section, Users(section.users), audit, Passwords(QUICK))
+        self.app = secure(inner, section, authenticator, audit)
 
     def client(self, base: str = "https://lineside.example", address: str = "10.0.0.1") -> TestClient:
         return TestClient(self.app, base_url=base, client=(address, 4000), follow_redirects=False)

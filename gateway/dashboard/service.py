@@ -17,6 +17,7 @@ from gateway.common.service_manager import ServiceManager
 from gateway.common.setting_types import MissingSecret
 from gateway.common.tasks import BestEffort, supervise
 from gateway.dashboard.actions import Actors, Forbidden
+from gateway.dashboard.administration.routes import Administration
 from gateway.dashboard.alarms.routes import AlarmRoutes
 from gateway.dashboard.alarms.stored import AlarmBackfill
 from gateway.dashboard.app import Page
@@ -31,6 +32,7 @@ from gateway.dashboard.security.tls import Certificate
 from gateway.dashboard.stored import Stored
 from gateway.dashboard.trends.routes import Trends
 from gateway.settings.dashboard_section import ALARM_NOTES
+from gateway.users.authenticator import Authenticator
 from gateway.users.roles import Role
 from gateway.users.users_file import Users
 
@@ -91,8 +93,10 @@ class DashboardService:
 
     def _config(self, audit: AuditLog) -> uvicorn.Config:
         """Return the settings of the server."""
-        routes = self._routes(Actors(operator_of, partial(_record, audit)), audit)
-        app = secure(self._page.app(routes), self._section, Users(self._section.users), audit)
+        authenticator = Authenticator(Users(self._section.users))
+        administration = Administration(authenticator, audit, self._section.audit.folder)
+        routes = [*self._routes(Actors(operator_of, partial(_record, audit)), audit), *administration.routes()]
+        app = secure(self._page.app(routes), self._section, authenticator, audit)
         return uvicorn.Config(
             app, log_config=None, access_log=False, lifespan="off", server_header=False, limit_concurrency=MAX_OPEN,
             timeout_graceful_shutdown=CLOSE_SECONDS, ws="websockets-sansio", ws_max_size=MAX_MESSAGE,

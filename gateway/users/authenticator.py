@@ -36,6 +36,14 @@ class Refused:
     locked: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Failures:
+    """The failures of a name, and the seconds until its next attempt is allowed."""
+
+    number: int
+    seconds: float
+
+
 class Authenticator:
     """Checks passwords against a file of users, and slows down guessing."""
 
@@ -56,17 +64,17 @@ class Authenticator:
         guess those of others.
         """
         now = self._clock()
-        name_key, client = name[: LONGEST_NAME + 1].casefold(), address_key(address)
+        name_key, client = _name_key(name), address_key(address)
         wait = max(self._names.wait(name_key, now), self._addresses.wait(client, now))
         if wait > 0:
             return Refused(Reason.THROTTLED, wait)
-        counts = self._names.add(name_key, now), self._addresses.add(client, now)
+        counts = self._names.add(name_key, now, client), self._addresses.add(client, now)
         await self.users.refresh()
         user = self.users.get(name)
         try:
             matches = await self._passwords.matches(None if user is None else user.password, password)
         except Busy:
-            self._names.take_back(name_key)
+            self._names.take_back(name_key, source=client)
             self._addresses.take_back(client)
             return Refused(Reason.BUSY, 1.0)
         if not matches or user is None or user.disabled:
@@ -77,3 +85,19 @@ class Authenticator:
         self._names.forget(name_key)
         self._addresses.take_back(client)
         return Identity(name, user.role, "password")
+
+    def failures(self, name: str) -> Failures:
+        """Return the failures of a name since its last success; those of an hour ago are forgotten."""
+        now, key = self._clock(), _name_key(name)
+        return Failures(self._names.count(key, now), self._names.wait(key, now))
+
+    def unlock(self, name: str) -> None:
+        """Forget the failures of a name, also where they count for the addresses that they came from."""
+        key = _name_key(name)
+        for address, number in self._names.sources(key).items():
+            self._addresses.take_back(address, number)
+        self._names.forget(key)
+
+
+def _name_key(name: str) -> str:
+    return name[: LONGEST_NAME + 1].casefold()

@@ -25,14 +25,19 @@ _SUBSCRIBER = 64
 """Bits of an IPv6 address that a subscriber has."""
 
 
-class _Failures:
-    """The failures of a name or an address."""
+MOST_SOURCES = 20
+"""Addresses that are remembered of a name."""
 
-    __slots__ = ("count", "last")
+
+class _Failures:
+    """The failures of a name or an address; those of a name with their numbers by address."""
+
+    __slots__ = ("count", "last", "sources")
 
     def __init__(self) -> None:
         self.count = 0
         self.last = 0.0
+        self.sources: dict[str, int] = {}
 
 
 class FailureTable:
@@ -56,22 +61,37 @@ class FailureTable:
         delay = min(LONGEST, FIRST * 2.0 ** min(found.count - FREE, 20))
         return max(0.0, found.last + delay - now)
 
-    def add(self, key: str, now: float) -> int:
+    def count(self, key: str, now: float) -> int:
+        """Return the number of failures of a key that are not forgotten."""
+        found = self._failures.get(key)
+        return 0 if found is None or now - found.last >= FORGET else found.count
+
+    def sources(self, key: str) -> dict[str, int]:
+        """Return where the failures of a key came from, with their numbers."""
+        found = self._failures.get(key)
+        return {} if found is None else dict(found.sources)
+
+    def add(self, key: str, now: float, source: str = "") -> int:
         """Count a failure, and return how many there are."""
         found = self._failures.setdefault(key, _Failures())
         if found.count and now - found.last >= FORGET:
             found.count = 0
+            found.sources.clear()
         found.count += 1
         found.last = now
+        if source and (source in found.sources or len(found.sources) < MOST_SOURCES):
+            found.sources[source] = found.sources.get(source, 0) + 1
         self._failures.move_to_end(key)
         while len(self._failures) > self._most:
             self._failures.popitem(last=False)
         return found.count
 
-    def take_back(self, key: str) -> None:
-        """Remove the last failure of a key: the attempt has succeeded."""
+    def take_back(self, key: str, number: int = 1, source: str = "") -> None:
+        """Remove failures of a key: the attempts have succeeded, or count no longer."""
         if (found := self._failures.get(key)) is not None:
-            found.count -= 1
+            found.count -= number
+            if source in found.sources:
+                found.sources[source] -= number
             if found.count <= 0:
                 del self._failures[key]
 

@@ -232,6 +232,10 @@ class Users:
         """Return a user by name, None if there is none."""
         return self._users.get(name)
 
+    def all(self) -> dict[str, User]:
+        """Return all users by their names."""
+        return dict(self._users)
+
     async def refresh(self) -> None:
         """Read the file if it has changed, in a thread."""
         if self._look_now() == self._look:

@@ -106,6 +106,23 @@ async def test_ten_wrong_passwords_over_the_network(server: Served) -> None:
     assert {entry["from"] for entry in server.page.entries()} == {"127.0.0.1"}
 
 
+async def test_an_administrator_unlocks_over_the_network(server: Served) -> None:
+    """The person at the locked terminal, from the same address, signs in at once."""
+    headers = {"Origin": server.origin}
+    async with server.client() as client, server.client() as admin:
+        form = {"name": "anna", "password": PASSWORD}
+        assert (await admin.post("/login", data=form | {"name": "ada"}, headers=headers)).status_code == 303
+        token = {"X-CSRF-Token": (await admin.get("/api/session")).json()["csrf_token"]}
+        for _ in range(6):
+            await client.post("/login", data=form | {"password": "wrong"}, headers=headers)
+        assert (await client.post("/login", data=form, headers=headers)).status_code == 429
+        unlock = await admin.post("/api/users/unlock", json={"name": "anna"}, headers=headers | token)
+        assert unlock.json() == {"name": "anna", "failures": 0, "seconds": 0.0}
+        assert (await client.post("/login", data=form, headers=headers)).status_code == 303
+        entries = (await admin.get("/api/audit", params={"search": "user-unlocked"})).json()["entries"]
+    assert [(one["who"], one["object"], one["from"]) for one in entries] == [("ada", "anna", "127.0.0.1")]
+
+
 async def test_a_websocket_needs_our_origin_and_a_session(server: Served) -> None:
     url, ssl_ = f"wss://localhost:{server.port}/api/live", server.context
     async with server.client() as client:

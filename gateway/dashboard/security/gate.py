@@ -22,7 +22,6 @@ from gateway.dashboard.security.oidc import Oidc
 from gateway.dashboard.security.origin import Hosts, is_same_origin
 from gateway.dashboard.security.sessions import Sessions, cookie_name, cookie_of, is_same
 from gateway.dashboard.texts.text import _
-from gateway.users.authenticator import Authenticator
 from gateway.users.roles import Identity, Role
 
 if TYPE_CHECKING:
@@ -33,8 +32,7 @@ if TYPE_CHECKING:
     from gateway.audit.log import AuditLog
     from gateway.dashboard.security.sessions import Session
     from gateway.settings.dashboard_section import DashboardSection
-    from gateway.users.passwords import Passwords
-    from gateway.users.users_file import Users
+    from gateway.users.authenticator import Authenticator
 
 LOCAL = Identity("local", Role.ENGINEER, "local")
 """Everybody at a page of this machine alone, as long as there are no users."""
@@ -55,30 +53,28 @@ _OPEN = ("/static/", "/login")
 """The paths for everybody."""
 
 
-def secure(
-    app: ASGIApp, section: DashboardSection, users: Users, audit: AuditLog, passwords: Passwords | None = None
-) -> ASGIApp:
+def secure(app: ASGIApp, section: DashboardSection, authenticator: Authenticator, audit: AuditLog) -> ASGIApp:
     """Return an application behind headers, limits, sign-in and audit log.
 
     The application finds who asks by `identity_of`, and `require` guards its routes. Raises `MissingExtra` or
     `MissingSecret`.
     """
-    return Headers(_Gate(app, section, users, audit, passwords))
+    return Headers(_Gate(app, section, authenticator, audit))
 
 
 class _Gate:
     """Lets a request through that comes by a name and from a page of this server, of somebody who is signed in."""
 
     def __init__(
-        self, app: ASGIApp, section: DashboardSection, users: Users, audit: AuditLog, passwords: Passwords | None
+        self, app: ASGIApp, section: DashboardSection, authenticator: Authenticator, audit: AuditLog
     ) -> None:
         self._app = app
-        self._users = users
+        self._users = authenticator.users
         self._audit = audit
         self._hosts = Hosts(section)
         self._sessions = Sessions(section.session, section.idle)
         oidc = None if section.oidc is None else Oidc(section.oidc)
-        self._login = Login(section, self._sessions, Authenticator(users, passwords), oidc, audit)
+        self._login = Login(section, self._sessions, authenticator, oidc, audit)
         self._demanded = oidc is not None or not section.endpoint.is_local
         self._local_token = secrets.token_urlsafe(32)
 

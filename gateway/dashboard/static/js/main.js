@@ -7,7 +7,7 @@ import { Rows } from "./rows.js";
 import { urgency } from "./states.js";
 import { choose, mark, moment, place, t, time, tn } from "./texts.js";
 
-/** The views in the order of the navigation: path of an icon, title, module. A view without a title is reached by links. */
+/** The views in the order of the navigation: path of an icon, title, module; with a role, for this role alone. A view without a title is reached by links. */
 const VIEWS = {
   overview: { title: mark("Overview"), icon: "M3 12l9-8 9 8M5 10v10h14V10" },
   line: { parent: "overview" },
@@ -19,7 +19,10 @@ const VIEWS = {
   delivery: { title: mark("Delivery"), icon: "M3 7h11v10H3zM14 10h4l3 3v4h-7M7 19a1.8 1.8 0 100-.1M17 19a1.8 1.8 0 100-.1" },
   events: { title: mark("Events"), icon: "M5 4h14v16H5zM9 9h6M9 13h6M9 17h3" },
   configuration: { title: mark("Configuration"), icon: "M4 7h10M18 7h2M4 17h2M10 17h10M16 5v4M8 15v4" },
+  users: { title: mark("Users"), icon: "M12 12a4 4 0 100-8 4 4 0 000 8M4 21a8 8 0 0116 0", role: "admin" },
 };
+
+const isFor = (view) => !view.role || view.role === session.role;
 
 const LANGUAGES = { en: "English", de: "Deutsch", zh: "中文" };
 
@@ -66,7 +69,7 @@ export class App {
 
   navigation() {
     for (const [name, view] of Object.entries(VIEWS)) {
-      if (!view.title) continue;
+      if (!view.title || !isFor(view)) continue;
       this.links.append(h("a", { href: `/${name}`, data: { view: name } }, icon(view.icon), h("span", { text: t(view.title) }), h("span", { class: "count" })));
     }
   }
@@ -105,7 +108,7 @@ export class App {
   }
 
   async show(route) {
-    const name = route.view in VIEWS ? route.view : "overview";
+    const name = route.view in VIEWS && isFor(VIEWS[route.view]) ? route.view : "overview";
     const number = (this.showing = (this.showing ?? 0) + 1);
     const module = await import(`./views/${name}.js`);
     if (number !== this.showing) return;
