@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
@@ -17,14 +17,18 @@ from drivers.opcua.security.certificates import (
 )
 from drivers.opcua.security.pki import Pki, certificates, digits_of
 from drivers.opcua.security.settings import SecureConnection, default_folder
+from gateway.cli.audited import Said, record
 from gateway.cli.common import FORMAT, SET, load, print_json
 from gateway.cli.group import CommandGroup
 from gateway.cli.output import echo
+from gateway.settings.dashboard_section import AUDIT, AuditSection
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from cryptography import x509
+
+    from gateway.settings.factory import Factory
 
 
 TARGET = click.argument("target", metavar="CONFIG", type=click.Path(exists=True, path_type=Path))
@@ -32,6 +36,18 @@ TARGET = click.argument("target", metavar="CONFIG", type=click.Path(exists=True,
 
 FINGERPRINT = click.argument("fingerprint")
 """A certificate's whole SHA-256 fingerprint."""
+
+
+class _Deed(NamedTuple):
+    """A change of trust: its action in the audit log, and the kind of the certificate before and after it."""
+
+    action: str
+    before: str
+    after: str
+
+
+TRUST = _Deed("certificate-trusted", "rejected", "trusted")
+REJECT = _Deed("certificate-rejected", "trusted", "rejected")
 
 
 @click.group(cls=CommandGroup)
@@ -49,7 +65,7 @@ def list_(target: Path, style: str) -> None:
     In place of CONFIG a folder of certificates may be named.
     """
     folders = []
-    for pki in _folders(target):
+    for pki in _target(target).folders:
         unreadable: list[Path] = []
         found = list(_kept(pki, unreadable))
         for file in unreadable:
@@ -76,7 +92,7 @@ def show(target: Path, beginning: str, style: str) -> None:
     wanted = digits_of(beginning)
     found = [
         (pki, kind, certificate)
-        for pki in _folders(target)
+        for pki in _target(target).folders
         for kind, certificate in _kept(pki, [])
         if fingerprint(certificate).startswith(wanted) or thumbprint(certificate).startswith(wanted)
     ]
@@ -101,9 +117,10 @@ def trust(target: Path, fingerprint: str, style: str) -> None:
     """Trust the rejected certificate with this SHA-256 FINGERPRINT, which is written whole.
 
     Compare it with the display or the engineering tool of the device first. A certificate that is out of date, or
-    whose own signature is wrong, is refused.
+    whose own signature is wrong, is refused. The audit log of CONFIG gets an entry; with a folder of certificates in
+    place of CONFIG, the audit log beside the folder.
     """
-    certificate = _first(target, lambda pki: pki.trust(fingerprint))
+    certificate = _change(target, TRUST, lambda pki: pki.trust(fingerprint))
     _print("trusted", certificate, "its server is tried again within a minute; nothing need be restarted", style)
 
 
@@ -113,8 +130,8 @@ def trust(target: Path, fingerprint: str, style: str) -> None:
 @FINGERPRINT
 @FORMAT
 def reject(target: Path, fingerprint: str, style: str) -> None:
-    """Trust the certificate with this SHA-256 FINGERPRINT no longer."""
-    certificate = _first(target, lambda pki: pki.distrust(fingerprint))
+    """Trust the certificate with this SHA-256 FINGERPRINT no longer; an entry of the audit log says so."""
+    certificate = _change(target, REJECT, lambda pki: pki.distrust(fingerprint))
     _print("rejected", certificate, "an open connection stays open; the next connection is refused", style)
 
 
@@ -138,22 +155,49 @@ def _kept(pki: Pki, unreadable: list[Path]) -> Iterator[tuple[str, x509.Certific
             yield kind, certificate
 
 
-def _folders(target: Path) -> list[Pki]:
-    """Return the certificate folders of a configuration, or the given folder."""
-    if target.is_dir():
-        return [Pki(target)]
-    connections = [machine.connection for machine in load(target).machines]
+class _Target(NamedTuple):
+    """Folders of certificates, and the audit log of changes there; None if there is none to be found."""
+
+    folders: list[Pki]
+    audit: AuditSection | None
+
+
+def _target(target: Path) -> _Target:
+    """Return the folders and the audit log of a configuration; or the given folder, and the log beside it."""
+    if not target.is_dir():
+        factory = load(target)
+        return _Target(_folders(target, factory), factory.dashboard.audit)
+    beside = target.absolute().parent / AUDIT
+    audit = AuditSection.model_validate({"folder": str(beside)}) if beside.is_dir() else None
+    return _Target([Pki(target)], audit)
+
+
+def _folders(target: Path, factory: Factory) -> list[Pki]:
+    connections = [machine.connection for machine in factory.machines]
     default = target.parent / default_folder()
     used = {one.pki or default for one in connections if isinstance(one, SecureConnection)}
     return [Pki(folder) for folder in sorted(used or {default})]
 
 
-def _first(target: Path, move: Callable[[Pki], x509.Certificate]) -> x509.Certificate:
-    """Move a certificate in the folder that has it."""
+def _change(target: Path, deed: _Deed, move: Callable[[Pki], x509.Certificate]) -> x509.Certificate:
+    """Move a certificate in the folder that has it, and record the change in the audit log."""
+    folders, audit = _target(target)
+    pki, certificate = _first(folders, move)
+    if audit is None:
+        echo("lineside: the change is in no audit log; name CONFIG in place of the folder", err=True)
+        return certificate
+    before, after = ({"kind": kind, "folder": str(pki.folder)} for kind in deed[1:])
+    about = {"name": common_name(certificate.subject), "uri": _uri(certificate)}
+    record(audit, Said(deed.action, fingerprint(certificate), before, after | about))
+    return certificate
+
+
+def _first(folders: list[Pki], move: Callable[[Pki], x509.Certificate]) -> tuple[Pki, x509.Certificate]:
+    """Move a certificate in the folder that has it; returns both."""
     problems = []
-    for pki in _folders(target):
+    for pki in folders:
         try:
-            return move(pki)
+            return pki, move(pki)
         except ValueError as error:
             problems.append(str(error))
         except OSError as error:

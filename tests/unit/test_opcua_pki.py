@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 import os
 import stat
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
@@ -20,6 +21,8 @@ from drivers.opcua.security import pki as module
 from drivers.opcua.security.certificates import fingerprint, thumbprint
 from drivers.opcua.security.pki import Pki
 from drivers.opcua.security.settings import default_folder
+from gateway.audit.files import log_files
+from gateway.audit.verify import verify
 from gateway.cli import main
 
 if TYPE_CHECKING:
@@ -238,6 +241,7 @@ def test_a_rejected_certificate_is_trusted_by_its_whole_fingerprint_and_back(tmp
     code, output = certs("trust", tmp_path, f"{shown[:2]}:{shown[2:4]}:{shown[4:]}")
     assert code == 0
     assert fingerprint(server) in output
+    assert "the change is in no audit log; name CONFIG in place of the folder" in output
     assert pki.store().trusted == (server,)
     assert list(pki.rejected.iterdir()) == []
     assert certs("reject", tmp_path, shown)[0] == 0
@@ -331,3 +335,36 @@ def test_a_configuration_leads_to_its_folders(tmp_path: Path) -> None:
     assert certs("trust", file, fingerprint(server))[0] == 0
     assert Pki(tmp_path / "b").store().trusted == (server,)
     assert certs("list", tmp_path / "none.yaml")[0] == 2
+
+
+def test_each_change_of_trust_is_in_the_audit_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A person who trusts a server lets it answer for a machine: the log says who did, and to which certificate."""
+    monkeypatch.setenv("SUDO_USER", "ben")
+    server, pki = make("press\u202e-7").certificate, Pki(tmp_path / "lineside-data" / "pki")
+    pki.reject(server)
+    file = tmp_path / "factory.yaml"
+    file.write_text(
+        "format: 1\nfactory: {enterprise: acme, site: north}\ngateway: {id: edge}\n"
+        "broker: {url: 'mqtt://localhost'}\n"
+        "lines: {one: {area: a, machines: {m: {template: curing-press, connection: 'modbus+tcp://10.0.0.1'}}}}\n"
+    )
+    assert certs("trust", file, "0" * 64)[0] == 1
+    code, output = certs("trust", file, fingerprint(server))
+    assert (code, "audit log" in output) == (0, False), output
+    assert certs("reject", pki.folder, fingerprint(server))[0] == 0
+    folder = tmp_path / "lineside-data" / "audit"
+    trusted, rejected = (entry for entry in entries_of(folder) if entry["action"].startswith("certificate-"))
+    assert (trusted["action"], trusted["object"]) == ("certificate-trusted", fingerprint(server))
+    assert (trusted["from"], "(ben)" in trusted["who"], trusted["outcome"]) == ("command", True, "done")
+    assert trusted["before"] == {"kind": "rejected", "folder": str(pki.folder)}
+    assert trusted["after"]["kind"] == "trusted"
+    assert trusted["after"]["uri"] == "urn:test:server"
+    assert "\u202e" not in str(trusted)
+    assert (rejected["action"], rejected["before"]["kind"]) == ("certificate-rejected", "trusted")
+    assert verify(folder).broken is None
+    ran = CliRunner().invoke(main, ["audit", "verify", str(file)])
+    assert (ran.exit_code, "are right" in ran.output) == (0, True)
+
+
+def entries_of(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for file in log_files(folder) for line in file.read_bytes().splitlines()]
