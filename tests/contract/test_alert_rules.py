@@ -180,6 +180,29 @@ CASES = [
         GATEWAY,
         series("lineside_process_stalls_total", GATEWAY, "0x20 1x60"),
     ),
+    Case(
+        "LinesideAlarmsNotNotified",
+        series("lineside_notify_alarms_lost_total", GATEWAY, "0x35 3x30", target="shift", reason="given_up"),
+        GATEWAY | {"target": "shift", "reason": "given_up"},
+        series("lineside_notify_alarms_lost_total", GATEWAY, "3x60", target="shift", reason="given_up"),
+    ),
+    Case(
+        "LinesideAlarmsNotNotified",
+        series("lineside_notify_alarms_lost_total", GATEWAY, "0x35 1x30", target="shift", reason="dropped"),
+        GATEWAY | {"target": "shift", "reason": "dropped"},
+        series("lineside_notify_alarms_lost_total", GATEWAY, "5x36 0x30", target="shift", reason="dropped"),
+    ),
+    Case(
+        "LinesideNotificationFails",
+        series("lineside_notify_alarms_waiting", GATEWAY, "2x60", target="shift")
+        | series("lineside_notify_messages_total", GATEWAY, "0+1x60", target="shift", result="failed"),
+        GATEWAY | {"target": "shift"},
+        # alarms wait for a limit of messages; and another target has failed, and works again
+        series("lineside_notify_alarms_waiting", GATEWAY, "2x60", target="shift")
+        | series("lineside_notify_messages_total", GATEWAY, "0+1x60", target="shift", result="sent")
+        | series("lineside_notify_alarms_waiting", GATEWAY, "1x36 0x30", target="manager")
+        | series("lineside_notify_messages_total", GATEWAY, "0+1x36 36x30", target="manager", result="failed"),
+    ),
     Case("LinesideIngestDown", up(INGEST, "0x60"), without(INGEST, "ingest"), up(INGEST, "1x60")),
     Case(
         "LinesideIngestWithoutBroker",
