@@ -70,6 +70,11 @@ class Plants:
         found = self.find(path)
         return None if found is None else found[0].gateway_alarms.find(path, key)
 
+    def end_shelves(self, now: int) -> None:
+        """Remove the notes of shelved alarms whose time is over; `now` is in microseconds since the epoch."""
+        for over in self.notes.expire(now):
+            self.journal.add(now, "operator", over.path, "shelving ended", name=over.key, who=over.who)
+
     @property
     def version(self) -> int:
         """A number that grows with each change of the set of machines, or of a state of any."""

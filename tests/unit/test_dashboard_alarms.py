@@ -74,10 +74,10 @@ def test_an_alarm_is_standing_until_it_is_inactive_and_acknowledged():
     alarms = Alarms()
     alarms.take(PRESS, START, event())
     alarms.take(PRESS, START + 1, event(active=False))
-    [standing] = alarms.of(PRESS)
+    [standing] = alarms.of(PRESS).values()
     assert (standing.active, standing.since, standing.time) == (False, START, START + 1)
     alarms.take(PRESS, START + 2, event(active=False, acknowledged=True))
-    assert alarms.of(PRESS) == []
+    assert alarms.of(PRESS) == {}
     assert [one.active for one in alarms.history] == [True, False, False]
 
 
@@ -97,7 +97,7 @@ def test_an_event_that_a_gateway_sends_again_does_not_bring_an_ended_alarm_back(
         alarms.take(PRESS, at, text)
     assert (alarms.count, len(alarms.history)) == (0, 2)
     alarms.take(PRESS, START + 9, event())
-    assert [one.since for one in alarms.of(PRESS)] == [START + 9]
+    assert [one.since for one in alarms.of(PRESS).values()] == [START + 9]
 
 
 @pytest.mark.parametrize("text", [None, 3, "{", "[]", event(active="yes"), "x" * 70_000, "[" * 60_000])
@@ -126,7 +126,7 @@ def test_stored_changes_come_before_those_that_were_heard():
     for time_of, condition in ((START, "Level"), (START + 5, "Leak"), (START + 6, "Oil")):
         earlier.take(PRESS, time_of, event(condition=condition))
     alarms.take_stored(list(earlier.history))
-    assert {one.name: one.since for one in alarms.of(PRESS)} == {"Level": START, "Oil": START + 6}
+    assert {one.name: one.since for one in alarms.of(PRESS).values()} == {"Level": START, "Oil": START + 6}
     assert [one.name for one in alarms.history] == ["Level", "Leak", "Oil", "Level", "Leak"]
 
 

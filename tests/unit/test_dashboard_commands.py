@@ -22,6 +22,8 @@ from gateway.acl.accounts import accounts_of
 from gateway.dashboard.alarms.notes import Note
 from gateway.dashboard.commanding import AT_ONCE, Became
 from gateway.dashboard.feeds.alarms import AlarmsFeed
+from gateway.dashboard.feeds.machine import MachineFeed
+from gateway.dashboard.feeds.overview import OverviewFeed
 from gateway.dashboard.plants import Plants
 from gateway.model.command import Order, Target, is_signed, parse_command
 from gateway.mqtt.packets import ReceivedMessage
@@ -239,6 +241,71 @@ def test_the_state_of_an_alarm_is_that_of_the_retained_message() -> None:
     assert rows(feed, shelved=True) == rows(feed) == []
     fed.subscriptions_denied(["lineside/v1/acme/north/+/+/+/alarm/+"])
     assert len(rows(feed)) == 1, "the event is all that is known then"
+
+
+def badges(of: Plants) -> tuple[list[int], str, list[str]]:
+    """Return the alarms by priority and the text on the tile of the machine, and the alarms of its view."""
+    [row] = (OverviewFeed(of).changes() or {})["machines"]
+    machine = MachineFeed(of)
+    machine.choose({"path": str(PRESS)})
+    state = (machine.changes() or {})["state"]
+    assert state.get("alarms") == row.get("alarms")
+    return row.get("alarms", [0, 0, 0, 0]), row.get("alarm", ""), [one["name"] for one in state["standing"]]
+
+
+@pytest.mark.parametrize(
+    ("state", "counts"),
+    [
+        ("unacknowledged", True), ("acknowledged", True), ("returned_unacknowledged", True),
+        ("latched_unacknowledged", True), ("latched", True), ("shelved", False), ("suppressed", False),
+        ("out_of_service", False),
+    ],
+)  # fmt: skip
+def test_the_badge_of_a_machine_counts_what_its_gateway_retains(state: str, *, counts: bool) -> None:
+    """At once after a start of the page, without an event; an event of before does not bring an alarm back."""
+    fed = FedPlant()
+    fed.state("online")
+    found = plants(fed)
+    fed.take(message(PRESS, 7, "event", alarms=json.dumps(retained())))
+    assert badges(found) == ([0, 0, 0, 0], "", []), "the retained message has not come yet"
+    ended = state in {"returned_unacknowledged", "latched_unacknowledged", "latched"}
+    content = retained(state, active=not ended and counts, acknowledged="unacknowledged" not in state)
+    fed.hear(f"{PRESS}/alarm/few", content, retain=True)
+    expected = ([0, 1, 0, 0], "Only 3 parts", ["few"]) if counts else ([0, 0, 0, 0], "", [])
+    assert badges(found) == expected
+    fed.take(message(PRESS, 8, "event", alarms=json.dumps(retained())))
+    assert badges(found) == expected
+    fed.hear(f"{PRESS}/alarm/few", b"", retain=True)
+    assert badges(found) == ([0, 0, 0, 0], "", [])
+
+
+def test_the_badge_adds_alarms_of_the_device_and_leaves_out_those_that_are_shelved_on_the_page() -> None:
+    """As the view of alarms does, also when the time of the shelf is over."""
+    fed = FedPlant()
+    fed.state("online")
+    found = plants(fed)
+    fed.hear(f"{PRESS}/alarm/few", retained(), retain=True)
+    device = retained(condition="Level", condition_id="ns=2;s=Level", severity=900, message="Level is high")
+    fed.take(message(PRESS, 9, "event", alarms=json.dumps(device)))
+    assert badges(found) == ([1, 1, 0, 0], "Level is high", ["Level", "few"])
+    [alarm] = fed.alarms
+    note = Note(kind="shelved", path=str(PRESS), key=alarm.key, who="a", at=1, comment="", until=2**60)
+    found.notes.set(note)
+    assert badges(found) == ([0, 1, 0, 0], "Only 3 parts", ["few"])
+    found.notes.set(note.model_copy(update={"until": 1}))
+    assert badges(found)[0] == [1, 1, 0, 0]
+    feed = AlarmsFeed(found)
+    feed.choose({})
+    assert (feed.changes() or {})["summary"]["priorities"] == [1, 1, 0, 0]
+
+
+def test_a_latched_alarm_stands_until_it_is_reset() -> None:
+    """It has ended and is acknowledged, so its event alone says nothing."""
+    fed = FedPlant()
+    fed.state("online")
+    fed.hear(f"{PRESS}/alarm/few", retained("latched", active=False, acknowledged=True), retain=True)
+    [row] = rows(AlarmsFeed(plants(fed)))
+    assert (row["gateway"]["state"], row["active"], row["acknowledged"]) == ("latched", False, True)
 
 
 def test_without_commands_a_note_counts_for_an_alarm_of_a_gateway_too(factory: Factory) -> None:

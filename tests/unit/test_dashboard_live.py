@@ -251,16 +251,16 @@ def raise_alarm(fed: FedPlant, at: int, **changes: object) -> None:
 
 def test_an_alarm_stands_until_it_is_inactive_and_acknowledged(fed: FedPlant):
     raise_alarm(fed, T0)
-    [alarm] = fed.alarms.of(PRESS)
+    [alarm] = fed.alarms.of(PRESS).values()
     assert (alarm.priority, alarm.message, alarm.since) == (2, "level high", T0)
     raise_alarm(fed, T0 + 5, message="level very high", severity=900)
-    [alarm] = fed.alarms.of(PRESS)
+    [alarm] = fed.alarms.of(PRESS).values()
     assert (alarm.priority, alarm.since, alarm.time) == (1, T0, T0 + 5)
     raise_alarm(fed, T0 + 6, active=False)
-    [alarm] = fed.alarms.of(PRESS)
+    [alarm] = fed.alarms.of(PRESS).values()
     assert not alarm.active
     raise_alarm(fed, T0 + 7, active=False, acknowledged=True)
-    assert fed.alarms.of(PRESS) == []
+    assert fed.alarms.of(PRESS) == {}
     assert len(events_of(fed, "alarm")) == 4
 
 
@@ -272,7 +272,7 @@ def test_an_alarm_is_not_changed_by_an_older_event(fed: FedPlant):
 
 def test_an_event_that_is_not_an_alarm_is_none(fed: FedPlant):
     raise_alarm(fed, T0, active=None, acknowledged=None)
-    assert fed.alarms.of(PRESS) == []
+    assert fed.alarms.of(PRESS) == {}
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"severity": 1e999}', '{"active": 1}', "x" * 70_000])
@@ -292,7 +292,7 @@ def test_a_flood_of_alarms_is_bounded_and_counted(fed: FedPlant, monkeypatch: py
 
 def test_hostile_texts_are_cleaned_and_cut(fed: FedPlant):
     raise_alarm(fed, T0, message="\u202e<script>alert(1)</script>\x1b[2J" + "x" * 10_000)
-    [alarm] = fed.alarms.of(PRESS)
+    [alarm] = fed.alarms.of(PRESS).values()
     assert "\u202e" not in alarm.message
     assert "\x1b" not in alarm.message
     assert len(alarm.message) <= MAX_SHOWN

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gateway.dashboard.feeds.base import BadArguments, Feed
 from gateway.dashboard.feeds.paths import below
+from gateway.dashboard.feeds.standing import is_off_list, standing
 from gateway.dashboard.live.machine import GOOD, UNCERTAIN
 from gateway.dashboard.texts.text import _
 
@@ -52,11 +53,6 @@ class Filter(NamedTuple):
         if self.state == "unacknowledged" and (alarm.acknowledged or note is not None):
             return False
         return not self.text or self.text in _searched(alarm)
-
-
-def is_off_list(note: Note | None, held: GatewayAlarm | None) -> bool:
-    """Return whether a person has removed an alarm from the list: at its gateway, or with a note on the page."""
-    return (held is not None and held.off_list) or (note is not None and note.kind == "shelved")
 
 
 def _searched(alarm: Alarm) -> str:
@@ -113,8 +109,7 @@ class AlarmsFeed(Feed):
     def changes(self) -> dict[str, Any] | None:
         now = time.time_ns() // 1000
         content: dict[str, Any] = {}
-        for over in self.plants.notes.expire(now):
-            self.plants.journal.add(now, "operator", over.path, "shelving ended", name=over.key, who=over.who)
+        self.plants.end_shelves(now)
         seen = (self.plants.version, self.plants.notes.version)
         if seen != self._seen:
             self._seen = seen
@@ -128,12 +123,7 @@ class AlarmsFeed(Feed):
         """Compare the alarms with the rows that were sent."""
         counts, total, shelved, matching = [0] * len(PRIORITIES), 0, 0, []
         for plant in self.plants.plants:
-            for alarm, held in together(plant):
-                note = (
-                    None
-                    if held is not None and self.plants.may_command(alarm.path)
-                    else self.plants.notes.of(alarm, now)
-                )
+            for alarm, note, held in standing(self.plants, plant, now):
                 total += 1
                 if is_off_list(note, held):
                     shelved += 1
@@ -197,22 +187,6 @@ class AlarmsFeed(Feed):
                 word = {"path": str(machine.path), "point": point.name, "description": point.description}
                 label = point.labels.get(str(value))
                 yield word | ({"label": label} if label else {"bits": bits_of(value)})
-
-
-def together(plant: Plant) -> Iterator[tuple[Alarm, GatewayAlarm | None]]:
-    """Yield the standing alarms with the state at their gateway, then those that a person has removed from its list.
-
-    An alarm of a gateway has one state, that of the retained message; its events may come later or again.
-    """
-    for alarm in plant.alarms:
-        held = plant.gateway_alarms.find(*alarm.place)
-        if held is not None:
-            yield held.alarm, held
-        elif not plant.knows_normal(alarm.key):
-            yield alarm, None
-    for held in plant.gateway_alarms:
-        if plant.alarms.find(*held.alarm.place) is None and (held.off_list or held.alarm.standing):
-            yield held.alarm, held
 
 
 def shown(alarm: Alarm) -> dict[str, Any]:

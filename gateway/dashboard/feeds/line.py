@@ -199,7 +199,7 @@ class LineFeed(Feed):
         return {"connected": link is not None and link.connected, "since": 0 if link is None else link.since}
 
     def _all_rows(self) -> list[dict[str, Any]]:
-        rows = [row_of(one.plant, one.machine) for one in self._members]
+        rows = [row_of(self.plants, one.plant, one.machine) for one in self._members]
         kinds = ["offline" if row["state"] in NOT_CONNECTED else row.get("kind", "unknown") for row in rows]
         waits = waiting_for(kinds, self._stages)
         return [row | {"waits": why} if why else row for row, why in zip(rows, waits, strict=True)]

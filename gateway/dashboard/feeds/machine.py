@@ -11,6 +11,7 @@ from gateway.dashboard.feeds.base import BadArguments, Feed
 from gateway.dashboard.feeds.machine_rows import row_of
 from gateway.dashboard.feeds.overview import timeline
 from gateway.dashboard.feeds.paths import machine_path
+from gateway.dashboard.feeds.standing import attention
 from gateway.dashboard.live.grouping import grouped
 from gateway.dashboard.live.roles import Roles
 from gateway.dashboard.texts.text import _
@@ -96,7 +97,7 @@ class MachineFeed(Feed):
             self._machine, self._points = machine, machine.points
             content |= described(machine)
         content |= self._timelines(machine)
-        parts = {"state": state_of(plant, machine), "driver": driver_of(plant, machine)}
+        parts = {"state": state_of(self.plants, plant, machine), "driver": driver_of(plant, machine)}
         now = time.monotonic()
         if now >= self._faults_due:
             self._faults_due = now + FAULTS_EVERY
@@ -196,18 +197,18 @@ def described(machine: LiveMachine) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def state_of(plant: Plant, machine: LiveMachine) -> dict[str, Any]:
+def state_of(plants: Plants, plant: Plant, machine: LiveMachine) -> dict[str, Any]:
     """Return the row of the machine in the overview, with its gateway, its broker, and its standing alarms."""
     alarms = [
         {
             "source": one.source, "name": one.name, "severity": one.severity, "priority": one.priority,
             "message": one.message, "active": one.active, "acknowledged": one.acknowledged, "since": one.since,
         }
-        for one in plant.alarms.of(machine.path)
+        for one in attention(plants, plant, machine.path)
     ]  # fmt: skip
     link = plant.link
     broker = {"connected": link is not None and link.connected, "since": 0 if link is None else link.since}
-    return row_of(plant, machine) | {"gateway": machine.gateway, "broker": broker, "standing": alarms}
+    return row_of(plants, plant, machine) | {"gateway": machine.gateway, "broker": broker, "standing": alarms}
 
 
 def driver_of(plant: Plant, machine: LiveMachine) -> dict[str, Any]:

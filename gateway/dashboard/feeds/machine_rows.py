@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import time
 from abc import abstractmethod
 from typing import TYPE_CHECKING, Any
 
 from gateway.dashboard.feeds.base import Feed
 from gateway.dashboard.feeds.paths import below
+from gateway.dashboard.feeds.standing import attention
 from gateway.dashboard.live.machine import BAD
 from gateway.dashboard.live.roles import kind_of
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gateway.dashboard.live.alarms import Alarm
     from gateway.dashboard.live.machine import LiveMachine
     from gateway.dashboard.live.plant import Plant
     from gateway.dashboard.plants import Plants
@@ -44,6 +49,7 @@ class RowsFeed(Feed):
         return row
 
     def changes(self) -> dict[str, Any] | None:
+        self.plants.end_shelves(time.time_ns() // 1000)
         depth, machines, rows = len(self._below), [], {}
         for plant in self.plants.plants:
             for machine in plant.machines.values():
@@ -57,20 +63,21 @@ class RowsFeed(Feed):
         return {"changed": changed} if changed else None
 
 
-def row_of(plant: Plant, machine: LiveMachine) -> dict[str, Any]:
+def row_of(plants: Plants, plant: Plant, machine: LiveMachine) -> dict[str, Any]:
     """Return a machine as the overview shows it, which nobody may change: all pages share it until it changes.
 
     Times are in microseconds since the epoch; 0 is unknown. `state` is `no gateway` while the gateway of the machine
     is known to be offline: the machine's own state is then the last that the gateway saw.
     """
     gateway = plant.gateway_state(machine)
-    seen = machine.version, machine.since, plant.alarms.version, gateway
+    alarms = plant.alarms.version, plant.gateway_alarms.version, plants.notes.version
+    seen = machine.version, machine.since, alarms, gateway
     if machine.shown is None or machine.shown[0] != seen:
-        machine.shown = seen, _row(plant, machine, gateway)
+        machine.shown = seen, _row(machine, gateway, attention(plants, plant, machine.path))
     return machine.shown[1]
 
 
-def _row(plant: Plant, machine: LiveMachine, gateway: GatewayState | None) -> dict[str, Any]:
+def _row(machine: LiveMachine, gateway: GatewayState | None, alarms: Sequence[Alarm]) -> dict[str, Any]:
     row: dict[str, Any] = {
         "path": str(machine.path), "template": machine.template, "state": machine.state, "reason": machine.reason,
         "since": machine.since, "points": len(machine.points), "bad": machine.qualities.count(BAD),
@@ -84,7 +91,7 @@ def _row(plant: Plant, machine: LiveMachine, gateway: GatewayState | None) -> di
         at = getattr(machine.roles, role)
         if at is not None and machine.values[at] is not None:
             row[role] = machine.values[at]
-    if alarms := plant.alarms.of(machine.path):
+    if alarms:
         row["alarms"] = [sum(alarm.priority == priority for alarm in alarms) for priority in (1, 2, 3, 4)]
         row["alarm"] = alarms[0].message or alarms[0].name
     return row

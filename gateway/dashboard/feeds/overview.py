@@ -43,7 +43,7 @@ class OverviewFeed(RowsFeed):
         self._strip = min(max(int(strip * 1_000_000), 0), MAX_STRIP)
 
     def row(self, plant: Plant, machine: LiveMachine) -> dict[str, Any]:
-        return row_of(plant, machine)
+        return row_of(self.plants, plant, machine)
 
     def first(self, machine: LiveMachine, row: dict[str, Any]) -> dict[str, Any]:
         return row | {"strip": self._timeline(machine)}

@@ -22,12 +22,11 @@ class PartsFeed(RowsFeed):
     """Rows of the machines below `path` that name parts: `parts` in work, and `results` of parts before."""
 
     def row(self, plant: Plant, machine: LiveMachine) -> dict[str, Any] | None:
-        return _row(plant, machine) if machine.serials else None
+        return _row(row_of(self.plants, plant, machine), machine) if machine.serials else None
 
 
-def _row(plant: Plant, machine: LiveMachine) -> dict[str, Any]:
-    row = row_of(plant, machine)
-    row = {key: row[key] for key in KEPT if key in row}
+def _row(shown: dict[str, Any], machine: LiveMachine) -> dict[str, Any]:
+    row = {key: shown[key] for key in KEPT if key in shown}
     named: dict[bool, dict[str, str]] = {False: {}, True: {}}
     for at in machine.serials:
         value, name = machine.values[at], machine.points[at].name

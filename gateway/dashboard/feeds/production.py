@@ -25,16 +25,15 @@ class ProductionFeed(RowsFeed):
     every = 1.0
 
     def row(self, plant: Plant, machine: LiveMachine) -> dict[str, Any] | None:
-        return _row(plant, machine) if _produces(machine) else None
+        return _row(row_of(self.plants, plant, machine), machine) if _produces(machine) else None
 
 
 def _produces(machine: LiveMachine) -> bool:
     return machine.roles.state is not None or machine.roles.good is not None
 
 
-def _row(plant: Plant, machine: LiveMachine) -> dict[str, Any]:
-    row = row_of(plant, machine)
-    row = {key: row[key] for key in KEPT if key in row}
+def _row(shown: dict[str, Any], machine: LiveMachine) -> dict[str, Any]:
+    row = {key: shown[key] for key in KEPT if key in shown}
     for role in ROLES:
         at = getattr(machine.roles, role)
         if at is not None and (value := machine.values[at]) is not None:

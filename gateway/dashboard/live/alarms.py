@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from gateway.model.device_alarm import priority_of, read_device_alarm
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
     from gateway.model.path import MachinePath
 
@@ -155,6 +155,10 @@ class Alarms:
         self.history = deque([*(earlier[-room:] if room else ()), *heard], maxlen=CHANGES)
         self.version += 1
 
-    def of(self, path: MachinePath) -> list[Alarm]:
-        """Return the standing alarms of a machine, the worst first."""
-        return sorted(self._by_machine.get(path, {}).values(), key=lambda alarm: (alarm.priority, -alarm.time))
+    def machines(self) -> Iterator[MachinePath]:
+        """Yield the machines with a standing alarm."""
+        yield from self._by_machine
+
+    def of(self, path: MachinePath) -> Mapping[str, Alarm]:
+        """Return the standing alarms of a machine, by their conditions."""
+        return self._by_machine.get(path, {})

@@ -8,12 +8,12 @@ from pydantic import ValidationError
 
 from gateway.dashboard.live.alarms import Alarm, read_alarm
 from gateway.ingest.placement import check_levels
-from gateway.model.alarm_state import AlarmState
+from gateway.model.alarm_state import ANNUNCIATED, AlarmState
 from gateway.model.text import MAX_NAME, check_text, clean_text
 from gateway.status.alarms import MAX_ALARM_BYTES, ShownAlarm
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from gateway.model.path import MachinePath
 
@@ -49,22 +49,36 @@ class GatewayAlarm(NamedTuple):
         """Whether a person has removed it from the list."""
         return self.state in OFF_LIST
 
+    @property
+    def standing(self) -> bool:
+        """Whether it is on the list of operators: also if it has ended, and is to be acknowledged or reset."""
+        return self.state in ANNUNCIATED
+
 
 class GatewayAlarms:
     """The alarms of gateways that are not normal, by machine and key; `version` grows with each change."""
 
     def __init__(self) -> None:
         self.version = self.dropped = 0
-        self._found: dict[tuple[MachinePath, str], GatewayAlarm] = {}
+        self._found: dict[MachinePath, dict[str, GatewayAlarm]] = {}
         self._keys: dict[tuple[MachinePath, str], str] = {}
 
     def __iter__(self) -> Iterator[GatewayAlarm]:
         """Yield the alarms."""
-        yield from self._found.values()
+        for own in self._found.values():
+            yield from own.values()
+
+    def machines(self) -> Iterator[MachinePath]:
+        """Yield the machines with an alarm that is not normal."""
+        yield from self._found
+
+    def of(self, path: MachinePath) -> Mapping[str, GatewayAlarm]:
+        """Return the alarms of a machine, by the keys of their events."""
+        return self._found.get(path, {})
 
     def find(self, path: MachinePath, key: str) -> GatewayAlarm | None:
         """Return the alarm of a machine with the key of its events; None if it is normal, or of no gateway."""
-        return self._found.get((path, key))
+        return self.of(path).get(key)
 
     def clear(self) -> None:
         """Forget all: after a lost connection nothing says which alarms have become normal."""
@@ -79,7 +93,7 @@ class GatewayAlarms:
         self.version += 1
         key = self._keys.pop((path, leaf), None)
         if key is not None:
-            self._found.pop((path, key), None)
+            self._remove(path, key)
         if not payload:
             return
         if len(self._keys) >= MOST:  # several messages may name one condition
@@ -87,7 +101,13 @@ class GatewayAlarms:
             return
         found = read_gateway_alarm(path, payload)
         self._keys[path, leaf] = found.alarm.key
-        self._found[path, found.alarm.key] = found
+        self._found.setdefault(path, {})[found.alarm.key] = found
+
+    def _remove(self, path: MachinePath, key: str) -> None:
+        own = self._found.get(path, {})
+        own.pop(key, None)
+        if not own:
+            self._found.pop(path, None)
 
 
 def read_gateway_alarm(path: MachinePath, payload: bytes) -> GatewayAlarm:
