@@ -47,9 +47,12 @@ TEMPLATE: dict[str, Any] = {
         "state": {"expression": "count % 60 < 30 ? 6 : 9", "labels": {6: "execute", 9: "aborted"}},
     },
     "production": {"state": "state", "micro_stop": "1s", "reasons": ["bladder", "<b>no material</b>"]},
-    "alarms": {"few": {"point": "count", "low": 1e9, "message": "Only {count} parts"}},
+    "alarms": {
+        "few": {"point": "count", "low": 1e9, "message": "Only {count} parts"},
+        "early": {"point": "count", "low": 20, "priority": "low", "latch": True},
+    },
 }
-"""A machine that runs for thirty readings and is down for thirty, with an alarm that does not end."""
+"""A machine that runs for thirty readings and is down for thirty. One of its alarms does not end, one has a latch."""
 
 
 class _Machines(threading.Thread):
@@ -213,8 +216,58 @@ def test_an_alarm_is_acknowledged_shelved_and_returned_at_its_gateway(commanded:
     row_of(other, "few").wait_for(state="detached", timeout=PATIENCE)
     row_of(page, "few").wait_for(timeout=PATIENCE)
     assert commanded.alarms()["few"][0] == "unacknowledged"
-    entries = wait_for(lineside("audit", "show", str(commanded.config))).text
-    assert [entries.count(one) for one in ("alarm.acknowledge", "alarm.shelve", "alarm.remove")] == [2, 1, 1]
+    assert [actions(commanded, "few").count(one) for one in ("acknowledge", "shelve", "remove")] == [2, 1, 1]
+
+
+def actions(plant: Plant, alarm: str) -> list[str]:
+    """Return the actions of people on an alarm, as the audit log has them."""
+    shown = wait_for(lineside("audit", "show", str(plant.config), "--action", "alarm.*", "--format", "json")).text
+    entries = map(json.loads, shown.splitlines())
+    return [one["action"].removeprefix("alarm.") for one in entries if one["object"].endswith(f" {alarm}")]
+
+
+def test_a_latched_alarm_is_reset_after_it_was_acknowledged(commanded: Plant, visit: Open):
+    """The button is for nothing else: an alarm that nobody has acknowledged, or that does not end, can't be reset."""
+    page, other = visit("/alarms"), visit("/alarms", locale="de-DE")
+    page.locator(".alarm-state", has_text="ended, to be acknowledged and reset").wait_for(timeout=PATIENCE)
+    reset = page.get_by_role("button", name="Reset…")
+    assert reset.is_disabled()
+    row_of(page, "early").get_by_label("Select this alarm").check()
+    assert (reset.is_disabled(), "are acknowledged" in (reset.get_attribute("title") or "")) == (True, True)
+    row_of(page, "early").get_by_label("Select this alarm").uncheck()
+    act(page, "early", "Acknowledge…", "Acknowledge 1 alarm", "seen")
+    page.locator("dialog").wait_for(state="detached", timeout=PATIENCE)
+    page.locator(".alarm-state", has_text="ended and acknowledged, to be reset").wait_for(timeout=PATIENCE)
+    other.locator(".alarm-state", has_text="beendet und quittiert, zurückzusetzen").wait_for(timeout=PATIENCE)
+    assert "Acknowledged by local" in row_of(page, "early").locator(".alarm-note").inner_text()
+    for alarm in ("early", "few"):
+        row_of(page, alarm).get_by_label("Select this alarm").check()
+    assert reset.is_disabled()
+    row_of(page, "few").get_by_label("Select this alarm").uncheck()
+    row_of(page, "early").get_by_label("Select this alarm").uncheck()
+    assert severe_findings(page) == []
+    act(page, "early", "Reset…", "Reset 1 alarm", HOSTILE)
+    for shown in (page, other):
+        row_of(shown, "early").wait_for(state="detached", timeout=PATIENCE)
+    assert "early" not in commanded.alarms() or commanded.alarms()["early"][0] == "normal"
+    assert actions(commanded, "early") == ["acknowledge", "reset"]
+    assert wait_for(lineside("audit", "verify", str(commanded.config))).code == 0
+
+
+def test_the_tile_of_a_machine_has_its_alarms_at_once_after_a_restart_of_the_page(commanded: Plant, visit: Open):
+    """The broker retains the states, so no event has to come; a shelved alarm is left out."""
+    commanded.renew()
+    starts = len(commanded.page.events("dashboard.listening"))
+    wait_for(commanded.page.restart())
+    wait_for(commanded.page.logged("dashboard.listening", starts + 1))
+    page = visit("/overview")
+    badge = page.locator(".alarm-badge", has=page.locator("[data-priority='3']"))
+    badge.first.wait_for(timeout=PATIENCE)
+    machine = visit(f"/machine/{MACHINE}")
+    machine.locator(".standing li", has_text="Only").wait_for(timeout=PATIENCE)
+    act(visit("/alarms"), "few", "Shelve…", "Shelve 1 alarm", "spare part")
+    badge.first.wait_for(state="detached", timeout=PATIENCE)
+    machine.locator(".standing li", has_text="Only").wait_for(state="detached", timeout=PATIENCE)
 
 
 def test_an_alarm_that_only_the_device_has_keeps_its_note(commanded: Plant, visit: Open):
@@ -230,7 +283,7 @@ def test_an_alarm_that_only_the_device_has_keeps_its_note(commanded: Plant, visi
             await client.publish(f"lineside/v1/{MACHINE}/event", json.dumps(record), qos=1)
 
     commanded.renew()
-    page = visit("/alarms")
+    page = visit("/alarms?priorities=1,2,3")
     row_of(page, "few").wait_for(timeout=PATIENCE)
     wait_for(publish())
     row_of(page, "Level").wait_for(timeout=PATIENCE)

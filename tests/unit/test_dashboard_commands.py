@@ -19,7 +19,10 @@ from live_plant import machine_path, message, write_live_plant
 
 from gateway.acl.accounts import Action as Right
 from gateway.acl.accounts import accounts_of
+from gateway.dashboard.actions import Actors
 from gateway.dashboard.alarms.notes import Note
+from gateway.dashboard.alarms.noting import Noting
+from gateway.dashboard.alarms.requests import NoteRequest
 from gateway.dashboard.commanding import AT_ONCE, Became
 from gateway.dashboard.feeds.alarms import AlarmsFeed
 from gateway.dashboard.feeds.machine import MachineFeed
@@ -306,6 +309,41 @@ def test_a_latched_alarm_stands_until_it_is_reset() -> None:
     fed.hear(f"{PRESS}/alarm/few", retained("latched", active=False, acknowledged=True), retain=True)
     [row] = rows(AlarmsFeed(plants(fed)))
     assert (row["gateway"]["state"], row["active"], row["acknowledged"]) == ("latched", False, True)
+
+
+def note_request(action: str, key: str) -> NoteRequest:
+    alarms = [{"path": str(MACHINE), "key": key}]
+    return NoteRequest.model_validate_json(
+        json.dumps({"action": action, "alarms": alarms, "comment": "valve closed"})
+    )
+
+
+def test_an_alarm_is_reset_by_a_command_of_its_gateway_alone(factory: Factory) -> None:
+    """A note can't reset anything: the answer says that nothing was sent, and nothing is changed."""
+    recorded: list[tuple[Any, ...]] = []
+    actors = Actors(lambda _: "anna", lambda *said: recorded.append(said))
+    for commands, became in ((PageCommandsSection(), "done"), (None, "not_sent")):
+        found = Plants([taking(factory, unsigned_alarms=True)], commands=commands)
+        line = Line(found, answer("done"))
+        content = retained("latched", active=False, acknowledged=True)
+        found.plants[0].take(
+            ReceivedMessage(f"lineside/v1/{MACHINE}/alarm/few", json.dumps(content).encode(), retain=True)
+        )
+        [alarm] = found.plants[0].gateway_alarms
+        answered = asyncio.run(Noting(found, actors).apply("anna", note_request("reset", alarm.alarm.key)))
+        [outcome] = answered["commands"]
+        assert (outcome["outcome"], outcome["name"], answered["changed"]) == (became, "few", 0)
+        assert found.notes.of(alarm.alarm, 2) is None
+        if commands is None:
+            assert (line.sent, "takes a command" in str(outcome["text"])) == ([], True)
+            continue
+        [(_, payload)] = line.sent
+        command = parse_command(payload)
+        assert (command.action, command.target.alarm, command.user) == ("reset", "few", "anna")
+        assert (command.reason, command.arguments) == ("valve closed", {})
+    [(who, action, object_, before, after)] = recorded
+    assert (who, action, object_) == ("anna", "alarm.reset", f"{MACHINE} count few")
+    assert (before, after["action"], after["outcome"]) == ({"state": "latched"}, "reset", "done")
 
 
 def test_without_commands_a_note_counts_for_an_alarm_of_a_gateway_too(factory: Factory) -> None:

@@ -1,4 +1,4 @@
-"""Acknowledge and shelve alarms for an operator: at the gateway, or as a note of the page. Record each action."""
+"""Acknowledge, shelve and reset alarms for operators: at the gateway, or as a note of the page. Record all of it."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from gateway.dashboard.alarms.notes import MAX_NAME, Note
 from gateway.dashboard.commanding import Became
+from gateway.dashboard.texts.text import _
 from gateway.model.alarm_state import AlarmState
 from gateway.model.command import Order, Target
 
@@ -19,17 +20,20 @@ if TYPE_CHECKING:
     from gateway.dashboard.live.alarms import Alarm
     from gateway.dashboard.live.gateway_alarms import GatewayAlarm
     from gateway.dashboard.plants import Plants
+    from gateway.dashboard.texts.text import Text
     from gateway.model.command import Action, Argument
 
 EVENTS = {"acknowledge": "noted as acknowledged", "shelve": "shelved", "remove": "note removed"}
 """The event in the journal of each action."""
 
-COMMANDS: dict[str, Action] = {"acknowledge": "acknowledge", "shelve": "shelve", "remove": "unshelve"}
+COMMANDS: dict[str, Action] = {
+    "acknowledge": "acknowledge", "shelve": "shelve", "remove": "unshelve", "reset": "reset",
+}  # fmt: skip
 """The command for an alarm of a gateway, of each action."""
 
 COMMANDED = {
     "acknowledge": "acknowledged", "shelve": "shelved", "unshelve": "unshelved",
-    "return_to_service": "returned to service",
+    "return_to_service": "returned to service", "reset": "reset",
 }  # fmt: skip
 """The event in the journal of each command that is done."""
 
@@ -49,6 +53,7 @@ class Noting:
         now = time.time_ns() // 1000
         changed = 0
         commands: list[Coroutine[Any, Any, dict[str, Any]]] = []
+        impossible: list[dict[str, Any]] = []
         for wanted in request.alarms:
             alarm = self._plants.alarm(wanted.machine, wanted.key)
             if alarm is None:
@@ -57,6 +62,9 @@ class Noting:
             if held is not None and self._plants.may_command(wanted.machine):
                 commands.append(self._command(identity, request, held))
                 continue
+            if request.action == "reset":
+                impossible.append(self._outcome(alarm, Became.NOT_SENT, _("no gateway takes a command for it")))
+                continue
             before, after = self._note(identity, request, wanted, alarm, now)
             if before is None and after is None:
                 continue
@@ -64,7 +72,7 @@ class Noting:
             self._record(identity, request, alarm, before and before.model_dump(), after and after.model_dump())
             self._journal(identity, request, alarm, EVENTS[request.action])
         saved = await self._plants.notes.save()
-        outcomes = await asyncio.gather(*commands)
+        outcomes = [*await asyncio.gather(*commands), *impossible]
         gone = len(request.alarms) - changed - len(outcomes)
         return {"changed": changed, "gone": gone, "saved": saved, "commands": outcomes}
 
@@ -82,8 +90,12 @@ class Noting:
         self._record(identity, request, alarm, {"state": held.state.value}, {"action": action} | became)
         if outcome.became is Became.DONE:
             self._journal(identity, request, alarm, COMMANDED[action])
+        return self._outcome(alarm, outcome.became, outcome.text)
+
+    def _outcome(self, alarm: Alarm, became: Became, text: Text | str) -> dict[str, Any]:
+        """Return what became of a command, for the page."""
         return {
-            "path": str(alarm.path), "name": alarm.name, "outcome": outcome.became.value, "text": outcome.text,
+            "path": str(alarm.path), "name": alarm.name, "outcome": became.value, "text": text,
             "seconds": self._plants.commander.seconds,
         }  # fmt: skip
 

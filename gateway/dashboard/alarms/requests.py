@@ -32,11 +32,11 @@ class NotedAlarm(BaseModel):
 
 
 class NoteRequest(BaseModel):
-    """Acknowledge alarms on the page, shelve them for some minutes with a comment, or end that."""
+    """Acknowledge alarms, shelve them for some minutes with a comment, end that, or reset latched alarms."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
-    action: Literal["acknowledge", "shelve", "remove"]
+    action: Literal["acknowledge", "shelve", "remove", "reset"]
     alarms: Annotated[list[NotedAlarm], Field(min_length=1, max_length=MAX_ALARMS)]
     comment: Annotated[str, Field(max_length=MAX_COMMENT)] = ""
     minutes: Annotated[int, Field(ge=SHORTEST_SHELF // 60, le=LONGEST_SHELF // 60)] = 60

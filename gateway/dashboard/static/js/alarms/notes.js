@@ -1,4 +1,4 @@
-/** Acknowledge and shelve alarms: at the gateway that follows them, or else as a note on the page. */
+/** Acknowledge, shelve and reset alarms: at the gateway that follows them, or else as a note on the page. */
 
 import { outcomeText } from "../commands.js";
 import { sendDialog } from "../dialog.js";
@@ -11,6 +11,9 @@ const SHELVES = [15, 60, 480, 1440, 10080]; // minutes
 /** Whether the reader may note something: an operator, or everybody where nobody signs in. */
 export const mayAct = () => !session.name || session.role !== "viewer";
 
+/** Whether an alarm of a gateway can be reset: it is latched, and waits for nothing else. */
+export const mayReset = (row) => Boolean(row?.command) && row.gateway?.state === "latched";
+
 const titles = {
   acknowledge: (count) => tn("Acknowledge {count} alarm on this page", "Acknowledge {count} alarms on this page", count),
   shelve: (count) => tn("Shelve {count} alarm", "Shelve {count} alarms", count),
@@ -21,11 +24,12 @@ const commandTitles = {
   acknowledge: (count) => tn("Acknowledge {count} alarm", "Acknowledge {count} alarms", count),
   shelve: titles.shelve,
   remove: (count) => tn("Return {count} alarm to the list", "Return {count} alarms to the list", count),
+  reset: (count) => tn("Reset {count} alarm", "Reset {count} alarms", count),
 };
 
 /**
  * Ask for a comment, and note what was chosen.
- * @param {"acknowledge"|"shelve"|"remove"} action @param {{path: string, key: string, name: string, command?: boolean}[]} alarms
+ * @param {"acknowledge"|"shelve"|"remove"|"reset"} action @param {{path: string, key: string, name: string, command?: boolean}[]} alarms
  * @param {() => void} done called when it is noted
  */
 export function noteDialog(action, alarms, done) {

@@ -1,7 +1,7 @@
 /** The alarms: those that stand, their history, and statistics after EEMUA 191. */
 
 import { HistoryPart, StatisticsPart } from "../alarms/past.js";
-import { noteDialog, mayAct } from "../alarms/notes.js";
+import { noteDialog, mayAct, mayReset } from "../alarms/notes.js";
 import { machineLink, priorityMark, changeText } from "../alarms/parts.js";
 import { h, keep, set, setText } from "../dom.js";
 import { PlaceChoice } from "../places.js";
@@ -132,8 +132,9 @@ class StandingPart {
     this.hint = h("span", { class: "muted note-hint" });
     const button = (action, text) => h("button", { class: "button", type: "button", text, title: mayAct() ? null : t("This needs the role operator."), on: { click: act(action) } });
     this.buttons = [button("acknowledge", t("Acknowledge on this page…")), button("shelve", t("Shelve…")), button("remove", t("Remove the note…"))];
+    this.reset = button("reset", t("Reset…"));
     this.chosen = h("span", { class: "muted" });
-    return h("div", { class: "row alarm-actions" }, ...this.buttons, this.chosen,
+    return h("div", { class: "row alarm-actions" }, ...this.buttons, this.reset, this.chosen,
       this.hint);
   }
 
@@ -221,6 +222,9 @@ class StandingPart {
     this.all.checked = this.order.length > 0 && this.selected.size === this.order.length;
     this.all.indeterminate = this.selected.size > 0 && !this.all.checked;
     for (const button of this.buttons) button.disabled = this.selected.size === 0 || !mayAct();
+    const resettable = this.selected.size > 0 && [...this.selected].every((id) => mayReset(this.rows.get(id)));
+    this.reset.disabled = !resettable || !mayAct();
+    if (mayAct()) set(this.reset, { title: resettable ? null : t("For alarms of gateways that are latched, have ended, and are acknowledged.") });
     const commanded = [...(this.selected.size ? this.selected : this.order)].some((id) => this.rows.get(id)?.command);
     setText(this.buttons[0], commanded ? t("Acknowledge…") : t("Acknowledge on this page…"));
     setText(this.buttons[2], commanded ? t("Return to the list…") : t("Remove the note…"));
@@ -266,10 +270,13 @@ function wordText({ label, bits }) {
   return tn("{count} alarm bit set: {bits}", "{count} alarm bits set: {bits}", bits.length, { bits: bits.join(", ") });
 }
 
+const LATCHED = { latched_unacknowledged: mark("ended, to be acknowledged and reset"), latched: mark("ended and acknowledged, to be reset") };
+
 const OFF_LIST = { shelved: mark("shelved"), out_of_service: mark("out of service") };
 
 function stateText(row) {
-  const parts = [row.gateway?.state in OFF_LIST ? t(OFF_LIST[row.gateway.state]) : changeText(row)];
+  const known = { ...OFF_LIST, ...LATCHED }[row.gateway?.state];
+  const parts = [known ? t(known) : changeText(row)];
   const acknowledged = row.gateway ? t("acknowledged") : t("acknowledged at the machine");
   if (row.active) parts.push(row.acknowledged ? acknowledged : t("not acknowledged"));
   if (row.machine) parts.push(row.machine === "offline" ? t("machine not connected: may have ended") : t("gateway offline: may have ended"));
@@ -278,7 +285,7 @@ function stateText(row) {
 
 const GATEWAY_NOTES = {
   shelved: mark("Shelved by {who} until {until}"), out_of_service: mark("Taken out of service by {who}, {at}"),
-  acknowledged: mark("Acknowledged by {who}, {at}"),
+  acknowledged: mark("Acknowledged by {who}, {at}"), latched: mark("Acknowledged by {who}, {at}"),
 };
 
 function noteText({ note, gateway }) {

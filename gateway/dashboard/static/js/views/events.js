@@ -24,7 +24,7 @@ const SYMBOLS = { info: "producing", warning: "degraded", error: "aborted" };
 const EVENTS = {
   connected: mark("connected"), "not connected": mark("not connected"), active: mark("active"), inactive: mark("inactive"),
   acknowledged: mark("acknowledged"), removed: mark("removed"), "noted as acknowledged": mark("noted as acknowledged"),
-  shelved: mark("shelved"), "note removed": mark("note removed"), unshelved: mark("returned to the list"), "returned to service": mark("returned to service"), "shelving ended": mark("shelving ended"),
+  shelved: mark("shelved"), "note removed": mark("note removed"), unshelved: mark("returned to the list"), "returned to service": mark("returned to service"), reset: mark("reset"), "shelving ended": mark("shelving ended"),
   "certificate renewed": mark("certificate renewed"), "certificate refused": mark("certificate refused"),
 };
 
