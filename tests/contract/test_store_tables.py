@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections import Counter
 from contextlib import closing
-from typing import TYPE_CHECKING
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, cast
 
 import pytest
 from read_back import InfluxTarget, SqliteTarget, Target, VictoriaMetricsTarget
 
 from gateway.model.metadata import MachineMeta
 from gateway.model.reading import NamedScan
+from gateway.production.stored import stops_that_began
 from gateway.stores.base import FIRST_TIME, MachineScan
 from gateway.stores.tables import MOST_ENTRIES, TABLES, UNREADABLE, Column, Table, table_rows
 
@@ -20,6 +23,7 @@ if TYPE_CHECKING:
 
     from drivers.base import Value
     from gateway.model.path import MachinePath
+    from gateway.settings.factory import Machine
 
 TIME = 1_764_000_000_000_000
 TESTS = Table(
@@ -147,6 +151,84 @@ def test_old_rows_are_deleted_with_the_readings(tmp_path: Path, press: MachinePa
         store.prune()  # type: ignore[attr-defined] # of this store
     with closing(sqlite3.connect(file)) as db:
         assert [time for (time,) in db.execute("select time from tests")] == [TIME + 86_400_000_000]
+
+
+REAL = sorted(content for content in TABLES if content not in {"test", "box"})
+"""The contents whose tables the product has."""
+
+HOSTILE = "a \"b\" \\ c, d=e <f> \u00e4 \u65ad \n $1 'g'"
+"""A text of a person, with characters that mean something in a line protocol, in SQL, or in both."""
+
+
+def whole(table: Table, **changed: Value) -> dict[str, Value]:
+    """Return an object with a value in each column of a table."""
+    values: dict[str, Value] = {"text": HOSTILE, "integer": 2**53 + 1, "real": -1.25e-7}
+    return {one.name: f"{one.name} 1" if one.tag else values[one.kind] for one in table.columns} | changed
+
+
+def results(press: MachinePath, content: str, second: int, entry: dict[str, Value]) -> MachineScan:
+    meta = MachineMeta("curing-press", {content: "json"}, {}, {content: content})
+    return MachineScan(press, meta, NamedScan(TIME + second * 1_000_000, {content: json.dumps(entry)}), 0)
+
+
+@pytest.mark.parametrize("content", REAL)
+def test_each_table_is_read_as_it_was_written(target: Target, press: MachinePath, content: str) -> None:
+    """Also where a column has the name of a word of a query language, such as begin, by, end or order."""
+    table = TABLES[content]
+    full, empty = whole(table), {one.name: None for one in table.columns if not one.tag}
+    text = {one.name: "" for one in table.columns if one.kind == "text" and not one.tag}
+    batch = [results(press, content, at, whole(table, **more)) for at, more in enumerate(({}, empty, text))]
+    with target.store() as store:
+        store.write(batch)
+        store.write(batch)
+    target.settle()
+    with target.reading() as store:
+        rows = list(store.rows(content, f"{press}/*", TIME, TIME + 10_000_000))
+        assert [row.as_dict() for row in rows] == [full, full | empty, full | text]
+        newest = list(store.rows(content, f"{press}/*", TIME, TIME + 1_000_001, newest_first=True))
+        assert [row.as_dict() for row in newest] == [full | empty, full]
+
+
+def test_a_table_that_nobody_wrote_to_has_no_rows(target: Target, press: MachinePath) -> None:
+    """As the reasons of stops on the first day."""
+    with target.store() as store:
+        store.write([scan(press, 0, pressure=1.5)])
+    target.settle()
+    with target.reading() as store:
+        for content in REAL:
+            assert list(store.rows(content, f"{press}/{content}", TIME, TIME + 10_000_000)) == []
+
+
+def test_the_last_reason_that_a_person_gave_for_a_stop_counts(target: Target, press: MachinePath) -> None:
+    """Of two stops at one machine, and of another machine with a stop that began at the same time."""
+    other, machine = press._replace(machine="press-99"), cast("Machine", SimpleNamespace(path=press))
+    begins = TIME - 60_000_000, TIME - 30_000_000
+
+    def stop(path: MachinePath, at: int) -> MachineScan:
+        entry = whole(TABLES["stops"], state="down", begin=begins[at], end=begins[at] + 10_000_000, reason="3")
+        return results(path, "stops", at, entry)
+
+    def reason(path: MachinePath, second: int, at: int, text: str) -> MachineScan:
+        entry = {"begin": begins[at], "reason": text, "comment": HOSTILE, "by": "anna"}
+        return results(path, "stop_reasons", second, entry)
+
+    batch = [
+        stop(press, 0), stop(press, 1), stop(other, 0),
+        reason(press, 5, 0, "bladder"), reason(press, 6, 1, HOSTILE), reason(press, 7, 0, "no material"),
+        reason(other, 8, 0, "of the other"),
+    ]  # fmt: skip
+    with target.store() as store:
+        store.write(batch)
+    target.settle()
+    with target.reading() as store:
+        found = stops_that_began(store, machine, begins[0], TIME)
+        assert [(one.begin, one.reason, one.given) for one in found] == [
+            (begins[0], "3", "no material"), (begins[1], "3", HOSTILE),
+        ]  # fmt: skip
+        rows = store.rows("stop_reasons", f"{press}/stop_reasons", TIME, TIME + 10_000_000)
+        assert [(row["reason"], row["comment"], row["by"]) for row in (one.as_dict() for one in rows)] == [
+            ("bladder", HOSTILE, "anna"), (HOSTILE, HOSTILE, "anna"), ("no material", HOSTILE, "anna"),
+        ]  # fmt: skip
 
 
 BOX_META = MachineMeta("curing-press", {"boxes": "json"}, {}, {"boxes": "box"})
