@@ -76,6 +76,7 @@ bench-parts: $(VENV)/.dev ## measure the parts one by one: steps, commands, spoo
 	$(BIN)/python benchmarks/modbus_schedule.py
 	$(BIN)/python benchmarks/modbus_recovery.py
 	$(BIN)/python benchmarks/metrics.py --runs 1
+	$(BIN)/python benchmarks/metrics.py --tls --runs 1
 	$(BIN)/python benchmarks/reload.py
 	$(BIN)/python benchmarks/backlog.py
 	$(BIN)/python benchmarks/opcua_changes.py
