@@ -62,7 +62,8 @@ def test_a_person_signs_in_works_and_signs_out(url: str, open_page: Open) -> Non
     """The way leads back to the view that was asked for, and nothing of the page breaks the policy."""
     page = open_page(f"{url}/events")
     assert page.url == f"{url}/login?next=%2Fevents"
-    page.keyboard.type("anna")  # the field of the name has the focus
+    page.wait_for_function("document.activeElement.id === 'name'")  # a browser gives it the focus with a frame
+    page.keyboard.type("anna")
     page.keyboard.press("Tab")
     page.keyboard.type(PASSWORD)
     page.keyboard.press("Enter")
