@@ -36,6 +36,7 @@ from gateway.dashboard.stored import Stored
 from gateway.model.alarm_rates import WINDOW
 from gateway.model.reading import NamedScan
 from gateway.settings.load import load_factory
+from gateway.settings.templates import bundled_config
 from gateway.users.roles import Role
 
 if TYPE_CHECKING:
@@ -257,6 +258,22 @@ def factory(tmp_path: Path) -> Factory:
 
 def now() -> int:
     return time.time_ns() // 1000
+
+
+def test_a_plant_with_configured_alarms_is_watched(factory: Factory):
+    """The page says that nothing is watched only where that is so."""
+
+    def sources(*factories: Factory) -> int | None:
+        feed = AlarmsFeed(Plants(factories, everything=not factories))
+        feed.choose({})
+        number: int | None = feed.changes()["summary"]["sources"]
+        return number
+
+    plant = load_factory(bundled_config() / "appliance-plant.yaml")
+    configured = sum(len(machine.alarms.alarms) for machine in plant.machines)
+    assert sources(plant) == configured > 30
+    assert sources(plant, factory) == configured + 1
+    assert sources() is None, "a page without a configuration knows nothing of it"
 
 
 def test_the_feed_sends_alarms_by_priority_then_time_and_later_what_changed(factory: Factory):

@@ -50,7 +50,7 @@ def test_points_come_in_groups(fed: FedPlant) -> None:
 def test_all_points_that_are_not_good_are_counted_by_reason(fed: FedPlant) -> None:
     """The page looks for two bad points of ten thousand, which it does not see."""
     feed = opened(fed)
-    assert feed.changes()["faults"] == {"not_good": [], "reasons": [], "refused": [], "silent": 4}
+    assert feed.changes()["faults"] == {"not_good": [], "reasons": [], "refused": [], "silent": 4, "quiet": 0}
     fed.scan(
         NamedScan(T0, {"state": 6}, {"pressure": "refused", "good_count": "no_response"}, codes={"pressure": "2"})
     )
@@ -60,9 +60,18 @@ def test_all_points_that_are_not_good_are_counted_by_reason(fed: FedPlant) -> No
         "reasons": [[3, "refused", 1], [3, "no_response", 1], [2, "clock", 1]],
         "refused": [[1, "refused", "2"]],
         "silent": 1,
+        "quiet": 0,
     }
     fed.values(T0 + 2, state=6, pressure=1.0, good_count=1, serial_number="SN")
-    assert feed.changes()["faults"] == {"not_good": [], "reasons": [], "refused": [], "silent": 0}
+    assert feed.changes()["faults"] == {"not_good": [], "reasons": [], "refused": [], "silent": 0, "quiet": 0}
+
+
+def test_a_point_whose_first_event_has_not_happened_lacks_no_reading(fed: FedPlant) -> None:
+    """A machine without a stop so far has no problem."""
+    stops = {"type": "json", "unit": "", "every": 1.0, "content": "stops"}
+    fed.meta(points=POINTS | {"stops": stops}, id="5d0c9e3f7a22")
+    faults = opened(fed).changes()["faults"]
+    assert (faults["silent"], faults["quiet"]) == (4, 1)
 
 
 def test_a_timeline_is_sent_once_and_then_its_further_states(fed: FedPlant) -> None:

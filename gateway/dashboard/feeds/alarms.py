@@ -93,12 +93,7 @@ class AlarmsFeed(Feed):
         self._summary: dict[str, Any] = {}
         self._words: list[dict[str, Any]] | None = None
         self._seen: object = None
-        self._sources = sum(
-            point.source.events
-            for factory in plants.factories
-            for machine in factory.machines
-            for point in machine.points
-        )
+        self._sources = _sources(plants)
 
     def choose(self, arguments: dict[str, Any]) -> None:
         limit = arguments.get("limit", SHOWN)
@@ -187,6 +182,14 @@ class AlarmsFeed(Feed):
                 word = {"path": str(machine.path), "point": point.name, "description": point.description}
                 label = point.labels.get(str(value))
                 yield word | ({"label": label} if label else {"bits": bits_of(value)})
+
+
+def _sources(plants: Plants) -> int | None:
+    """Return how many alarms and points with alarms of devices are configured; None without a configuration."""
+    if not plants.factories:
+        return None
+    machines = [machine for factory in plants.factories for machine in factory.machines]
+    return sum(len(one.alarms.alarms) + sum(point.source.events for point in one.points) for one in machines)
 
 
 def shown(alarm: Alarm) -> dict[str, Any]:

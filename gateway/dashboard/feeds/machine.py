@@ -224,7 +224,10 @@ def driver_of(plant: Plant, machine: LiveMachine) -> dict[str, Any]:
 
 
 def faults_of(machine: LiveMachine) -> dict[str, Any]:
-    """Return which points are not good, how many for each reason, and those that the device refuses."""
+    """Return which points are not good, how many for each reason, and those that the device refuses.
+
+    `silent` counts the points without a reading, `quiet` those whose first event has not happened yet.
+    """
     reasons: dict[tuple[int, str], int] = {}
     refused: list[list[Any]] = []
     for at, fault in machine.faults.items():
@@ -232,9 +235,12 @@ def faults_of(machine: LiveMachine) -> dict[str, Any]:
         reasons[key] = reasons.get(key, 0) + 1
         if fault.reason in REFUSED and len(refused) < MAX_REFUSED:
             refused.append([at, fault.reason, fault.code])
+    quiet = sum(bool(one.content) and not quality
+                for one, quality in zip(machine.points, machine.qualities, strict=True))  # fmt: skip
     return {
         "not_good": sorted(machine.faults),
         "reasons": sorted(([*key, count] for key, count in reasons.items()), key=lambda one: (-one[0], -one[2])),
         "refused": refused,
-        "silent": machine.qualities.count(0),
+        "silent": machine.qualities.count(0) - quiet,
+        "quiet": quiet,
     }

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from gateway.settings.results import content_of
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -16,6 +18,7 @@ class PointInfo(NamedTuple):
     """A point as people see it; `range` and `labels` are empty where it has none.
 
     `every` is in seconds, as is `at_least_every`: the longest time between two readings, 0 where no limit is known.
+    `content` is the kind of the events that a point has, empty for a point with a value.
     """
 
     name: str
@@ -27,6 +30,7 @@ class PointInfo(NamedTuple):
     every: float = 0.0
     revised: Mapping[str, float] = {}
     at_least_every: float = 0.0
+    content: str = ""
 
 
 def declared(value: Value | None, type_: str) -> Value | None:
@@ -46,7 +50,7 @@ def described_points(meta: DisplayedMeta) -> tuple[PointInfo, ...]:
     return tuple(
         PointInfo(
             name, one.type.value, one.unit, one.description, one.range, one.labels, one.every, one.revised,
-            one.at_least_every,
+            one.at_least_every, one.content,
         )
         for name, one in meta.points.items()
     )  # fmt: skip
@@ -57,7 +61,7 @@ def configured_points(machine: Machine) -> tuple[PointInfo, ...]:
     return tuple(
         PointInfo(
             one.name, one.type.value, one.unit, one.description, one.range,
-            {str(number): label for number, label in (one.labels or {}).items()}, one.every,
+            {str(number): label for number, label in (one.labels or {}).items()}, one.every, content=content_of(one),
         )
         for one in machine.all_points
     )  # fmt: skip

@@ -68,7 +68,10 @@ export class ShiftReport {
     this.select.replaceChildren(h("option", { value: "", text: t("earlier…"), disabled: true }), ...choices.map((one) => h("option", { value: one, text: one.replace("/", " ") })));
     this.select.value = choices.includes(this.shift) ? this.shift : "";
     for (const button of this.choice.children) set(button, { "aria-pressed": button.dataset.value === this.shift ? "true" : "false" });
-    setText(this.heading, t("{shift}: {from} to {to}; rows are written at the end of each hour", { shift: first.shift.replace("/", " "), from: moment(first.begin), to: moment(first.until) }));
+    const texts = { shift: first.shift.replace("/", " "), from: moment(first.begin), to: moment(first.end), until: moment(first.until) };
+    setText(this.heading, first.until < first.end
+      ? t("{shift}: {from} to {to}, counted until {until}; rows are written at the end of each hour", texts)
+      : t("{shift}: {from} to {to}", texts));
     const lines = found.factories.flatMap((one) => one.lines.map((line) => ({ place: `${one.enterprise}/${one.site}/${line.area}/${line.line}`, ...line })));
     keep(this.lines, lines, (line) => line.place, (line) => h("div", { class: "oee-line", "aria-label": line.line }), (element, line) => {
       element.replaceChildren(this.table(line), h("div", { class: "oee-details" }, losses(line.summary), plan(line), stopped(line)));

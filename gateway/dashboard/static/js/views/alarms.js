@@ -179,7 +179,7 @@ class StandingPart {
 
   emptyText() {
     if (this.summary?.standing) return t("No alarm matches.");
-    return this.summary?.sources ? t("No alarm stands.") : t("No alarm stands. No machine is configured to report alarms as events (OPC UA, mode: events).");
+    return this.summary?.sources !== 0 ? t("No alarm stands.") : t("No alarm stands. No alarm is configured, and no machine reports alarms of its own (OPC UA, mode: events).");
   }
 
   line(row) {

@@ -225,12 +225,12 @@ class MachineView {
     setText(this.rejected, good + reject > 0 ? t("{percent} of all parts are rejects", { percent: percent(reject / (good + reject)) }) : "");
   }
 
-  showFaults({ not_good: notGood, reasons, refused, silent }) {
+  showFaults({ not_good: notGood, reasons, refused, silent, quiet }) {
     this.table.setNotGood(notGood);
     this.countFound();
     const uncertain = reasons.filter(([quality]) => quality === 2).reduce((sum, [, , count]) => sum + count, 0);
     const bad = notGood.length - uncertain;
-    const chips = [["good", "", t("{count} good", { count: number(this.points.length - notGood.length - silent, 0) })]];
+    const chips = [["good", "", t("{count} good", { count: number(this.points.length - notGood.length - silent - quiet, 0) })]];
     if (uncertain) chips.push(["uncertain", "?", t("{count} uncertain", { count: number(uncertain, 0) })]);
     if (bad) chips.push(["bad", "✕", t("{count} bad", { count: number(bad, 0) })]);
     if (silent) chips.push(["none", "–", t("{count} without a reading", { count: number(silent, 0) })]);
