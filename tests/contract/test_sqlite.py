@@ -384,6 +384,43 @@ def test_a_query_of_a_broken_file_says_so(file: Path) -> None:
         list(stored(store))
 
 
+def test_a_damaged_schema_is_an_error_of_the_store(file: Path) -> None:
+    """SQLite quotes the schema, whose bytes are not UTF-8 then: rows were refused for it, and thrown away."""
+    with store_at(file) as store:
+        store.write([scan(count=1)])
+    intact = file.read_bytes()
+    begin = intact.index(b"CREATE TABLE series")
+    end = intact.index(b"CREATE VIEW readings") + 150
+    damaged = [*range(begin, begin + 60), *range(end - 150, end)]
+    errors: list[str] = []
+    for at in damaged:
+        file.write_bytes(intact[:at] + bytes((intact[at] | 0x80,)) + intact[at + 1 :])
+        for use in (read, written):
+            for other in (file.with_name(file.name + "-wal"), file.with_name(file.name + "-shm")):
+                other.unlink(missing_ok=True)
+            try:
+                use(store_at(file))
+            except Unavailable as error:
+                errors.append(str(error))
+    assert all(error.startswith(f"{file}: ") for error in errors)
+    assert sum("not UTF-8" in error for error in errors) > len(damaged) / 2, "it quotes the schema"
+
+
+def read(store: SqliteStore) -> None:
+    store.open_for_query()
+    try:
+        list(stored(store))
+        store.series()
+    finally:
+        store.close()
+
+
+def written(store: SqliteStore) -> None:
+    with store:
+        store.check()
+        store.write([scan(TIME + 1, count=2)])
+
+
 # -- others, and mishaps --
 
 
