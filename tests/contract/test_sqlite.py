@@ -457,6 +457,21 @@ def test_written_readings_survive_a_kill(file: Path) -> None:
     assert values[: last + 1] == list(range(last + 1))
 
 
+def test_each_write_is_on_the_disk_when_it_returns(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A kill shows nothing of a power cut: in WAL mode SQLite syncs each commit only with synchronous=FULL."""
+    connect, connections = sqlite3.connect, []
+
+    def connected(*arguments: Any, **options: Any) -> sqlite3.Connection:
+        connections.append(connect(*arguments, **options))
+        return connections[-1]
+
+    monkeypatch.setattr(sqlite3, "connect", connected)
+    with store_at(file) as store:
+        store.write([scan(count=1)])
+        levels = [connections[0].execute(f"pragma {name}").fetchone()[0] for name in ("journal_mode", "synchronous")]
+        assert levels == ["wal", 2]
+
+
 def test_a_folder_that_can_not_be_made_yet_is_worth_another_try(tmp_path: Path) -> None:
     """The disk for it may be mounted late."""
     (tmp_path / "mount").write_text("a file where a folder belongs")
