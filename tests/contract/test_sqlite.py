@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -373,6 +374,24 @@ def test_a_store_whose_writer_was_killed_can_be_queried(file: Path) -> None:
     assert next(stored(store)).point == "count"
     with pytest.raises(Unavailable, match="readonly"):
         store.check()
+    store.close()
+
+
+def test_a_query_undoes_the_transaction_of_a_killed_process(tmp_path: Path) -> None:
+    """A kill while SQLite switches to WAL leaves a rollback journal, which a read-only connection can't apply."""
+    begun, killed = tmp_path / "begun.db", tmp_path / "killed.db"
+    with store_at(begun) as store:
+        store.write([scan(TIME + n, count=n) for n in range(3)])
+    db = sqlite3.connect(begun, isolation_level=None)
+    for statement in ("pragma journal_mode = delete", "pragma cache_size = 1", "begin", "delete from samples"):
+        db.execute(statement)
+    db.execute("create table large as select zeroblob(100000)")  # more than the cache: a part is in the file
+    for suffix in ("", "-journal"):
+        shutil.copy(f"{begun}{suffix}", f"{killed}{suffix}")
+    db.close()
+    store = store_at(killed)
+    store.open_for_query()
+    assert [reading.value for reading in stored(store)] == [2, 1, 0]
     store.close()
 
 
