@@ -24,6 +24,7 @@ import orjson
 from drivers.base import Group, Scan
 from gateway.model.counting import MOST_PER_SECOND, step
 from gateway.model.production import SECOND, WAITS, Tally, TimeState, ratios_of
+from gateway.model.time import FLOOR
 from gateway.pipeline.calculation import Calculation
 from gateway.pipeline.derive import group_of
 from gateway.settings.calendar import Calendar, Shift, calendar_of
@@ -208,7 +209,8 @@ class MachineProduction(Calculation):
         since = time - self._heard
         if since > self._hold or since < -FUTURE or time >= self._edge:
             return False
-        self._heard = time
+        if since > 0:
+            self._heard = time
         return True
 
     def take(self, watch: _Watch, scan: Scan) -> None:
@@ -314,7 +316,7 @@ class MachineProduction(Calculation):
             self._enter(self._category(), time)
             self._save_soon()
         else:
-            self._heard = time
+            self._heard = max(time, self._heard)
             if time >= self._edge:
                 self._advance(time)
 
@@ -421,9 +423,13 @@ class MachineProduction(Calculation):
     def _follow_clock(self, time: int) -> None:
         """Begin again at this time if the counted time is ahead of the clock: the clock was set back.
 
-        Times and parts that were counted stay. The state is unknown until it is read.
+        Times and parts that were counted stay. The state is unknown until it is read. A clock that was not set yet,
+        as after a start without a battery, is waited for: the shift then goes on.
         """
-        if self._at - time <= FUTURE or self._at - self._around.clock() <= FUTURE:
+        if self._at - time <= FUTURE:
+            return
+        clock = self._around.clock()
+        if clock < FLOOR or self._at - clock <= FUTURE:
             return
         self._end_stop()
         self._close_row()

@@ -263,6 +263,22 @@ def test_production_goes_on_after_the_clock_was_set_back(ahead: int, restart: st
     assert plant.stops[-1]["begin"] == DAY + (SIX + 3600) * SECOND
 
 
+def test_a_shift_goes_on_after_a_start_in_1970() -> None:
+    """A box without a battery reads some scans before it learns the time; its shift must not begin again."""
+    plant = Plant()
+    plant.run(SIX, SIX + 600, RUN)
+    plant.restart(plant.calculation.save())
+    in_1970 = -DAY // SECOND
+    plant.now = 0
+    plant.run(in_1970 + 1, in_1970 + 20, RUN)
+    plant.tick(in_1970 + 21)
+    plant.run(SIX + 640, SIX + 1200, RUN, good=2)
+    plant.tick(FOURTEEN + 60)
+    row = plant.shift()
+    assert row["parts"] == 2
+    assert row["production_time"] == pytest.approx(1200 - 40, abs=5)
+
+
 def test_a_source_time_in_the_future_is_not_followed() -> None:
     """Servers send the end of the year 9999 where they know no time; a calendar ends there."""
     plant = Plant()
