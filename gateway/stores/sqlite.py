@@ -260,8 +260,9 @@ class SqliteStore(Store):
             return
         if self._age is None:
             self._age = self._begin_to_age()
-        if last >= FLOOR:
-            reference = self._age.advance(last, now)
+        is_set = _clock_is_set()
+        if last >= FLOOR and (is_set or self._age.reference is not None):
+            reference = self._age.advance(last, now, clock_is_set=is_set)
             self._db.execute("insert or replace into retention values (1, ?)", (reference,))
             # whole blocks: the buckets of a part of a block would have to be computed again every minute
             self._drop(FLOOR, (reference - round(self._settings.keep * 1e6)) // BLOCK * BLOCK)
@@ -280,7 +281,7 @@ class SqliteStore(Store):
         saved = row[0] if row and type(row[0]) is int else None
         self._age = AgeReference(saved, time.monotonic())
         _, newest = self._span()
-        if saved is None and newest is not None and newest >= FLOOR:
+        if saved is None and newest is not None and newest >= FLOOR and _clock_is_set():
             reference = self._age.advance(newest, time.monotonic())
             self._db.execute("insert or replace into retention values (1, ?)", (reference,))
         return self._age
@@ -377,6 +378,10 @@ class SqliteStore(Store):
             self._rollups.stop()
             self._rollups = None
         self._db.close()
+
+
+def _clock_is_set() -> bool:
+    return time.time_ns() // 1000 >= FLOOR
 
 
 KIND = StoreKind("sqlite", SqliteSettings, SqliteStore)

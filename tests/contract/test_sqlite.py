@@ -231,6 +231,26 @@ def test_age_is_not_measured_by_a_clock_that_went_wrong(file: Path, monkeypatch:
     assert len(times(file)) == 4
 
 
+@pytest.mark.parametrize("known", [True, False], ids=["a store that was there", "a new store"])
+def test_a_box_without_a_time_deletes_nothing_for_a_reading_of_the_future(
+    file: Path, monkeypatch: pytest.MonkeyPatch, *, known: bool
+) -> None:
+    """Its clock does not say which reading is of the future; after four hours all others were deleted."""
+    now, clock = time.time_ns() // 1000, {"monotonic": 0.0}
+    if known:
+        with store_at(file, keep="7d") as store:
+            store.write([scan(now - DAY, count=0)])
+    monkeypatch.setattr(time, "monotonic", lambda: clock["monotonic"])
+    monkeypatch.setattr(time, "time_ns", lambda: round(clock["monotonic"] * 1e9))
+    with store_at(file, keep="7d") as store:
+        store.write([scan(now, count=1), scan(now + 7_000 * 365 * DAY, count=2)])
+        for minute in range(1, 5 * 60):
+            clock["monotonic"] += 60.0
+            store.write([scan(now + minute * 60 * SECOND, count=3)])
+        store.prune()
+    assert len(times(file)) == 5 * 60 + 1 + known
+
+
 def test_readings_of_a_clock_that_was_not_set_do_not_age(file: Path) -> None:
     """They were acquired, confirmed and marked; a box that had no time yet must not lose them once it has."""
     now, unset = time.time_ns() // 1000, 60 * SECOND
