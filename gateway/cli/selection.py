@@ -56,7 +56,7 @@ def opened_store(factory: Factory, name: str | None) -> Iterator[tuple[str, Stor
             unreachable |= (
                 isinstance(error, Unavailable)
                 and error.__cause__ is not None
-                and not isinstance(error.__cause__, sqlite3.Error)
+                and not isinstance(error.__cause__, (sqlite3.Error, UnicodeDecodeError))
             )
             continue
         try:

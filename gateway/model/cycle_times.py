@@ -24,6 +24,14 @@ SHORTEST, LONGEST = 1e-3, 1e6
 """Seconds of the cycles that are counted."""
 
 
+_NUMBERS = range(1, 10**12)
+"""Cycles of a bar."""
+
+
+def _bar_of(seconds: float) -> int:
+    return math.floor(math.log2(seconds) * PER_DOUBLE)
+
+
 class Bar(NamedTuple):
     """Cycles that took from `begin` to before `end` seconds."""
 
@@ -57,7 +65,7 @@ class CycleTimes:
         if not SHORTEST <= seconds <= LONGEST:
             return
         self.sum += seconds
-        self._bars[math.floor(math.log2(seconds) * PER_DOUBLE) >> self._level] += 1
+        self._bars[_bar_of(seconds) >> self._level] += 1
         self._fit()
 
     def add(self, other: CycleTimes) -> None:
@@ -114,7 +122,8 @@ class CycleTimes:
                     return found
                 bars = {int(bar): int(number) for bar, number in dict(written["bars"]).items()}
                 total = float(written["sum"])
-                if math.isfinite(total):
+                possible = range(_bar_of(SHORTEST) >> level, (_bar_of(LONGEST) >> level) + 1)
+                if math.isfinite(total) and all(bar in possible and bars[bar] in _NUMBERS for bar in bars):
                     found._level, found.sum, found._bars = level, total, Counter(bars)
                     found._fit()
         except (KeyError, TypeError, ValueError, OverflowError):

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 SECOND = 1_000_000
 """Microseconds of a second."""
 
+LARGEST = 1e12
+"""The largest number in a row that is believed: 1e308 seconds of JSON would be infinite microseconds."""
+
 
 class TimeState(StrEnum):
     """A category of time of a machine, after the time model for work units of ISO 22400-2.
@@ -138,7 +141,7 @@ class Tally:
 
     @classmethod
     def of_row(cls, row: Mapping[str, Any]) -> Tally:
-        """Return the tally of a row as it is stored; a missing cell, or one of another type, counts as 0."""
+        """Return the tally of a row as it is stored; a cell that is missing, too large, or no number is 0."""
         found = cls()
         for state in TimeState:
             found.times[state] = _micros(row.get(f"{state}_time"))
@@ -244,11 +247,11 @@ def _ratio(part: float, whole: float) -> float | None:
 
 
 def _number(value: object) -> float:
-    return float(value) if isinstance(value, int | float) else 0.0
+    return float(value) if isinstance(value, int | float) and abs(value) <= LARGEST else 0.0
 
 
 def _whole(value: object) -> int:
-    return value if isinstance(value, int) else 0
+    return value if isinstance(value, int) and abs(value) <= LARGEST else 0
 
 
 def _micros(value: object) -> int:

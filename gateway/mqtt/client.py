@@ -36,6 +36,7 @@ from gateway.mqtt.constants import (
     ANSWER_TIMEOUT,
     DISCONNECT_TIMEOUT,
     PACKET_MAXIMUM,
+    PACKET_MINIMUM,
     PUBLISH_OVERHEAD,
     RECEIVE_MAXIMUM,
     REFUSED,
@@ -246,6 +247,9 @@ class MqttClient(aiomqtt.Client):
         await self._open_socket()
         await self._wait_for(self._connected, timeout=None)
         await self.check()
+        if self._packet_maximum < PACKET_MINIMUM:
+            limit = f"takes messages of {self._packet_maximum} bytes at most"
+            raise MqttError(f"{limit}: raise its limit to {PACKET_MINIMUM} bytes or more")
 
     async def _open_socket(self) -> None:
         """Connect and send CONNECT, in a thread that nobody waits for. Raises `MqttError`.

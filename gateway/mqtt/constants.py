@@ -23,6 +23,9 @@ RECEIVE_MAXIMUM = 0xFFFF
 PACKET_MAXIMUM = 268_435_455
 """Bytes of a packet after its header (MQTT 5, 1.5.5)."""
 
+PACKET_MINIMUM = 1024
+"""The least size of a packet, in bytes, that a broker must take: with less, each record would be set aside."""
+
 PUBLISH_OVERHEAD = 16
 """Bytes of a PUBLISH around topic and payload, at most: header, lengths, packet identifier."""
 

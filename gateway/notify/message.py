@@ -89,7 +89,7 @@ def test_message(gateway: str, target: str) -> Message:
 
 
 def _details(one: AlarmNotice, zone: tzinfo | None) -> list[str]:
-    since = datetime.fromtimestamp(one.since / 1e6, UTC).astimezone(zone).isoformat(" ", "seconds")
+    since = _clock_time(one.since, zone)
     waited = f", not acknowledged for {_span(one.step.after)}" if one.step.after else ""
     lines = [
         plain(f"{one.priority.shown.upper()}: {one.machine}"),
@@ -98,6 +98,13 @@ def _details(one: AlarmNotice, zone: tzinfo | None) -> list[str]:
     ]
     texts = (("Text", one.message), ("Consequence", one.consequence), ("Response", one.response))
     return lines + [plain(f"{name}: {text}") for name, text in texts if text.strip()]
+
+
+def _clock_time(microseconds: int, zone: tzinfo | None) -> str:
+    try:
+        return datetime.fromtimestamp(microseconds // 1_000_000, UTC).astimezone(zone).isoformat(" ", "seconds")
+    except (OverflowError, ValueError):  # servers send the end of the year 9999 where they know no time
+        return "unknown, the time of the reading is wrong"
 
 
 def _from(gateway: str) -> str:

@@ -621,7 +621,8 @@ class MachineAlarms(Calculation):
             return False
         live.states, live.by, live.reason, live.message = states, str(by), str(reason), str(message)
         if states.state is AlarmState.SHELVED:
-            live.until_at = self._monotonic() + max(0, live.until - self._clock()) / SECOND
+            left = min(live.until - self._clock(), live.until - live.changed)  # the clock may be in 1970 again
+            live.until_at = self._monotonic() + max(0, left) / SECOND
             self.due = min(self.due, live.until_at)
         now = self._monotonic()
         live.since_at = now - max(0, self._clock() - live.since) / SECOND

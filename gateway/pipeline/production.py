@@ -24,6 +24,7 @@ import orjson
 from drivers.base import Group, Scan
 from gateway.model.counting import MOST_PER_SECOND, step
 from gateway.model.production import SECOND, WAITS, Tally, TimeState, ratios_of
+from gateway.model.time import FLOOR
 from gateway.pipeline.calculation import Calculation
 from gateway.pipeline.derive import group_of
 from gateway.settings.calendar import Calendar, Shift, calendar_of
@@ -60,6 +61,9 @@ LONGEST_GAP = 7 * 24 * 3600 * SECOND
 
 SLACK, LONGEST_LAG = 2 * SECOND, 60 * SECOND
 """Microseconds that a pushed reading may come late; the most that a device's clock may be behind."""
+
+FUTURE = 2 * LONGEST_LAG
+"""Microseconds by which the counted time may be ahead of the clock; with more the clock was set back."""
 
 OLDEST_STOP = 7 * 24 * 3600 * SECOND
 """Microseconds after the begin of a stop in which a person may give its reason: reports look for it a day longer."""
@@ -202,9 +206,11 @@ class MachineProduction(Calculation):
 
     def is_heard(self, time: int) -> bool:
         """Note that the state is the same as before; return False if more is to be done."""
-        if time - self._heard > self._hold or time >= self._edge:
+        since = time - self._heard
+        if since > self._hold or since < -FUTURE or time >= self._edge:
             return False
-        self._heard = time
+        if since > 0:
+            self._heard = time
         return True
 
     def take(self, watch: _Watch, scan: Scan) -> None:
@@ -230,7 +236,10 @@ class MachineProduction(Calculation):
     def _take_part(self, watch: _Watch, scan: Scan) -> None:
         """Take a scan of some points, or of different times, one time after another."""
         positions = scan.points if scan.points is not None else range(len(scan.values))
-        times = scan.times if scan.times is not None else [scan.time] * len(scan.values)
+        times: Sequence[int] = [scan.time] * len(scan.values)
+        if scan.times is not None:
+            now = self._around.clock()
+            times = [now if time > now + LONGEST_LAG else time for time in scan.times]  # of a clock that is wrong
         places: dict[int, list[int]] = {}
         for position, role in zip(watch.positions, watch.roles, strict=True):
             places.setdefault(position, []).append(role)
@@ -244,6 +253,7 @@ class MachineProduction(Calculation):
         """Take values of one time: the state first, then parts, and last the labels of the next parts."""
         if not self._at:
             self._start(time)
+        self._follow_clock(time)
         self._take_state(values, time)
         self._first_counted = False
         for role in COUNTERS:
@@ -297,6 +307,7 @@ class MachineProduction(Calculation):
 
     def _hear(self, time: int) -> None:
         """Note that the state was read, and is the same as before."""
+        self._follow_clock(time)
         if time - self._heard > self._hold or self._lost or self._missed:
             if self._values[STATE] is None:
                 return
@@ -305,7 +316,7 @@ class MachineProduction(Calculation):
             self._enter(self._category(), time)
             self._save_soon()
         else:
-            self._heard = time
+            self._heard = max(time, self._heard)
             if time >= self._edge:
                 self._advance(time)
 
@@ -408,6 +419,28 @@ class MachineProduction(Calculation):
         shift = self._calendar.shift_at(time)
         self._at = self._heard = self._row_begin = time if shift is None else shift.begin
         self._turn()
+
+    def _follow_clock(self, time: int) -> None:
+        """Begin again at this time if the counted time is ahead of the clock: the clock was set back.
+
+        Times and parts that were counted stay. The state is unknown until it is read. A clock that was not set yet,
+        as after a start without a battery, is waited for: the shift then goes on.
+        """
+        if self._at - time <= FUTURE:
+            return
+        clock = self._around.clock()
+        if clock < FLOOR or self._at - clock <= FUTURE:
+            return
+        self._end_stop()
+        self._close_row()
+        self._close_shift()
+        self._state, self._lost, self.is_calm = TimeState.UNKNOWN, True, False
+        self._at = self._heard = self._row_begin = time
+        self._known_since, self._cycle_began, self._cycle_pending = 0, None, False
+        self._counts = {role: (time, count) for role, (_, count) in self._counts.items()}
+        self._suspect = set(self._counts)
+        self._turn()
+        self._save_soon()
 
     def _advance(self, time: int) -> None:
         """Add the time until now to the sums, and close those that end."""
@@ -608,6 +641,7 @@ class MachineProduction(Calculation):
         if not self._at:
             return
         clock = self._around.clock()
+        self._follow_clock(clock)
         if self._missed and clock - self._heard <= LONGEST_LAG:
             self._publish(clock)  # what happened meanwhile is not known yet
             return

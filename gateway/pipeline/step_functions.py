@@ -26,6 +26,9 @@ MOST = 2**62
 BUCKETS = 60
 """Parts of the time that `min_over`, `max_over` and `mean_over` look back: readings of one part are kept together."""
 
+LONGEST_HELD = 366 * 86_400 * 1_000_000
+"""Microseconds for which a pushed value can hold; a longer time is that of a clock that was set, as from 1970."""
+
 
 class Failed(ArithmeticError):
     """A function has no value for this reading."""
@@ -59,7 +62,7 @@ class StepFunction(ABC):
 
     def is_known(self, since: int) -> bool:
         """Return whether the argument counts as known in the time between two readings."""
-        return since > 0 and (not self.gap or since <= self.gap)
+        return 0 < since <= (self.gap or LONGEST_HELD)
 
 
 class _OfLast(StepFunction):

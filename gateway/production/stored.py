@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from gateway.model.production import SECOND, Tally, TimeState
+from gateway.model.production import LARGEST, SECOND, Tally, TimeState
 from gateway.production.report import HourRow, MachineRows, StopRow, report
 from gateway.settings.production import PRODUCTION, STOP_REASONS, STOPS
 
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from gateway.settings.calendar import Calendar, Shift
     from gateway.settings.factory import Machine
     from gateway.stores.base import Store
+
+_LATEST = 32_503_680_000 * SECOND
+"""The year 3000: anybody who may publish can write a row, and a calendar has no later times than the year 9999."""
 
 LONGEST_DELAY = 8 * 24 * 3600 * SECOND
 """Microseconds after a shift in which its rows are looked for: a gateway may have been off, or without a broker."""
@@ -98,7 +101,8 @@ def _stop(
     begin, planned = _time(cells["begin"]), cells["planned_time"]
     return StopRow(
         begin, _time(cells["end"]), state, cells["reason"] or "", cells["label"] or "",
-        round(planned * SECOND) if isinstance(planned, int | float) else 0, given.get((path, begin), ""),
+        round(planned * SECOND) if isinstance(planned, int | float) and abs(planned) <= LARGEST else 0,
+        given.get((path, begin), ""),
     )  # fmt: skip
 
 
@@ -115,7 +119,7 @@ def _given(
 
 
 def _time(value: object) -> int:
-    return value if isinstance(value, int) else 0
+    return value if isinstance(value, int) and 0 <= value < _LATEST else 0
 
 
 def _known_until(rows: Iterable[MachineRows], shift: Shift, calendar: Calendar) -> int:

@@ -85,6 +85,7 @@ class Commands:
         journal: Journal,
         *,
         clock: Callable[[], int] = lambda: time.time_ns() // 1000,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self.settings = settings
         self.counts: Counter[str] = Counter()
@@ -92,7 +93,8 @@ class Commands:
         self._execute = execute
         self._journal = journal
         self._clock = clock
-        self._started = clock()
+        self._monotonic = monotonic
+        self._began = monotonic()
         self._ids: OrderedDict[str, int] = OrderedDict()
         self._repeated = RepeatLog(log)
         self._entries = self._left_out = 0  # in the present window
@@ -160,6 +162,7 @@ class Commands:
     def _problem(self, command: Command) -> str:
         """Return why a command may not be carried out, empty if it may."""
         now = self._clock()
+        started = now - round((self._monotonic() - self._began) * 1e6)  # by the present clock: it may have been set
         self._expire(now)
         longest = self.settings.longest
         checks = (
@@ -170,7 +173,7 @@ class Commands:
             ),
             (command.issued > now + AHEAD, "it was issued in the future: compare the clocks"),
             (command.expires < now, "it has expired"),
-            (command.issued < self._started - AHEAD, "it was issued before the gateway started"),
+            (command.issued < started - AHEAD, "it was issued before the gateway started"),
             (command.id in self._ids, "it was carried out before"),
             (len(self._ids) >= MOST_IDS, "too many commands"),
         )

@@ -202,7 +202,7 @@ class Machines:
             return None
         values = parts.values(parameters, place)
         names |= values or {}
-        connection = _filled({"": section.connection}, names, place, "connection", at_key=False)
+        connection = _filled_connection(section.connection, names, place)
         points = _changes(section.points, names, place, "points")
         derive = _changes(section.derive, names, place, "derive")
         alarms = _changes(section.alarms, names, place, "alarms")
@@ -356,6 +356,14 @@ def _filled(
             path = (*place.path, section, key) if at_key else (*place.path, section)
             Place(place.document, path).report(str(error))
     return found if len(found) == len(written) else None
+
+
+def _filled_connection(written: object, names: Mapping[str, Scalar], place: Place) -> dict[str, Any] | None:
+    """Return a connection with the values of names in it, under the key "", or None after reporting."""
+    if not isinstance(written, dict):
+        return _filled({"": written}, names, place, "connection", at_key=False)
+    filled = _filled(written, names, place, "connection")
+    return None if filled is None else {"": filled}
 
 
 def _changes(

@@ -25,11 +25,14 @@ class AgeReference:
         self._looked = now
         self._jump: tuple[float, float] | None = None
 
-    def advance(self, newest: int, now: float) -> int:
-        """Return the reference, given the time of the newest reading and the monotonic clock."""
+    def advance(self, newest: int, now: float, *, clock_is_set: bool = True) -> int:
+        """Return the reference, given the time of the newest reading and the monotonic clock.
+
+        Without a clock that is set nobody knows which readings are of the future: no jump is believed.
+        """
         elapsed, self._looked = now - self._looked, now
         expected = newest if self.reference is None else self.reference + round(elapsed * 1e6)
-        if newest <= expected + round(SLACK * 1e6) or self._believes(newest, now):
+        if newest <= expected + round(SLACK * 1e6) or (clock_is_set and self._believes(newest, now)):
             self._jump = None
             self.reference = newest
         else:

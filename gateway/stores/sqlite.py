@@ -70,6 +70,9 @@ create table if not exists retention (id integer primary key check (id = 1), ref
 _ERA = FLOOR, 253_402_300_800_000_000
 """Times that a reference can have: from the first that a clock is believed, to the end of the year 9999."""
 
+_FAILURES = (sqlite3.Error, UnicodeDecodeError)
+"""Errors of SQLite. Its messages quote the schema, and those of a damaged file are not always UTF-8."""
+
 _UNTOUCHED = ("locked", "busy")
 """Errors after which the connection is as good as before."""
 
@@ -145,9 +148,14 @@ class SqliteStore(Store):
             self._rows = Rows(self._db)
             self._rollups = RollupThread(path)
             self._usable = True
-        except (OSError, sqlite3.Error) as error:
+        except (OSError, *_FAILURES) as error:
             self._db.close()
-            raise Unavailable(f"{path}: {error}") from error
+            raise self._unavailable(error) from error
+
+    def _unavailable(self, error: Exception) -> Unavailable:
+        damaged = isinstance(error, UnicodeDecodeError)
+        text = "the file is damaged: a text in it is not UTF-8" if damaged else str(error)
+        return Unavailable(f"{self._settings.path}: {text}")
 
     def _check_format(self) -> None:
         [version] = self._db.execute("pragma user_version").fetchone()
@@ -173,9 +181,9 @@ class SqliteStore(Store):
             self._db.execute("pragma query_only = on")
             self._check_format()
             found = self._db.execute("select 1 from sqlite_schema where name = 'samples'").fetchone()
-        except sqlite3.Error as error:
+        except _FAILURES as error:
             self._db.close()
-            raise Unavailable(f"{path}: {error}") from error
+            raise self._unavailable(error) from error
         if found is None:
             self._db.close()
             raise Unavailable(f"{path}: is not a store of readings")
@@ -191,8 +199,8 @@ class SqliteStore(Store):
                 )
             self._db.execute("begin immediate")
             self._db.execute("rollback")
-        except sqlite3.Error as error:
-            raise Unavailable(f"{path}: {error}") from error
+        except _FAILURES as error:
+            raise self._unavailable(error) from error
 
     def write(self, batch: Sequence[MachineScan]) -> None:
         self._follow_file()
@@ -206,9 +214,9 @@ class SqliteStore(Store):
                 self.prune()
         except (sqlite3.DataError, sqlite3.IntegrityError, sqlite3.ProgrammingError, sqlite3.InterfaceError):
             raise  # of these rows, and not of the file: they would fail again
-        except sqlite3.Error as error:
+        except _FAILURES as error:
             self._usable = any(word in str(error) for word in _UNTOUCHED)
-            raise Unavailable(f"{self._settings.path}: {error}") from error
+            raise self._unavailable(error) from error
         if refusals:
             raise Rejected(refusals)
 
@@ -252,8 +260,9 @@ class SqliteStore(Store):
             return
         if self._age is None:
             self._age = self._begin_to_age()
-        if last >= FLOOR:
-            reference = self._age.advance(last, now)
+        is_set = _clock_is_set()
+        if last >= FLOOR and (is_set or self._age.reference is not None):
+            reference = self._age.advance(last, now, clock_is_set=is_set)
             self._db.execute("insert or replace into retention values (1, ?)", (reference,))
             # whole blocks: the buckets of a part of a block would have to be computed again every minute
             self._drop(FLOOR, (reference - round(self._settings.keep * 1e6)) // BLOCK * BLOCK)
@@ -272,7 +281,7 @@ class SqliteStore(Store):
         saved = row[0] if row and type(row[0]) is int else None
         self._age = AgeReference(saved, time.monotonic())
         _, newest = self._span()
-        if saved is None and newest is not None and newest >= FLOOR:
+        if saved is None and newest is not None and newest >= FLOOR and _clock_is_set():
             reference = self._age.advance(newest, time.monotonic())
             self._db.execute("insert or replace into retention values (1, ?)", (reference,))
         return self._age
@@ -310,8 +319,8 @@ class SqliteStore(Store):
         """Read over the connection; its errors are those of a store that is not available."""
         try:
             yield SqliteReader(self._db)
-        except sqlite3.Error as error:
-            raise Unavailable(f"{self._settings.path}: {error}") from error
+        except _FAILURES as error:
+            raise self._unavailable(error) from error
 
     def series(self, pattern: str = "*") -> list[Series]:
         with self._reader() as reader:
@@ -344,8 +353,8 @@ class SqliteStore(Store):
     ) -> Iterator[TableRow]:  # fmt: skip
         try:
             yield from sqlite_tables.rows(self._db, TABLES[content], pattern, since, until, newest_first=newest_first)
-        except sqlite3.Error as error:
-            raise Unavailable(f"{self._settings.path}: {error}") from error
+        except _FAILURES as error:
+            raise self._unavailable(error) from error
 
     def lookup(
         self,
@@ -360,8 +369,8 @@ class SqliteStore(Store):
         check()
         try:
             yield from sqlite_tables.lookup(self._db, table_of(content, entries), column, values)
-        except sqlite3.Error as error:
-            raise Unavailable(f"{self._settings.path}: {error}") from error
+        except _FAILURES as error:
+            raise self._unavailable(error) from error
 
     def close(self) -> None:
         self._usable = False
@@ -369,6 +378,10 @@ class SqliteStore(Store):
             self._rollups.stop()
             self._rollups = None
         self._db.close()
+
+
+def _clock_is_set() -> bool:
+    return time.time_ns() // 1000 >= FLOOR
 
 
 KIND = StoreKind("sqlite", SqliteSettings, SqliteStore)

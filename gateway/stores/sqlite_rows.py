@@ -160,7 +160,7 @@ class Rows:
                 self._insert_runs(size, flat)
             self._insert_good(good)
             self._db.executemany(_INSERT, rest)
-        except (OverflowError, UnicodeError):
+        except (OverflowError, UnicodeEncodeError):
             return [refusal for entry in batch for refusal in self._insert_singly(entry)]
         return []
 
@@ -225,7 +225,7 @@ class Rows:
         for row in self._rows(entry):
             try:
                 self._db.execute(_INSERT, row)
-            except (OverflowError, UnicodeError) as error:
+            except (OverflowError, UnicodeEncodeError) as error:
                 [point] = self._db.execute("select point from series where id = ?", (row[2],)).fetchone()
                 yield Refusal(entry.record, 1, f"{entry.path}/{point} {row[3]!r} {row[1]}", str(error))
 

@@ -197,6 +197,22 @@ async def test_a_reading_that_is_larger_than_a_message_may_be_is_set_aside_and_c
         assert event["set_aside"] == 1
 
 
+async def test_a_broker_that_takes_no_record_is_not_connected(tmp_path: Path):
+    """A limit with a digit too few had the backlog of an outage set aside, record by record."""
+    async with FakeBroker(properties={MAXIMUM_PACKET_SIZE: 60}) as broker:
+        with capture_logs() as logs:
+            async with Edge(tmp_path, {"url": broker.url}, {"confirm": "broker"}) as edge:
+                edge.take(readings=3)
+                await until(lambda: broker.connects >= 3, "several attempts", SECONDS)
+                assert (edge.pending, dict(edge.spool.ledger.dropped)) == (3, {})
+        [refused] = [log for log in logs if log["event"] == "mqtt.not_connected"]
+        assert "takes messages of 60 bytes at most: raise its limit to 1024 bytes or more" in refused["error"]
+        broker.properties[MAXIMUM_PACKET_SIZE] = 4000
+        async with Edge(tmp_path, {"url": broker.url}, {"confirm": "broker"}) as edge:
+            await edge.freed()
+            assert edge.spool.ledger.confirmed == 3
+
+
 async def test_a_broker_that_closes_the_connection_at_large_records_gets_smaller_records(tmp_path: Path):
     """In MQTT 3.1.1 it can't say how much it accepts: it closes the connection, every time."""
     mosquitto = await Mosquitto.start(tmp_path, "max_packet_size 20000")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -230,6 +231,26 @@ def test_age_is_not_measured_by_a_clock_that_went_wrong(file: Path, monkeypatch:
     assert len(times(file)) == 4
 
 
+@pytest.mark.parametrize("known", [True, False], ids=["a store that was there", "a new store"])
+def test_a_box_without_a_time_deletes_nothing_for_a_reading_of_the_future(
+    file: Path, monkeypatch: pytest.MonkeyPatch, *, known: bool
+) -> None:
+    """Its clock does not say which reading is of the future; after four hours all others were deleted."""
+    now, clock = time.time_ns() // 1000, {"monotonic": 0.0}
+    if known:
+        with store_at(file, keep="7d") as store:
+            store.write([scan(now - DAY, count=0)])
+    monkeypatch.setattr(time, "monotonic", lambda: clock["monotonic"])
+    monkeypatch.setattr(time, "time_ns", lambda: round(clock["monotonic"] * 1e9))
+    with store_at(file, keep="7d") as store:
+        store.write([scan(now, count=1), scan(now + 7_000 * 365 * DAY, count=2)])
+        for minute in range(1, 5 * 60):
+            clock["monotonic"] += 60.0
+            store.write([scan(now + minute * 60 * SECOND, count=3)])
+        store.prune()
+    assert len(times(file)) == 5 * 60 + 1 + known
+
+
 def test_readings_of_a_clock_that_was_not_set_do_not_age(file: Path) -> None:
     """They were acquired, confirmed and marked; a box that had no time yet must not lose them once it has."""
     now, unset = time.time_ns() // 1000, 60 * SECOND
@@ -376,12 +397,67 @@ def test_a_store_whose_writer_was_killed_can_be_queried(file: Path) -> None:
     store.close()
 
 
+def test_a_query_undoes_the_transaction_of_a_killed_process(tmp_path: Path) -> None:
+    """A kill while SQLite switches to WAL leaves a rollback journal, which a read-only connection can't apply."""
+    begun, killed = tmp_path / "begun.db", tmp_path / "killed.db"
+    with store_at(begun) as store:
+        store.write([scan(TIME + n, count=n) for n in range(3)])
+    db = sqlite3.connect(begun, isolation_level=None)
+    for statement in ("pragma journal_mode = delete", "pragma cache_size = 1", "begin", "delete from samples"):
+        db.execute(statement)
+    db.execute("create table large as select zeroblob(100000)")  # more than the cache: a part is in the file
+    for suffix in ("", "-journal"):
+        shutil.copy(f"{begun}{suffix}", f"{killed}{suffix}")
+    db.close()
+    store = store_at(killed)
+    store.open_for_query()
+    assert [reading.value for reading in stored(store)] == [2, 1, 0]
+    store.close()
+
+
 def test_a_query_of_a_broken_file_says_so(file: Path) -> None:
     store = store_at(file)
     store.open()
     store.close()
     with pytest.raises(StoreError, match=r"readings\.db"):
         list(stored(store))
+
+
+def test_a_damaged_schema_is_an_error_of_the_store(file: Path) -> None:
+    """SQLite quotes the schema, whose bytes are not UTF-8 then: rows were refused for it, and thrown away."""
+    with store_at(file) as store:
+        store.write([scan(count=1)])
+    intact = file.read_bytes()
+    begin = intact.index(b"CREATE TABLE series")
+    end = intact.index(b"CREATE VIEW readings") + 150
+    damaged = [*range(begin, begin + 60), *range(end - 150, end)]
+    errors: list[str] = []
+    for at in damaged:
+        file.write_bytes(intact[:at] + bytes((intact[at] | 0x80,)) + intact[at + 1 :])
+        for use in (read, written):
+            for other in (file.with_name(file.name + "-wal"), file.with_name(file.name + "-shm")):
+                other.unlink(missing_ok=True)
+            try:
+                use(store_at(file))
+            except Unavailable as error:
+                errors.append(str(error))
+    assert all(error.startswith(f"{file}: ") for error in errors)
+    assert sum("not UTF-8" in error for error in errors) > len(damaged) / 2, "it quotes the schema"
+
+
+def read(store: SqliteStore) -> None:
+    store.open_for_query()
+    try:
+        list(stored(store))
+        store.series()
+    finally:
+        store.close()
+
+
+def written(store: SqliteStore) -> None:
+    with store:
+        store.check()
+        store.write([scan(TIME + 1, count=2)])
 
 
 # -- others, and mishaps --
@@ -418,6 +494,21 @@ def test_written_readings_survive_a_kill(file: Path) -> None:
     assert writer.wait() == -signal.SIGKILL
     values = [one.reading.value for one in SqliteTarget(file).held()]
     assert values[: last + 1] == list(range(last + 1))
+
+
+def test_each_write_is_on_the_disk_when_it_returns(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A kill shows nothing of a power cut: in WAL mode SQLite syncs each commit only with synchronous=FULL."""
+    connect, connections = sqlite3.connect, []
+
+    def connected(*arguments: Any, **options: Any) -> sqlite3.Connection:
+        connections.append(connect(*arguments, **options))
+        return connections[-1]
+
+    monkeypatch.setattr(sqlite3, "connect", connected)
+    with store_at(file) as store:
+        store.write([scan(count=1)])
+        levels = [connections[0].execute(f"pragma {name}").fetchone()[0] for name in ("journal_mode", "synchronous")]
+        assert levels == ["wal", 2]
 
 
 def test_a_folder_that_can_not_be_made_yet_is_worth_another_try(tmp_path: Path) -> None:

@@ -48,15 +48,18 @@ def command(**keys: Any) -> Command:
 
 
 class Receiver:
-    def __init__(self, **settings: Any) -> None:
+    def __init__(self, now: int = NOW, **settings: Any) -> None:
         self.done: list[Command] = []
         self.recorded: list[tuple[Command, Result]] = []
         self.more: list[int] = []
-        self.now = NOW
+        self.now = now
+        self.uptime = 0.0
         self.failure: str | None = ""
         section = CommandsSection.model_validate(settings)
         journal = Journal(AsyncExitStack(), lambda *one: self.recorded.append(one), self.more.append)
-        self.commands = Commands(section, "edge", self._execute, journal, clock=lambda: self.now)
+        self.commands = Commands(
+            section, "edge", self._execute, journal, clock=lambda: self.now, monotonic=lambda: self.uptime
+        )
 
     async def _execute(self, one: Command) -> str | None:
         self.done.append(one)
@@ -78,6 +81,16 @@ def test_a_signed_command_is_carried_out_once_and_journaled() -> None:
     assert receiver.take(one) == ("refused", "it was carried out before")
     assert [result.outcome for _, result in receiver.recorded] == ["done", "refused"]
     assert len(receiver.done) == 1
+
+
+@pytest.mark.parametrize("wrong", [-56 * 365 * 86_400, 3600, 365 * 86_400], ids=["in 1970", "an hour", "a year"])
+def test_the_clock_may_be_set_right_after_the_start(wrong: int) -> None:
+    """All commands were refused, as issued before the start, until the time that the wrong clock had shown."""
+    receiver = Receiver(NOW + wrong * SECOND, unsigned_alarms=True)
+    receiver.now, receiver.uptime = NOW + 60 * SECOND, 20.0
+    assert receiver.take(command(issued=receiver.now, expires=receiver.now + SECOND)) == ("done", "")
+    before = command(id="abcdef0123456789", expires=NOW + 100 * SECOND)
+    assert receiver.take(before) == ("refused", "it was issued before the gateway started")
 
 
 @pytest.mark.parametrize(

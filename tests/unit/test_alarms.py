@@ -270,6 +270,19 @@ def test_commands_of_people() -> None:
     assert bench.news() == ["a normal"]
 
 
+def test_a_shelf_ends_in_time_although_the_clock_is_in_1970_after_a_restart() -> None:
+    """The alarm of a box without a battery was shelved for the 56 years that its clock lacked."""
+    bench = AlarmBench([X], a={"point": "x", "high": 10})
+    bench.take(0, 11.0)
+    assert bench.alarms.command("shelve", "a", "ben", "works", 60.0) == ""
+    begin = -START / SECOND
+    restarted = AlarmBench([X], begin=begin, a={"point": "x", "high": 10})
+    assert restarted.alarms.load(bench.alarms.save()) == ([], [])
+    assert restarted.take(begin + 1, 11.0) == []
+    assert restarted.wait(begin + 59) == []
+    assert restarted.wait(begin + 61.2) == ["a unacknowledged"]
+
+
 EVENT = {
     "id": "5f", "type": "ExclusiveLimitAlarmType", "source": "Boiler", "condition": "Level", "severity": 700,
     "message": "level high", "active": True, "acknowledged": False, "condition_id": "ns=2;s=Boiler.Level",

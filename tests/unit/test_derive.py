@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from gateway.settings.point import Point
 
+DAY = 86_400
 ON, OFF = True, False
 SILENT = bad(Reason.NO_RESPONSE, "timeout")
 OUT = Fault(Quality.UNCERTAIN, Reason.OUT_OF_RANGE)
@@ -267,6 +268,24 @@ def test_times_go_on_after_the_clock_was_set_back() -> None:
     assert bench.take(51, 3.0)["r"] == 1.0
     bench.take(51, 1.0, group=1)
     assert [time for *_, time in bench.readings()] == [51.0]
+
+
+@pytest.mark.parametrize("other", [-56 * 365 * DAY, 8000 * 365 * DAY], ids=["from 1970", "to the year 9999 and back"])
+def test_a_clock_that_is_set_adds_no_years_to_a_sum_of_a_pushed_point(other: int) -> None:
+    """A box without a battery starts in 1970, and servers send the end of time: a motor ran for 490,000 h."""
+    points = [node("x", type="float"), node("on", type="bool")]
+    bench = Bench(points, e="integral(x)", t="time_in(on)")
+    group = bench.groups[0]
+
+    def pushed(seconds: int) -> dict[str, Any]:
+        at = START + seconds * SECOND
+        return bench.of(Scan(group, at, [2.0, True], {}, [0, 1], [at, at]))
+
+    pushed(0)
+    pushed(10 * DAY)
+    pushed(other)
+    pushed(20 * DAY)
+    assert pushed(20 * DAY + 5) == {"e": 2.0 * (10 * DAY + 5), "t": 10 * DAY + 5}
 
 
 def test_labels_make_text_of_a_result() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC
+from datetime import UTC, timedelta, timezone
 from typing import Any
 
 import pytest
@@ -42,6 +42,15 @@ def test_a_message_has_all_that_an_operator_needs() -> None:
     ]
     assert found.kind == "failure"
     assert message_of([notice(priority=Priority.LOW)], 0, "edge-01").kind == "warning"
+
+
+@pytest.mark.parametrize("since", [253_402_300_799_999_999, 2**62, -(2**62)])
+def test_a_time_that_no_calendar_has_keeps_no_alarm_back(since: int) -> None:
+    """Servers send the end of the year 9999: it ended each attempt of the target, with the alarms of all machines."""
+    wrong, right = notice()._replace(since=since), notice(1)
+    body = message_of([wrong, right], 0, "edge-01", timezone(timedelta(hours=8))).body
+    assert "Since: unknown, the time of the reading is wrong" in body
+    assert "Since: 2025-11-25 00:00:00+08:00" in body
 
 
 def test_a_flood_is_one_message_with_the_most_important_first() -> None:

@@ -190,6 +190,37 @@ def test_the_stops_of_a_shift_have_their_reasons(config: Path) -> None:
     assert [one["begin"] for one in found["stops"]] == sorted(one["begin"] for one in found["stops"])
 
 
+IMPOSSIBLE: list[tuple[str, dict[str, Any]]] = [
+    ("production", {"down_time": 1.7e308}),
+    ("production", {"production_time": -1e300, "target": 1e308}),
+    ("production", {"good": 2**63 - 1, "begin": 2**63 - 1, "end": 2**62}),
+    ("production", {"begin": -(2**63), "reasons": {"jam": 1e308}}),
+    ("production", {"cycles": {"level": 0, "sum": 1e308, "bars": {"100000": 2**62}}}),
+    ("production", {"cycles": {"level": 8, "sum": 1, "bars": {"-9": 1, "2": -5}}}),
+    ("production", {"cycles": {"level": 0, "sum": 1, "bars": {"9" * 30: 1}}}),
+    ("stops", {"begin": -(2**63), "planned_time": 1e308}),
+    ("stops", {"end": 2**63 - 1}),
+]
+
+
+@pytest.mark.parametrize(("content", "cells"), IMPOSSIBLE, ids=[str(cells)[:40] for _, cells in IMPOSSIBLE])
+def test_an_impossible_row_does_not_end_the_report(
+    config: Path, plants: tuple[Plant, Plant], content: str, cells: dict[str, Any]
+) -> None:  # fmt: skip
+    """Any client that may publish can write one; it ended the report of the whole plant, until it was deleted."""
+    first, second = plants
+    good = next(row for row in first.rows if row["kind"] == "hour") if content == "production" else first.stops[0]
+    with SqliteStore(SqliteSettings.model_validate({"path": str(config.parent / "readings.db")})) as store:
+        put(store, "first", {content: content}, [(content, good["end"] + 7, good | cells)])
+    found = json.loads(ran(str(config), "--shift", SHIFT, "--format", "json"))
+    other = found["lines"][0]["machines"][1]
+    assert other["good"] == second.shift()["good"]
+    assert "shift 2025-12-01/early" in ran(str(config), "--shift", SHIFT)
+    stops = json.loads(ran(str(config), "--shift", SHIFT, "--stops", "--format", "json"))["stops"]
+    assert [one["state"] for one in stops if one["machine"].endswith("/second")] == ["waiting"]
+    assert "l/second" in ran(str(config), "--shift", SHIFT, "--stops")
+
+
 def test_a_reason_needs_a_stop_that_began_then(config: Path) -> None:
     """A mistyped time would be a reason that nobody finds; the broker is not asked."""
     for machine, begin, message in (

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from points import register
 from production import DAY, HOLD, KEYS, RUN, WAIT, Plant, built, points, production, times, whole
 
+from drivers.base import Scan
 from gateway.model.cycle_times import MOST, CycleTimes
 from gateway.model.production import SECOND, Tally, TimeState
 from gateway.settings.production import KNOWN
@@ -240,6 +241,58 @@ def test_live_figures_are_those_of_the_running_shift() -> None:
     plant.tick(FOURTEEN + 5)
     assert plant.figures["availability"] == 100.0
     assert "performance" in plant.figures
+
+
+@pytest.mark.parametrize("ahead", [3 * 3600, 40 * 86400, 70 * 365 * 86400])
+@pytest.mark.parametrize("restart", ["works on", "restarts"])
+def test_production_goes_on_after_the_clock_was_set_back(ahead: int, restart: str) -> None:
+    """A box in another year for ten seconds counted nothing more until that year, also after a restart."""
+    plant = Plant()
+    plant.run(SIX, SIX + 600, RUN)
+    plant.run(SIX + ahead + 600, SIX + ahead + 610, RUN, good=1)
+    plant.now = DAY + (SIX + 610) * SECOND
+    if restart == "restarts":
+        plant.restart(plant.calculation.save())
+    plant.run(SIX + 610, SIX + 3600, RUN, good=2)
+    plant.run(SIX + 3600, SIX + 7200, HOLD, good=20)
+    plant.tick(FOURTEEN + 60)
+    known = whole([row for row in plant.rows if row["kind"] == "hour" and row["shift"] == "2025-12-01/early"])
+    assert known.times[TimeState.DOWN] == 3599 * SECOND
+    assert 3580 * SECOND < known.times[TimeState.PRODUCTION] <= 3600 * SECOND
+    assert 19 <= known.parts <= 20
+    assert plant.stops[-1]["begin"] == DAY + (SIX + 3600) * SECOND
+
+
+def test_a_shift_goes_on_after_a_start_in_1970() -> None:
+    """A box without a battery reads some scans before it learns the time; its shift must not begin again."""
+    plant = Plant()
+    plant.run(SIX, SIX + 600, RUN)
+    plant.restart(plant.calculation.save())
+    in_1970 = -DAY // SECOND
+    plant.now = 0
+    plant.run(in_1970 + 1, in_1970 + 20, RUN)
+    plant.tick(in_1970 + 21)
+    plant.run(SIX + 640, SIX + 1200, RUN, good=2)
+    plant.tick(FOURTEEN + 60)
+    row = plant.shift()
+    assert row["parts"] == 2
+    assert row["production_time"] == pytest.approx(1200 - 40, abs=5)
+
+
+def test_a_source_time_in_the_future_is_not_followed() -> None:
+    """Servers send the end of the year 9999 where they know no time; a calendar ends there."""
+    plant = Plant()
+    plant.run(SIX, SIX + 600, RUN)
+    plant.now = DAY + (SIX + 600) * SECOND
+    end_of_time = 253_402_300_799 * SECOND
+    step = plant.calculation.step(plant.group)
+    assert step is not None
+    step(Scan(plant.group, plant.now, [HOLD, 1], points=[0, 1], times=[plant.now, end_of_time]))
+    step(Scan(plant.group, plant.now, [RUN], points=[0], times=[end_of_time]))
+    plant.run(SIX + 601, SIX + 3600, RUN, good=1)
+    plant.tick(FOURTEEN + 60)
+    assert plant.shift()["good"] == 1
+    assert plant.shift()["production_time"] == pytest.approx(3599, abs=2)
 
 
 def test_a_device_that_reports_changes_is_heard_while_it_is_silent() -> None:

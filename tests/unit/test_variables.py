@@ -221,6 +221,19 @@ def test_a_wrong_variable_is_one_error_with_its_place(
     assert problem.startswith(f"factory.yaml:5:3: gateway.id: {expected}")
 
 
+@pytest.mark.parametrize(
+    ("connection", "key"),
+    [("modbus+tcp://${EDGE}:502", "connection"), ("{url: 'modbus+tcp://${EDGE}:502'}", "connection.url")],
+)
+def test_a_missing_variable_of_a_connection_is_no_unknown_parameter(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, connection: str, key: str
+) -> None:
+    """Braces are parameters there, too: the second message sent people to the template."""
+    monkeypatch.delenv("EDGE", raising=False)
+    [problem] = problems(changed(tmp_path, "modbus+tcp://10.0.0.{n}:502", connection))
+    assert f"lines.l1.machines.tank-{{1..2}}.{key}: the environment variable EDGE is not set" in problem
+
+
 def test_a_wrong_value_is_reported_with_its_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The file is right, and the environment of the box is not."""
     monkeypatch.setenv("EDGE", "edge 7")
