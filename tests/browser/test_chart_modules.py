@@ -218,6 +218,19 @@ def test_alarms_are_bands_from_their_beginning_to_their_end(call: Callable[..., 
     ]  # fmt: skip
 
 
+def test_an_alarm_that_was_not_active_before_has_no_band(call: Callable[..., Any]) -> None:
+    """A press that is switched on suppresses its alarms by design: nobody was alarmed before."""
+    ended = {"source": "press", "message": "", "priority": 2, "active": False, "acknowledged": True, "time": 10}
+    changes = [
+        ended | {"name": name, "previous": previous}
+        for name, previous in (
+            ("Suppressed", "normal"), ("Active again", "suppressed"), ("Reset", "latched"), ("Leak", "acknowledged"),
+            ("Of a device", ""),
+        )
+    ]  # fmt: skip
+    assert [(one["label"], one["begin"], one["end"]) for one in call("alarmBands", changes, 0)] == [("Leak", 0, 10)]
+
+
 def test_an_axis_stays_while_the_values_fit(call: Callable[..., Any]) -> None:
     """A live chart that jumps with each value can't be read."""
     first, same, wider, narrow = call("fitted", [[0, 9], [0.5, 8.5], [0, 30], [4, 5]])

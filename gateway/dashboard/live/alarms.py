@@ -22,7 +22,7 @@ CHANGES = 20_000
 class Alarm(NamedTuple):
     """An alarm of a machine; `since` is when it last became active, `time` when it last changed.
 
-    Both are in microseconds since the epoch, UTC.
+    Both are in microseconds since the epoch, UTC. `previous` is the state before, empty if its device does not say it.
     """
 
     path: MachinePath
@@ -35,6 +35,7 @@ class Alarm(NamedTuple):
     acknowledged: bool
     since: int
     time: int
+    previous: str = ""
 
     @property
     def standing(self) -> bool:
@@ -62,7 +63,7 @@ def read_alarm(path: MachinePath, time: int, text: object) -> Alarm | None:
         return None
     return Alarm(
         path, found.key, found.source, found.condition, found.severity, found.message, found.active,
-        found.acknowledged, time, time,
+        found.acknowledged, time, time, found.previous,
     )  # fmt: skip
 
 

@@ -511,8 +511,12 @@ class Trends {
   }
 }
 
+/** The states of an alarm of a gateway in which its condition is active (ISA-18.2). */
+const ACTIVE = new Set(["unacknowledged", "acknowledged"]);
+
 /**
- * Return the times of alarms as bands; an alarm that ended and whose beginning is not known began before.
+ * Return the times of alarms as bands. An alarm that ends, and whose beginning is not known, began before: its gateway
+ * says so by the state before, and its device by an end that nobody has acknowledged. Others may not have been active.
  * @param {any[]} changes newest first @param {number} from
  */
 export function alarmBands(changes, from) {
@@ -522,6 +526,8 @@ export function alarmBands(changes, from) {
   const bands = [];
   for (const change of [...changes].reverse()) {
     const key = `${change.source} ${change.name}`;
+    const wasActive = change.previous ? ACTIVE.has(change.previous) : !change.acknowledged;
+    if (!change.active && !open.has(key) && !wasActive) continue;
     const band = open.get(key) ?? { begin: change.active ? change.time : from, end: null, kind: `priority-${change.priority}`, label: change.message || change.name };
     if (change.active) open.set(key, band);
     else {
