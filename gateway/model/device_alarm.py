@@ -20,7 +20,8 @@ class DeviceAlarm(NamedTuple):
 
     `key` identifies the condition and its branch: by the node id of the condition, or else by its name and the node
     id of its source, since several sources may have conditions of one name (OPC 10000-9, 5.5.2). `severity` is 0 if
-    the device says none from 1 to 1000. `previous` is the state before of an alarm of a gateway, empty for a device's.
+    the device says none from 1 to 1000. `state` and `previous` are the states of an alarm of a gateway, now and
+    before; they are empty for one of a device.
     """
 
     key: str
@@ -33,6 +34,7 @@ class DeviceAlarm(NamedTuple):
     message: str
     active: bool
     acknowledged: bool
+    state: str = ""
     previous: str = ""
 
     @property
@@ -65,7 +67,8 @@ def read_device_alarm(text: object) -> DeviceAlarm | None:
     return DeviceAlarm(
         clean_text(f"{known} {branch_id}" if branch_id else known, MAX_KEY), _text(event, "type"), source, condition,
         known, branch_id, min(max(severity, 0), 1000) if type(severity) is int else 0, _text(event, "message"),
-        event["active"] and not is_over, event.get("acknowledged") is True or is_over, _text(event, "previous"),
+        event["active"] and not is_over, event.get("acknowledged") is True or is_over,
+        _text(event, "state"), _text(event, "previous"),
     )  # fmt: skip
 
 

@@ -264,6 +264,30 @@ def test_an_alarm_stands_until_it_is_inactive_and_acknowledged(fed: FedPlant):
     assert len(events_of(fed, "alarm")) == 4
 
 
+@pytest.mark.parametrize(
+    ("state", "previous", "event"),
+    [
+        ("unacknowledged", "normal", "active"),
+        ("acknowledged", "unacknowledged", "acknowledged"),
+        ("normal", "acknowledged", "inactive"),
+        ("returned_unacknowledged", "unacknowledged", "returned_unacknowledged"),
+        ("normal", "returned_unacknowledged", "acknowledged"),
+        ("latched", "acknowledged", "latched"),
+        ("normal", "latched", "reset"),
+        ("suppressed", "normal", "suppressed"),
+        ("normal", "suppressed", "normal"),
+        ("shelved", "unacknowledged", "shelved"),
+    ],
+)
+def test_a_transition_of_a_gateway_is_named_as_it_is(fed: FedPlant, state: str, previous: str, event: str):
+    """An alarm that is suppressed by design is acknowledged by nobody."""
+    active = state in {"unacknowledged", "acknowledged"}
+    acknowledged = state not in {"unacknowledged", "returned_unacknowledged"}
+    raise_alarm(fed, T0, state=state, previous=previous, active=active, acknowledged=acknowledged)
+    assert events_of(fed, "alarm") == [(str(PRESS), event)]
+    assert [one.level for one in fed.journal.since(0)] == ["error" if event == "active" else "info"]
+
+
 def test_an_alarm_is_not_changed_by_an_older_event(fed: FedPlant):
     raise_alarm(fed, T0)
     raise_alarm(fed, T0 - 5, active=False, acknowledged=True)

@@ -198,7 +198,7 @@ def shown(alarm: Alarm) -> dict[str, Any]:
         "path": str(alarm.path), "source": alarm.source, "name": alarm.name, "message": alarm.message,
         "severity": alarm.severity, "priority": alarm.priority, "active": alarm.active,
         "acknowledged": alarm.acknowledged, "since": alarm.since, "time": alarm.time,
-        "previous": alarm.previous,
+        "state": alarm.state, "previous": alarm.previous,
     }  # fmt: skip
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict, deque
 from typing import TYPE_CHECKING, NamedTuple
 
+from gateway.model.alarm_state import AlarmState
 from gateway.model.device_alarm import priority_of, read_device_alarm
 
 if TYPE_CHECKING:
@@ -19,10 +20,18 @@ CHANGES = 20_000
 """Changes of alarms that are remembered."""
 
 
+_TO_NORMAL: dict[str, str] = {
+    AlarmState.ACKNOWLEDGED: "inactive", AlarmState.UNACKNOWLEDGED: "inactive",
+    AlarmState.RETURNED: "acknowledged", AlarmState.LATCHED: "reset",
+}  # fmt: skip
+"""The changes with which an alarm becomes normal, by the states before."""
+
+
 class Alarm(NamedTuple):
     """An alarm of a machine; `since` is when it last became active, `time` when it last changed.
 
-    Both are in microseconds since the epoch, UTC. `previous` is the state before, empty if its device does not say it.
+    Both are in microseconds since the epoch, UTC. `state` and `previous` are the states of an alarm of a gateway, now
+    and before (ISA-18.2); they are empty for one of a device.
     """
 
     path: MachinePath
@@ -35,7 +44,17 @@ class Alarm(NamedTuple):
     acknowledged: bool
     since: int
     time: int
+    state: str = ""
     previous: str = ""
+
+    @property
+    def change(self) -> str:
+        """The last change, for the journal: the state that it has led to, or the way to a normal state."""
+        if self.active:
+            return "acknowledged" if self.state == AlarmState.ACKNOWLEDGED else "active"
+        if not self.state:
+            return "acknowledged" if self.acknowledged else "inactive"
+        return self.state if self.state != AlarmState.NORMAL else _TO_NORMAL.get(self.previous, self.state)
 
     @property
     def standing(self) -> bool:
@@ -63,7 +82,7 @@ def read_alarm(path: MachinePath, time: int, text: object) -> Alarm | None:
         return None
     return Alarm(
         path, found.key, found.source, found.condition, found.severity, found.message, found.active,
-        found.acknowledged, time, time, found.previous,
+        found.acknowledged, time, time, found.state, found.previous,
     )  # fmt: skip
 
 

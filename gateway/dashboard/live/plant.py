@@ -170,9 +170,9 @@ class Plant:
             alarm = self.alarms.take(placed.path, time_of, value)
             if alarm is not None:
                 self.version += 1
-                event = "active" if alarm.active else "acknowledged" if alarm.acknowledged else "inactive"
+                level = "error" if alarm.change == "active" else "info"
                 self.journal.add(
-                    time_of, "alarm", str(placed.path), event, "error" if alarm.active else "info",
+                    time_of, "alarm", str(placed.path), alarm.change, level,
                     source=alarm.source, name=alarm.name, message=alarm.message, severity=str(alarm.severity),
                 )  # fmt: skip
 

@@ -2,7 +2,17 @@
 
 import { h } from "../dom.js";
 import { address } from "../router.js";
-import { t } from "../texts.js";
+import { mark, t } from "../texts.js";
+
+/** The states of an alarm of a gateway in which its condition is active (ISA-18.2). */
+export const ACTIVE = new Set(["unacknowledged", "acknowledged"]);
+
+/** Its other states; there is no text for a normal one. */
+export const STATES = {
+  returned_unacknowledged: mark("ended, not acknowledged"), latched_unacknowledged: mark("ended, to be acknowledged and reset"),
+  latched: mark("ended and acknowledged, to be reset"), shelved: mark("shelved"), suppressed: mark("suppressed by design"),
+  out_of_service: mark("out of service"),
+};
 
 /** Return the mark of a priority: colour, shape and number. */
 export function priorityMark(priority) {
@@ -18,7 +28,9 @@ export function machineLink(path) {
 }
 
 /** Return what an alarm has become. */
-export function changeText({ active, acknowledged }) {
+export function changeText({ active, acknowledged, state, previous }) {
+  if (state in STATES) return t(STATES[state]);
   if (active) return t("active");
+  if (previous && !ACTIVE.has(previous)) return t("normal");
   return acknowledged ? t("ended") : t("ended, not acknowledged");
 }

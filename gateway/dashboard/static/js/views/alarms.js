@@ -202,7 +202,7 @@ class StandingPart {
     setText(cells[5], number(row.severity, 0));
     setText(cells[6].children[1], moment(row.since));
     setText(cells[7], stateText(row));
-    const offList = row.gateway?.state in OFF_LIST || row.note?.kind === "shelved";
+    const offList = OFF_LIST.has(row.gateway?.state) || row.note?.kind === "shelved";
     set(element, { data: { active: row.active ? "yes" : "no", shelved: offList ? "yes" : "no" } });
   }
 
@@ -270,13 +270,10 @@ function wordText({ label, bits }) {
   return tn("{count} alarm bit set: {bits}", "{count} alarm bits set: {bits}", bits.length, { bits: bits.join(", ") });
 }
 
-const LATCHED = { latched_unacknowledged: mark("ended, to be acknowledged and reset"), latched: mark("ended and acknowledged, to be reset") };
-
-const OFF_LIST = { shelved: mark("shelved"), out_of_service: mark("out of service") };
+const OFF_LIST = new Set(["shelved", "out_of_service"]);
 
 function stateText(row) {
-  const known = { ...OFF_LIST, ...LATCHED }[row.gateway?.state];
-  const parts = [known ? t(known) : changeText(row)];
+  const parts = [changeText({ active: row.active, acknowledged: row.acknowledged, state: row.gateway?.state })];
   const acknowledged = row.gateway ? t("acknowledged") : t("acknowledged at the machine");
   if (row.active) parts.push(row.acknowledged ? acknowledged : t("not acknowledged"));
   if (row.machine) parts.push(row.machine === "offline" ? t("machine not connected: may have ended") : t("gateway offline: may have ended"));

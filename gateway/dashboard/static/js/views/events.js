@@ -1,5 +1,6 @@
 /** Events: the journal of the plants, newest first, filtered, live with a pause. */
 
+import { STATES } from "../alarms/parts.js";
 import { saveCsv } from "../csv.js";
 import { h, set, setText } from "../dom.js";
 import { address, go, remember } from "../router.js";
@@ -24,7 +25,8 @@ const SYMBOLS = { info: "producing", warning: "degraded", error: "aborted" };
 const EVENTS = {
   connected: mark("connected"), "not connected": mark("not connected"), active: mark("active"), inactive: mark("inactive"),
   acknowledged: mark("acknowledged"), removed: mark("removed"), "noted as acknowledged": mark("noted as acknowledged"),
-  shelved: mark("shelved"), "note removed": mark("note removed"), unshelved: mark("returned to the list"), "returned to service": mark("returned to service"), reset: mark("reset"), "shelving ended": mark("shelving ended"),
+  "note removed": mark("note removed"), unshelved: mark("returned to the list"), "returned to service": mark("returned to service"), reset: mark("reset"), "shelving ended": mark("shelving ended"),
+  ...STATES, normal: mark("normal"),
   "certificate renewed": mark("certificate renewed"), "certificate refused": mark("certificate refused"),
 };
 

@@ -1,5 +1,6 @@
 /** Trends: stored and live readings of chosen points, and cycles laid over each other. */
 
+import { ACTIVE } from "../alarms/parts.js";
 import { Chart, MOST_AXES } from "../chart/chart.js";
 import { Legend } from "../chart/legend.js";
 import { Clock, DAY, HOUR, MINUTE, SECOND } from "../chart/scales.js";
@@ -510,9 +511,6 @@ class Trends {
     this.arrange();
   }
 }
-
-/** The states of an alarm of a gateway in which its condition is active (ISA-18.2). */
-const ACTIVE = new Set(["unacknowledged", "acknowledged"]);
 
 /**
  * Return the times of alarms as bands. An alarm that ends, and whose beginning is not known, began before: its gateway
