@@ -250,6 +250,8 @@ class DashboardSection(Section):
     users: File = Path("lineside-data") / USERS
     """The file of `lineside users`; by default `users.yaml` in the folder of the spool, as in
     `/var/lib/lineside/users.yaml`."""
+    password_length: Annotated[int, Field(ge=12, le=128)] = 12
+    """The least number of characters of a new password, as in `16`."""
     oidc: OidcSection | None = None
     """Sign-in by an identity provider, as in `{issuer: "https://id.example/realms/plant", client_id: lineside,
     client_secret: {secret: oidc_client}, roles: {viewer: [plant-staff]}}`."""
