@@ -34,6 +34,7 @@ from gateway.dashboard.trends.routes import Trends
 from gateway.settings.dashboard_section import ALARM_NOTES
 from gateway.users.authenticator import Authenticator
 from gateway.users.roles import Role
+from gateway.users.throttle import Lockout
 from gateway.users.users_file import Users
 
 if TYPE_CHECKING:
@@ -93,7 +94,8 @@ class DashboardService:
 
     def _config(self, audit: AuditLog) -> uvicorn.Config:
         """Return the settings of the server."""
-        authenticator = Authenticator(Users(self._section.users))
+        lockout = Lockout(**self._section.lockout.model_dump())
+        authenticator = Authenticator(Users(self._section.users), lockout=lockout)
         administration = Administration(authenticator, audit, self._section.audit.folder)
         routes = [*self._routes(Actors(operator_of, partial(_record, audit)), audit), *administration.routes()]
         app = secure(self._page.app(routes), self._section, authenticator, audit)
