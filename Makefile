@@ -97,8 +97,8 @@ chaos: $(VENV)/.dev services ## break everything for ten minutes, and count what
 screenshots: $(VENV)/.dev services ## run the demo for some minutes, and take the pictures of the page: docs/pictures/page
 	$(BIN)/python tools/screenshots.py
 
-package: $(VENV)/.dev ## build the wheel, Debian packages, the bundle for boxes without a network, and the bill of materials: dist/
-	@$(BIN)/python tools/release
+package: $(VENV)/.dev ## build the wheel, Debian packages, the bundle for boxes without a network, and the bill of materials: dist/; SIGN_KEY=FILE signs
+	@$(BIN)/python tools/release $(if $(SIGN_KEY),--sign-key '$(SIGN_KEY)')
 
 sbom licences: $(VENV)/.dev ## write the bill of materials (CycloneDX) and the licences of all dependencies: dist/
 	@$(BIN)/python tools/release documents

@@ -66,6 +66,7 @@ WITH_PROCESSES = (
     "contract/*.py",
     "end_to_end/*.py",
     "unit/test_audit_kills.py",
+    "unit/test_audit_lifecycle.py",
     "security/*.py",
     "unit/test_imports.py",
     "unit/test_self_test.py",

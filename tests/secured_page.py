@@ -23,6 +23,7 @@ from gateway.settings.dashboard_section import DashboardSection
 from gateway.users.authenticator import Authenticator
 from gateway.users.passwords import Passwords
 from gateway.users.roles import Role
+from gateway.users.throttle import Lockout
 from gateway.users.users_file import Users, changing, new_user
 
 if TYPE_CHECKING:
@@ -101,7 +102,9 @@ class Page:
         self.section = section
         self.folder = folder
         self.audit = audit
-        authenticator = Authenticator(Users(section.users), Passwords(QUICK))
+        authenticator = Authenticator(
+            Users(section.users), Passwords(QUICK), lockout=Lockout(**section.lockout.model_dump())
+        )
         inner = application(Administration(authenticator, audit, section.audit.folder).routes())
         inner.state.audit = audit
         self.app = secure(inner, section, authenticator, audit)

@@ -23,6 +23,7 @@ from gateway.cli.progress import Progress
 from gateway.common.event_loop import new_event_loop
 from gateway.common.logging import flush_logging
 from gateway.common.setting_types import MissingSecret, parse_duration
+from gateway.common.stop_event import StopEvent
 from gateway.common.text import counted
 from gateway.model.path import matches
 from gateway.settings.exposure import log_exposures
@@ -232,20 +233,18 @@ NOT_REPORTED = 4
 """Exit code of a service that worked, and whose closing report could not be written."""
 
 
-def serve(
-    main: Callable[[asyncio.Event], Awaitable[None]], *, with_stdin: bool = False, bounded: bool = False
-) -> None:
+def serve(main: Callable[[StopEvent], Awaitable[None]], *, with_stdin: bool = False, bounded: bool = False) -> None:
     """Run a service until SIGTERM or SIGINT (or the end of standard input) sets its stop event.
 
     A `bounded` one ends within `STOP_SECONDS` from then, whatever holds it.
     """
 
     async def body() -> None:
-        stop = asyncio.Event()
+        stop = StopEvent()
         deadline = asyncio.create_task(_end_in_time(stop), name="deadline") if bounded else None
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, stop.set)
+            loop.add_signal_handler(number, stop.ask, number.name)
         if with_stdin:
             loop.add_reader(sys.stdin.fileno(), _at_end, loop, stop)
         await main(stop)
@@ -284,10 +283,10 @@ def _report_end() -> None:
         os.write(sys.stderr.fileno(), text.encode())
 
 
-def _at_end(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
+def _at_end(loop: asyncio.AbstractEventLoop, stop: StopEvent) -> None:
     if not os.read(sys.stdin.fileno(), 4096):
         loop.remove_reader(sys.stdin.fileno())
-        stop.set()
+        stop.ask("end of standard input")
 
 
 def _fail(*errors: BaseException) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import signal
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -18,6 +19,9 @@ from gateway.settings.exposure import PAGE
 from gateway.settings.locked_keys import key_problems
 from gateway.settings.sections import parse_endpoint
 from gateway.settings.signature_memory import Service
+
+if TYPE_CHECKING:
+    from gateway.common.stop_event import StopEvent
 
 
 @click.command()
@@ -52,7 +56,7 @@ def dashboard(configs: tuple[Path, ...], listen: str | None, *, everything: bool
         sys.exit(1)
     from gateway.dashboard.service import DashboardService  # noqa: PLC0415 - an extra
 
-    async def main(stop: asyncio.Event) -> None:
+    async def main(stop: StopEvent) -> None:
         for factory in factories:
             log_findings(factory, PAGE)
         try:

@@ -126,7 +126,7 @@ def _refusals(config: Path) -> list[str]:
     except Untrusted as error:
         return [printable(str(problem)) for problem in error.problems]
     except ConfigurationError:
-        pass  # `_record` has said it
+        pass  # `_record` says it, or the gateway at its start
     return []
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from drivers.extras import require
+from gateway.audit.lifecycle import recorded_life
 from gateway.cli.common import CONFIG, REPORT, WITH_STDIN, load, log_findings, require_metrics, serve, write_report
 from gateway.common.own_files import keep_files_private
 from gateway.gateway_service import GatewayService
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from gateway.common.stop_event import StopEvent
     from gateway.settings.factory import Factory
     from gateway.workers.supervisor import Supervisor
 
@@ -42,11 +44,12 @@ def run(config: Path, report: Path | None, *, trace: bool, with_stdin: bool) -> 
         require("notify")
     make = _service(factory, trace=trace)
 
-    async def main(stop: asyncio.Event) -> None:
+    async def main(stop: StopEvent) -> None:
         log_findings(factory, GATEWAY)
         gateway = make()
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, gateway.reload.ask)
-        await gateway.run(stop)
+        async with recorded_life(factory.dashboard.audit, "gateway", factory.gateway.id, factory.digest, stop):
+            await gateway.run(stop)
         write_report(report, gateway.closing_report())
 
     serve(main, with_stdin=with_stdin, bounded=True)

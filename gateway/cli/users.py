@@ -72,7 +72,7 @@ def add(config: Path, name: str, role: str, style: str, *, stdin: bool) -> None:
         check_name(name)
     except ValueError as error:
         raise click.UsageError(str(error)) from None
-    hashed = _hashed(name, stdin=stdin)
+    hashed = _hashed(name, section.password_length, stdin=stdin)
     with _changing(section) as (found, audit):
         if same := next((one for one in found if one.casefold() == name.casefold()), None):
             raise click.ClickException(f"there is a user {same!r}; write another name")
@@ -117,7 +117,7 @@ def role(config: Path, name: str, role: str, style: str) -> None:
 def password(config: Path, name: str, style: str, *, stdin: bool) -> None:
     """Give the user NAME another password, which is asked for; the user's sessions end at once."""
     section = load(config).dashboard
-    _change(section, name, style, "user-password", password=_hashed(name, stdin=stdin))
+    _change(section, name, style, "user-password", password=_hashed(name, section.password_length, stdin=stdin))
 
 
 @users.command()
@@ -164,8 +164,8 @@ def _changing(section: DashboardSection) -> Iterator[tuple[dict[str, User], list
     record(section.audit, *(Said(*one) for one in said))
 
 
-def _hashed(name: str, *, stdin: bool) -> str:
-    """Ask for a password and return its hash."""
+def _hashed(name: str, shortest: int, *, stdin: bool) -> str:
+    """Ask for a password of at least `shortest` characters, and return its hash."""
     from gateway.users.passwords import BadPassword, Passwords, check_password  # noqa: PLC0415 - see gateway.cli
 
     passwords = Passwords()
@@ -176,7 +176,7 @@ def _hashed(name: str, *, stdin: bool) -> str:
     else:
         raise click.UsageError("standard input is not a terminal; write --password-stdin")
     try:
-        check_password(written, name)
+        check_password(written, name, shortest)
         return passwords.hash(written)
     except BadPassword as error:
         raise click.ClickException(str(error)) from None

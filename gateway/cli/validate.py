@@ -14,6 +14,7 @@ from gateway.common.text import counted
 from gateway.settings.load import load_factory
 from gateway.settings.locked_keys import key_problems
 from gateway.settings.problems import ConfigurationError, Severity, in_order
+from gateway.settings.shared_key import shared_key_problems
 from gateway.settings.standalone import Kind, check_lines, check_template, kind_of
 from gateway.status.configuration_warnings import configuration_warnings
 
@@ -63,7 +64,7 @@ def _factory(file: Path, of_factories: dict[Path, Path]) -> Validated:
     except ConfigurationError as error:
         return Validated(file, Kind.FACTORY, valid=False, problems=error.problems)
     of_factories |= dict.fromkeys((one.resolve() for one in factory.files), file)
-    problems = in_order([*configuration_warnings(factory), *key_problems(factory)])
+    problems = in_order([*configuration_warnings(factory), *key_problems(factory), *shared_key_problems(factory)])
     if any(problem.severity is Severity.ERROR for problem in problems):
         return Validated(file, Kind.FACTORY, valid=False, problems=problems)
     points = sum(len(machine.quantities) for machine in factory.machines)

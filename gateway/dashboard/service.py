@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import structlog
 import uvicorn
 
+from gateway.audit.lifecycle import record_start, record_stop
 from gateway.audit.log import AuditLog
 from gateway.common.listening import bind
 from gateway.common.service_manager import ServiceManager
@@ -34,6 +35,7 @@ from gateway.dashboard.trends.routes import Trends
 from gateway.settings.dashboard_section import ALARM_NOTES
 from gateway.users.authenticator import Authenticator
 from gateway.users.roles import Role
+from gateway.users.throttle import Lockout
 from gateway.users.users_file import Users
 
 if TYPE_CHECKING:
@@ -44,6 +46,7 @@ if TYPE_CHECKING:
     from starlette.routing import Route
 
     from gateway.common.server_certificate import Renewal
+    from gateway.common.stop_event import StopEvent
     from gateway.dashboard.live.points import PointInfo
     from gateway.dashboard.trends.selection import Selection
     from gateway.model.path import MachinePath
@@ -51,6 +54,9 @@ if TYPE_CHECKING:
     from gateway.settings.factory import Factory
 
 log = structlog.get_logger(__name__)
+
+SERVICE = "dashboard"
+"""The page in the audit log."""
 
 CLOSE_SECONDS = 2
 """Seconds that open pages have to take note of the end."""
@@ -83,17 +89,27 @@ class DashboardService:
         self._certificate: Certificate | None = None
         self._page = Page(self.plants, {"time_zone": section.time_zone or "", "language": section.language or ""})
 
-    async def run(self, stop: asyncio.Event) -> None:
+    async def run(self, stop: StopEvent) -> None:
         """Serve until `stop` is set. Raises `OSError` for an address in use, or a certificate that can't be used."""
         if self._section.tls is not None:
             self._certificate = Certificate(self._section.tls, self._note_renewal)
         async with AuditLog(self._section.audit) as audit:
             server = _Server(self._config(audit))
-            await self._serve(server, stop)
+            listening = self._bind()  # before: a page that is started again and again fills no audit log
+            recorded = await record_start(audit, self._section.audit, SERVICE)
+            try:
+                await self._serve(server, listening, stop)
+            except Exception as error:
+                if recorded:
+                    record_stop(audit, SERVICE, "error", error)
+                raise
+            if recorded:
+                record_stop(audit, SERVICE, stop.reason)
 
     def _config(self, audit: AuditLog) -> uvicorn.Config:
         """Return the settings of the server."""
-        authenticator = Authenticator(Users(self._section.users))
+        lockout = Lockout(**self._section.lockout.model_dump())
+        authenticator = Authenticator(Users(self._section.users), lockout=lockout)
         administration = Administration(authenticator, audit, self._section.audit.folder)
         routes = [*self._routes(Actors(operator_of, partial(_record, audit)), audit), *administration.routes()]
         app = secure(self._page.app(routes), self._section, authenticator, audit)
@@ -110,8 +126,7 @@ class DashboardService:
         else:
             self._certificate.ask()
 
-    async def _serve(self, server: _Server, stop: asyncio.Event) -> None:
-        listening = self._bind()
+    async def _serve(self, server: _Server, listening: socket.socket, stop: asyncio.Event) -> None:
         manager = ServiceManager.of()
         async with asyncio.TaskGroup() as tasks:
             helpers: dict[str, Callable[[], Awaitable[None]]] = {

@@ -20,6 +20,7 @@ from gateway.self_test.certificates import Pair, problems_of
 from gateway.self_test.outcome import MOST_PROBLEMS, Outcome, Report, Result
 from gateway.settings.contents import secrets_of, sections_of
 from gateway.settings.sections import ClockTrust
+from gateway.settings.shared_key import shared_key_problems
 from gateway.spool.errors import is_damage
 from gateway.spool.inspect import NotReadable, inspect
 from gateway.spool.integrity import open_read_only
@@ -99,6 +100,11 @@ def check_certificates(factory: Factory) -> Iterator[str]:
                 pairs.append(Pair(f"authority of clients of the {whose}", of_metrics.client_ca))
     for pair in pairs:
         yield from problems_of(pair)
+
+
+def check_keys(factory: Factory) -> Iterator[str]:
+    """Find a key that gateways and ingest share, and that is too short to be hard to guess."""
+    yield from (str(one) for one in shared_key_problems(factory))
 
 
 def _tls_pairs(factory: Factory) -> Iterator[Pair]:
@@ -250,6 +256,7 @@ def _damaged_pages(file: Path) -> Iterator[str]:
 CHECKS: dict[str, Check] = {
     "permissions": check_permissions,
     "certificates": check_certificates,
+    "keys": check_keys,
     "disk": check_disk,
     "clock": check_clock,
     "audit": check_audit,

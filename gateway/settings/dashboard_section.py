@@ -218,6 +218,17 @@ class AuditSection(Section):
         return self
 
 
+class LockoutSection(Section):
+    """Growing delays after failed attempts to sign in, for a name and for an address (IEC 62443-4-2, CR 1.11)."""
+
+    failures: Annotated[int, Field(ge=1, le=20)] = 5
+    """The number of failures that begins the delays, as in `3`."""
+    delay: Annotated[Duration, Field(ge=1, le=15 * 60)] = 1.0
+    """The first delay; each further failure doubles it, up to 15 minutes, as in `30s`."""
+    period: Annotated[Duration, Field(ge=15 * 60, le=7 * 86400)] = 3600.0
+    """The time without a failure after which earlier failures are forgotten, as in `24h`."""
+
+
 class PageCommandsSection(Section):
     """Commands of people on the page to gateways, over MQTT. Without a key, to gateways with `unsigned_alarms`."""
 
@@ -250,6 +261,10 @@ class DashboardSection(Section):
     users: File = Path("lineside-data") / USERS
     """The file of `lineside users`; by default `users.yaml` in the folder of the spool, as in
     `/var/lib/lineside/users.yaml`."""
+    password_length: Annotated[int, Field(ge=12, le=128)] = 12
+    """The least number of characters of a new password, as in `16`."""
+    lockout: LockoutSection = LockoutSection()
+    """Delays after failed attempts to sign in, as in `{failures: 3, delay: 30s}`."""
     oidc: OidcSection | None = None
     """Sign-in by an identity provider, as in `{issuer: "https://id.example/realms/plant", client_id: lineside,
     client_secret: {secret: oidc_client}, roles: {viewer: [plant-staff]}}`."""

@@ -26,8 +26,9 @@ from gateway.settings.paths import anchored
 from gateway.settings.policy import Untrusted, read_policy
 from gateway.settings.problems import CLOSE, ConfigurationError, Problem, Severity, in_order, unknown
 from gateway.settings.sections import BrokerSection, FactorySection, GatewaySection, IngestSection
+from gateway.settings.shared_key import shared_key_problems
 from gateway.settings.signature import verified
-from gateway.settings.signature_memory import remembered, rolled_back
+from gateway.settings.signature_memory import Service, remembered, rolled_back
 from gateway.settings.templates import Templates
 from gateway.settings.validation import validate
 from gateway.stores import STORES, store_kind
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
     from gateway.settings.document import Document, Step
     from gateway.settings.overrides import Override
     from gateway.settings.policy import Policy
-    from gateway.settings.signature_memory import Service
 
 S = TypeVar("S", bound=Section)
 
@@ -49,6 +49,9 @@ KEYS = (
 )  # fmt: skip
 """The keys of a factory's file."""
 
+_WITH_SHARED_KEY = (Service.GATEWAY, Service.INGEST)
+"""The services that use `gateway.confirm_key`."""
+
 
 def load_factory(file: Path, overrides: Sequence[Override] = (), *, service: Service | None = None) -> Factory:
     """Read, check and expand a factory's YAML.
@@ -56,22 +59,30 @@ def load_factory(file: Path, overrides: Sequence[Override] = (), *, service: Ser
     Variables are those of the environment; `overrides` are values in place of those of the file. Raises
     `ConfigurationError` with every problem of the file and of the templates it names, and `Untrusted` if the policy
     of this machine refuses it. For a `service` the signature is checked, too, and whether this machine has accepted a
-    newer signature; `signature_memory.remember` accepts it.
+    newer signature; `signature_memory.remember` accepts it. Gateway and ingest refuse a short `gateway.confirm_key`.
     """
     with no_garbage_collection():
         policy = read_policy()
         factory = _load(file, tuple(overrides))
-        if policy is None:
-            return factory
-        problems = policy.check(factory)
-        if service is not None:
-            try:
-                factory = _signed(factory, service, policy)
-            except Untrusted as error:
-                problems += error.problems
-        if problems:
-            raise Untrusted(problems)
+        if policy is not None:
+            factory = _allowed(factory, policy, service)
+        # after the policy: a secret that it does not allow is not read
+        if service in _WITH_SHARED_KEY and (problems := list(shared_key_problems(factory))):
+            raise ConfigurationError(problems)
         return factory
+
+
+def _allowed(factory: Factory, policy: Policy, service: Service | None) -> Factory:
+    """Return a configuration that the policy allows, with its signature for a service. Raises `Untrusted`."""
+    problems = policy.check(factory)
+    if service is not None:
+        try:
+            factory = _signed(factory, service, policy)
+        except Untrusted as error:
+            problems += error.problems
+    if problems:
+        raise Untrusted(problems)
+    return factory
 
 
 def _signed(factory: Factory, service: Service, policy: Policy) -> Factory:

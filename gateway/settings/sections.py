@@ -238,8 +238,8 @@ class GatewaySection(Section):
     """Whether ingest has to prove that it has the records that it confirms; `accept_unproved` is for an ingest of an
     earlier version, as in `required`."""
     confirm_key: Secret | None = None
-    """A secret that the gateway and ingest share: a client without it can't confirm records that it has read, as in
-    `{secret: confirm_key}`."""
+    """A secret of 32 bytes or more that the gateway and ingest share: a client without it can't confirm records that
+    it has read, as in `{secret: confirm_key}`."""
     sign_key: Secret | None = None
     """A private key of Ed25519 in PEM with which the gateway signs its records, as in `{secret: sign_key}`."""
     clock: Annotated[ClockTrust, Field(strict=False)] = ClockTrust.TRUST

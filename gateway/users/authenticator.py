@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from gateway.users.passwords import Busy, Passwords
 from gateway.users.roles import Identity
-from gateway.users.throttle import FREE, FailureTable, address_key
+from gateway.users.throttle import FailureTable, Lockout, address_key
 from gateway.users.users_file import LONGEST_NAME
 
 if TYPE_CHECKING:
@@ -48,13 +48,15 @@ class Authenticator:
     """Checks passwords against a file of users, and slows down guessing."""
 
     def __init__(
-        self, users: Users, passwords: Passwords | None = None, clock: Callable[[], float] = time.monotonic
-    ) -> None:
+        self, users: Users, passwords: Passwords | None = None, clock: Callable[[], float] = time.monotonic,
+        lockout: Lockout | None = None,
+    ) -> None:  # fmt: skip
         """Prepare. Raises `MissingExtra` without argon2-cffi."""
         self.users = users
         self._passwords = passwords or Passwords()
         self._clock = clock
-        self._names, self._addresses = FailureTable(), FailureTable()
+        self._lockout = lockout or Lockout()
+        self._names, self._addresses = FailureTable(self._lockout), FailureTable(self._lockout)
 
     async def authenticate(self, name: str, password: str, address: str) -> Identity | Refused:
         """Check a password. Takes as long for a name that does not exist as for a wrong password.
@@ -81,13 +83,13 @@ class Authenticator:
             now = self._clock()
             wait = max(self._names.wait(name_key, now), self._addresses.wait(client, now))
             reason = Reason.DISABLED if matches else Reason.WRONG
-            return Refused(reason, wait, locked=FREE in counts)
+            return Refused(reason, wait, locked=self._lockout.failures in counts)
         self._names.forget(name_key)
         self._addresses.take_back(client)
         return Identity(name, user.role, "password")
 
     def failures(self, name: str) -> Failures:
-        """Return the failures of a name since its last success; those of an hour ago are forgotten."""
+        """Return the failures of a name since its last success; those of before its period are forgotten."""
         now, key = self._clock(), _name_key(name)
         return Failures(self._names.count(key, now), self._names.wait(key, now))
 

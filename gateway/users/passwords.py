@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from argon2 import PasswordHasher
 
 SHORTEST, LONGEST = 12, 256
-"""Characters of a password."""
+"""Characters of a password; `dashboard.password_length` asks for more than the shortest."""
 
 FEWEST_DIFFERENT = 5
 """Different characters of a password at the least."""
@@ -61,12 +61,12 @@ def normalise(password: str) -> str:
     return unicodedata.normalize("NFKC", password)
 
 
-def check_password(password: str, name: str) -> None:
-    """Check a new password of a user. Raises `BadPassword`."""
+def check_password(password: str, name: str, shortest: int = SHORTEST) -> None:
+    """Check a new password, of at least `shortest` characters (IEC 62443-4-2, CR 1.7). Raises `BadPassword`."""
     normal = normalise(password)
     plain, user = normal.casefold(), name.casefold()
-    if len(normal) < SHORTEST:
-        raise BadPassword(f"a password has at least {SHORTEST} characters; write several words")
+    if len(normal) < shortest:
+        raise BadPassword(f"a password has at least {shortest} characters; write several words")
     if any(not character.isprintable() for character in normal):
         raise BadPassword("a password has printable characters only")
     if len(set(plain)) < FEWEST_DIFFERENT:

@@ -7,16 +7,11 @@ down by address.
 from __future__ import annotations
 
 from collections import OrderedDict
+from dataclasses import dataclass
 from ipaddress import IPv6Address, ip_address, ip_network
 
-FREE = 5
-"""Failures without a delay."""
-
-FIRST, LONGEST = 1.0, 900.0
-"""Seconds of the first delay, and of the longest; each failure doubles it."""
-
-FORGET = 3600.0
-"""Seconds without a failure after which earlier failures are forgotten."""
+LONGEST = 900.0
+"""Seconds of the longest delay; each failure doubles it."""
 
 MOST = 10_000
 """Names, and addresses, that are remembered."""
@@ -40,10 +35,23 @@ class _Failures:
         self.sources: dict[str, int] = {}
 
 
+@dataclass(frozen=True, slots=True)
+class Lockout:
+    """When delays begin, and how long they are."""
+
+    failures: int = 5
+    """The number of failures that begins the delays."""
+    delay: float = 1.0
+    """Seconds of the first delay."""
+    period: float = 3600.0
+    """Seconds without a failure after which earlier failures are forgotten, at least `LONGEST`."""
+
+
 class FailureTable:
     """Failures by a key, and how long a key has to wait. Times are monotonic, in seconds."""
 
-    def __init__(self, most: int = MOST) -> None:
+    def __init__(self, lockout: Lockout, most: int = MOST) -> None:
+        self._lockout = lockout
         self._most = most
         self._failures: OrderedDict[str, _Failures] = OrderedDict()
 
@@ -53,18 +61,18 @@ class FailureTable:
     def wait(self, key: str, now: float) -> float:
         """Return the seconds until the next attempt is allowed, 0 if it is."""
         found = self._failures.get(key)
-        if found is None or found.count < FREE:
+        if found is None or found.count < self._lockout.failures:
             return 0.0
-        if now - found.last >= FORGET:
+        if now - found.last >= self._lockout.period:
             del self._failures[key]
             return 0.0
-        delay = min(LONGEST, FIRST * 2.0 ** min(found.count - FREE, 20))
+        delay = min(LONGEST, self._lockout.delay * 2.0 ** min(found.count - self._lockout.failures, 20))
         return max(0.0, found.last + delay - now)
 
     def count(self, key: str, now: float) -> int:
         """Return the number of failures of a key that are not forgotten."""
         found = self._failures.get(key)
-        return 0 if found is None or now - found.last >= FORGET else found.count
+        return 0 if found is None or now - found.last >= self._lockout.period else found.count
 
     def sources(self, key: str) -> dict[str, int]:
         """Return where the failures of a key came from, with their numbers."""
@@ -74,7 +82,7 @@ class FailureTable:
     def add(self, key: str, now: float, source: str = "") -> int:
         """Count a failure, and return how many there are."""
         found = self._failures.setdefault(key, _Failures())
-        if found.count and now - found.last >= FORGET:
+        if found.count and now - found.last >= self._lockout.period:
             found.count = 0
             found.sources.clear()
         found.count += 1

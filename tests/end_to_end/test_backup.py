@@ -92,7 +92,9 @@ async def test_a_gateway_that_is_saved_while_it_runs_and_restored_loses_and_doub
         assert closing["ledger"]["pending"] == 0
         assert counts(tmp_path) == list(range(len(machines.served[1]))), "each answer once"
         shown = await lineside("audit", "show", str(config), "--format", "json")
-        assert [json.loads(line)["action"] for line in shown.text.splitlines()][-1:] == ["backup-restored"]
+        actions = [json.loads(line)["action"] for line in shown.text.splitlines()]
+        of_the_gateway = {"service-started", "self-test", "service-stopped"}  # after its restart
+        assert [action for action in actions if action not in of_the_gateway][-1:] == ["backup-restored"]
         assert (await lineside("audit", "verify", str(config))).code == 0
 
 

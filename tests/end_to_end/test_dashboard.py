@@ -9,10 +9,15 @@ import socket
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+import httpx2
 import pytest
 from page_plant import PRESS_1, SITE, PlantWithPage
 from processes import LOOPBACK, PATIENCE, Lineside, free_port, lineside, until, write_factory
+from secured_page import HASH
 from websockets.asyncio.client import connect
+
+from gateway.users.roles import Role
+from gateway.users.users_file import changing, new_user
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -185,6 +190,24 @@ async def test_a_page_without_broker_and_store_is_served_and_says_so(tmp_path: P
     assert connection["connected"] is False
     assert "refused" in connection["error"].lower()
     assert all(row["state"] == "unknown" for row in rows_of(message))
+    assert await page.stop() == 0
+
+
+async def test_a_page_locks_out_as_it_is_configured(tmp_path: Path):
+    """The number of failures, and the first delay, are rules of the plant."""
+    config = write_factory(
+        tmp_path / "factory.yaml", broker={"url": f"mqtt://{LOOPBACK}:{free_port()}"}, lines=LINES,
+        dashboard={"users": str(tmp_path / "users.yaml"), "lockout": {"failures": 2, "delay": "10m"}},
+    )  # fmt: skip
+    with changing(tmp_path / "users.yaml") as users:
+        users["anna"] = new_user(Role.VIEWER, HASH)
+    url = f"http://{LOOPBACK}:{free_port()}"
+    page = await Lineside.start("dashboard", config, "--listen", url.removeprefix("http://"))
+    await page.logged("dashboard.listening")
+    async with httpx2.AsyncClient(base_url=url, headers={"Origin": url}) as client:
+        answers = [await client.post("/login", data={"name": "anna", "password": "wrong"}) for _ in range(3)]
+    assert [answer.status_code for answer in answers] == [401, 401, 429]
+    assert int(answers[-1].headers["retry-after"]) > 500
     assert await page.stop() == 0
 
 

@@ -246,7 +246,7 @@ async def test_a_repeated_confirmation_frees_nothing(plant: Plant):
 
 async def test_a_client_that_reads_all_records_can_not_confirm_them_without_the_key(plant: Plant):
     """A unified namespace is there to be read; the tag of a record is known to its readers."""
-    plant.environment = {"LINESIDE_SECRET_CONFIRM_KEY": secrets.token_hex(16)}
+    plant.environment = {"LINESIDE_SECRET_CONFIRM_KEY": secrets.token_hex(32)}
     await plant.acquire()
     await plant.grown(10)
     before = plant.pending

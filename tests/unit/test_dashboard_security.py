@@ -162,6 +162,17 @@ def test_ten_wrong_passwords_are_slowed_down_and_recorded(page: Page) -> None:
     assert {entry["from"] for entry in page.entries()} == {"10.0.0.1"}
 
 
+def test_the_page_uses_the_configured_lockout(tmp_path: Path) -> None:
+    with serving(tmp_path, lockout={"failures": 2, "delay": "10m"}) as page:
+        client = page.client()
+        answers = [
+            client.post("/login", data={"name": "anna", "password": "wrong"}, headers=ORIGIN) for _ in range(3)
+        ]
+        assert [answer.status_code for answer in answers] == [401, 401, 429]
+        assert 590 <= int(answers[-1].headers["retry-after"]) <= 600
+        assert [entry["action"] for entry in page.entries()] == ["login-failed", "login-failed", "login-locked"]
+
+
 def test_a_wrong_name_and_a_wrong_password_look_alike(page: Page) -> None:
     page.change("victor", disabled=True)
     pages = set()

@@ -7,18 +7,20 @@ import os
 import stat
 import time
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import structlog
 from argon2 import PasswordHasher
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
+from gateway.settings.dashboard_section import LockoutSection
 from gateway.users.authenticator import Authenticator, Reason, Refused
 from gateway.users.passwords import AT_ONCE, WAITING, BadPassword, Busy, Passwords, check_password
 from gateway.users.roles import Identity, Role
-from gateway.users.throttle import FORGET, FREE, LONGEST, FailureTable, address_key
+from gateway.users.throttle import LONGEST, FailureTable, Lockout, address_key
 from gateway.users.users_file import UnusableUsers, Users, changing, new_user, read_users
 
 if TYPE_CHECKING:
@@ -32,6 +34,8 @@ QUICK = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
 """Argon2id that takes no time: the tests are about the code around it."""
 
 HASH = QUICK.hash(GOOD)
+
+USUAL = Lockout()
 
 
 class Clock:
@@ -235,7 +239,7 @@ async def test_five_failures_begin_growing_delays(file: Path) -> None:
     """Also the right password has to wait: otherwise the delay would say that it was right."""
     clock = Clock()
     subject = authenticator(file, clock)
-    found = [await subject.authenticate("anna", "wrong", f"10.0.0.{at}") for at in range(FREE)]
+    found = [await subject.authenticate("anna", "wrong", f"10.0.0.{at}") for at in range(USUAL.failures)]
     assert [isinstance(one, Refused) and one.locked for one in found] == [False] * 4 + [True]
     refused = await subject.authenticate("anna", GOOD, "10.0.1.1")
     assert refused == Refused(Reason.THROTTLED, 1.0)
@@ -248,10 +252,28 @@ async def test_five_failures_begin_growing_delays(file: Path) -> None:
     assert isinstance(await subject.authenticate("anna", GOOD, "10.0.1.1"), Identity)
 
 
+async def test_number_delay_and_period_of_failures_are_configured(file: Path) -> None:
+    """A plant has rules of its own for failed attempts."""
+    clock = Clock()
+    subject = Authenticator(Users(file), Passwords(QUICK), clock, Lockout(failures=2, delay=600.0, period=1200.0))
+    found = [await subject.authenticate("anna", "wrong", f"10.0.0.{at}") for at in range(2)]
+    assert found == [Refused(Reason.WRONG), Refused(Reason.WRONG, 600.0, locked=True)]
+    clock.now += 599.0
+    assert await subject.authenticate("anna", GOOD, "10.0.1.1") == Refused(Reason.THROTTLED, 1.0)
+    clock.now += 1.0
+    assert await subject.authenticate("anna", "wrong", "10.0.1.2") == Refused(Reason.WRONG, LONGEST)
+    assert subject.failures("anna").number == 3
+    clock.now += 1199.0
+    assert subject.failures("anna").number == 3
+    clock.now += 1.0
+    assert subject.failures("anna").number == 0
+    assert await subject.authenticate("anna", "wrong", "10.0.2.1") == Refused(Reason.WRONG)
+
+
 async def test_an_address_that_guesses_names_is_slowed_down(file: Path) -> None:
     """One password for many names never fails five times for one name."""
     subject = authenticator(file)
-    for at in range(FREE):
+    for at in range(USUAL.failures):
         await subject.authenticate(f"name-{at}", "wrong", "10.0.0.1")
     assert isinstance(await subject.authenticate("anna", GOOD, "10.0.0.1"), Refused)
     assert isinstance(await subject.authenticate("anna", GOOD, "10.0.0.2"), Identity)
@@ -259,9 +281,9 @@ async def test_an_address_that_guesses_names_is_slowed_down(file: Path) -> None:
 
 async def test_an_own_account_does_not_clear_the_failures_of_an_address(file: Path) -> None:
     subject = authenticator(file)
-    for at in range(FREE):
+    for at in range(USUAL.failures):
         await subject.authenticate(f"name-{at}", "wrong", "10.0.0.1")
-        if at < FREE - 1:
+        if at < USUAL.failures - 1:
             assert isinstance(await subject.authenticate("anna", GOOD, "10.0.0.1"), Identity)
     assert isinstance(await subject.authenticate("anna", GOOD, "10.0.0.1"), Refused)
 
@@ -270,20 +292,34 @@ async def test_attempts_at_the_same_time_count(file: Path) -> None:
     subject = authenticator(file)
     found = await asyncio.gather(*(subject.authenticate("anna", "wrong", "10.0.0.1") for _ in range(10)))
     reasons = [one.reason for one in found if isinstance(one, Refused)]
-    assert reasons.count(Reason.THROTTLED) == 10 - FREE
+    assert reasons.count(Reason.THROTTLED) == 10 - USUAL.failures
+
+
+def test_the_defaults_of_code_and_configuration_agree() -> None:
+    assert Lockout(**LockoutSection().model_dump()) == USUAL
+
+
+@pytest.mark.parametrize(
+    "written",
+    [{"failures": 0}, {"failures": 21}, {"delay": 0.5}, {"delay": 901.0}, {"period": 899.0}, {"period": 604801.0}],
+)
+def test_a_lockout_that_protects_nobody_or_locks_for_days_is_refused(written: dict[str, Any]) -> None:
+    """A period below the longest delay would end the delay early."""
+    with pytest.raises(ValidationError, match=next(iter(written))):
+        LockoutSection(**written)
 
 
 def test_delays_have_an_end_and_failures_are_forgotten() -> None:
-    table = FailureTable()
+    table = FailureTable(USUAL)
     for _ in range(100):
         table.add("anna", 0.0)
     assert table.wait("anna", 0.0) == LONGEST
-    assert table.wait("anna", FORGET) == 0.0
+    assert table.wait("anna", USUAL.period) == 0.0
     assert len(table) == 0
 
 
 def test_the_table_of_failures_is_bounded() -> None:
-    table = FailureTable(most=10)
+    table = FailureTable(USUAL, most=10)
     for at in range(1000):
         table.add(str(at), float(at))
     assert len(table) == 10

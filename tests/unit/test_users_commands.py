@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 import pytest
+import yaml
 from argon2 import PasswordHasher
 from click.testing import CliRunner, Result
 from dashboards import factory
+from pydantic import ValidationError
 
 from gateway.audit.files import log_files
 from gateway.cli import main
+from gateway.settings.dashboard_section import DashboardSection
 from gateway.users import passwords
 from gateway.users.users_file import read_users
 
@@ -56,6 +60,27 @@ def test_a_user_is_added_changed_and_removed_and_the_audit_log_says_so(config: P
     assert (role["object"], role["before"]["role"], role["after"]["role"]) == ("anna", "operator", "admin")
     assert "argon2" not in "".join(lines)
     assert GOOD not in "".join(lines)
+
+
+def test_the_least_length_of_new_passwords_is_configured(config: Path) -> None:
+    """A plant has rules of its own; a user of before keeps the password until it is changed."""
+    assert add(config, "anna").exit_code == 0
+    section = yaml.safe_load(config.read_text(encoding="utf-8"))
+    section.setdefault("dashboard", {})["password_length"] = len(GOOD) + 1
+    config.write_text(yaml.safe_dump(section, sort_keys=False), encoding="utf-8")
+    message = f"at least {len(GOOD) + 1} characters"
+    assert message in add(config, "ben").stderr
+    assert message in run("users", "password", config, "anna", "--password-stdin", stdin=f"{GOOD}\n").stderr
+    assert run("users", "password", config, "anna", "--password-stdin", stdin=f"{GOOD}s\n").exit_code == 0
+    listed = json.loads(run("users", "list", config, "--format", "json").stdout)["users"]
+    assert [user["name"] for user in listed] == ["anna"]
+
+
+@pytest.mark.parametrize(("length", "valid"), [(11, False), (12, True), (128, True), (129, False)])
+def test_the_least_length_of_passwords_has_bounds(length: int, valid: bool) -> None:  # noqa: FBT001
+    """Fewer characters are too easy to guess; with more nobody could sign in."""
+    with nullcontext() if valid else pytest.raises(ValidationError, match="password_length"):
+        DashboardSection(password_length=length)
 
 
 @pytest.mark.parametrize(

@@ -5,12 +5,14 @@
     bundle     the wheels of all dependencies with a script that installs them, for boxes without a network
     documents  the bill of materials (CycloneDX) and the licences of all dependencies
 
-The same commit gives the same bytes. SHA256SUMS has the checksums of all packages.
+The same commit gives the same bytes. SHA256SUMS has the checksums of all packages; with `--sign-key` SHA256SUMS.sig
+is its signature.
 """
 
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +22,7 @@ from bundle import build_bundle
 from components import components
 from debian_package import RELEASES, build_debian_package
 from project import NAME, ROOT, version
+from signature import UnusableKey, read_key, write_signature
 from wheels import MACHINES, Target, build_wheel, dependencies
 
 if TYPE_CHECKING:
@@ -34,6 +37,10 @@ EXTRAS = ("dashboard", "influxdb", "metrics", "notify", "oidc", "serial", "zstd"
 def main() -> None:
     """Build the packages that the command line names."""
     options = _options()
+    try:  # before the work of minutes
+        key = None if options.sign_key is None else read_key(options.sign_key)
+    except UnusableKey as error:
+        sys.exit(f"tools/release: {error}")
     out: Path = options.out
     out.mkdir(parents=True, exist_ok=True)
     targets = [Target(python, one) for python in options.python for one in options.architecture]
@@ -54,6 +61,7 @@ def main() -> None:
             built.append(build_bundle(out, found, documents, targets))
     sums = "".join(f"{digest(file)}  {file.name}\n" for file in sorted(built))
     (out / "SHA256SUMS").write_text(sums, encoding="utf-8")
+    write_signature(out / "SHA256SUMS", key)
     for file in built:
         print(f"{file} ({file.stat().st_size / 1e6:.1f} MB)")
 
@@ -74,6 +82,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--python", action="append", choices=list(RELEASES), help="for this Python; all by default")
     parser.add_argument("--architecture", action="append", choices=list(MACHINES), help="all by default")
     parser.add_argument("--revision", type=int, default=1, help="revision of the Debian package")
+    parser.add_argument("--sign-key", type=Path, metavar="FILE", help="sign SHA256SUMS: Ed25519, in PEM")
     options = parser.parse_args()
     if unknown := sorted(set(options.what) - set(WHAT)):
         parser.error(f"unknown: {', '.join(unknown)}; choose from {', '.join(WHAT)}")

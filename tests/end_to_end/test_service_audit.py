@@ -1,0 +1,60 @@
+"""Starts and stops of the real services are in the audit log."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from processes import LOOPBACK, Lineside, free_port, until, write_factory
+
+from gateway.audit.files import log_files
+from gateway.audit.log import AuditLog
+from gateway.audit.verify import verify
+from gateway.settings.load import load_factory
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def factory(folder: Path) -> Path:
+    machine = {"template": "curing-press", "connection": f"modbus+tcp://{LOOPBACK}:1"}
+    return write_factory(
+        folder / "factory.yaml",
+        gateway={"id": "edge-01", "spool": {"folder": str(folder / "state")}},
+        broker={"url": f"mqtt://{LOOPBACK}:{free_port()}"},
+        lines={"line": {"area": "area", "machines": {"m-01": machine}}},
+    )
+
+
+def services(config: Path) -> list[tuple[str, str, str]]:
+    """Return action, service and reason of the entries of services."""
+    folder = load_factory(config).dashboard.audit.folder
+    entries = [json.loads(line) for file in log_files(folder) for line in file.read_bytes().splitlines()]
+    return [
+        (one["action"], one["object"], (one["after"] or {}).get("reason", ""))
+        for one in entries
+        if one["action"].startswith("service-")
+    ]
+
+
+def begin(config: Path) -> None:
+    """Make an audit log, as the first user of the page does."""
+    with AuditLog(load_factory(config).dashboard.audit) as audit:
+        audit.record("user-added", who="root", object="anna").result(10)
+
+
+async def test_a_gateway_and_a_page_record_their_starts_and_stops(tmp_path: Path) -> None:
+    """A person who looks into a gap of the readings sees whether somebody has stopped the service."""
+    config = factory(tmp_path)
+    begin(config)
+    gateway = await Lineside.start("run", config)
+    await until(lambda: ("service-started", "gateway", "") in services(config), "the start of the gateway")
+    page = await Lineside.start("dashboard", config, "--listen", f"{LOOPBACK}:{free_port()}")
+    await page.logged("dashboard.listening")
+    assert await gateway.stop() == 0
+    assert ("service-stopped", "gateway", "SIGTERM") in services(config)
+    assert await page.stop() == 0
+    assert [one for one in services(config) if one[1] == "dashboard"] == [
+        ("service-started", "dashboard", ""), ("service-stopped", "dashboard", "SIGTERM"),
+    ]  # fmt: skip
+    assert verify(load_factory(config).dashboard.audit.folder).broken is None
