@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+import time
 from contextlib import asynccontextmanager, redirect_stdout
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,7 @@ from gateway.settings.dashboard_section import AuditSection  # noqa: TC001 - for
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+    from pathlib import Path
 
     from gateway.audit.log import AuditLog
     from gateway.common.stop_event import StopEvent
@@ -44,8 +46,11 @@ SETTLE = 3.0
 LONGEST = 20.0
 """Seconds after which the process is killed: a disk may not answer."""
 
-LAST = 2.0
-"""Seconds for which the end of a service waits for its entry."""
+LAST = 3.5
+"""Seconds after the stop of a service for which its end waits for the entry: a gateway is killed after 4.7."""
+
+LEAST = 0.1
+"""Seconds for which an end waits in any case."""
 
 MOST_OUTPUT = 2_000
 """Bytes of the reason of a failure."""
@@ -69,13 +74,16 @@ class LifeEntry(BaseModel):
 async def recorded_life(
     section: AuditSection, service: str, who: str, config: str, stop: StopEvent
 ) -> AsyncIterator[None]:
-    """Record the start and the end of a service that runs meanwhile, where there is an audit log already.
+    """Record the start and the end of a service that runs meanwhile, where there is an audit log at its start.
 
-    `config` is the digest of its configuration. Best effort: an entry that can't be written is logged, and the end of
-    the service waits for `LAST` seconds at most. A service that fails before `SETTLE` makes no entry: one that is
-    started again and again would fill the log.
+    `config` is the digest of its configuration. Best effort: an entry that can't be written is logged, and the end
+    waits for it no longer than `LAST` seconds after the stop. A service that fails before `SETTLE` makes no entry:
+    a service that is started again and again would fill the log.
     """
     section = section.model_copy(update={"folder": section.folder.absolute()})
+    if not await asyncio.to_thread(_exists, section.folder):
+        yield
+        return
     began = {"config": config, "time": datetime.now(UTC).isoformat(timespec="seconds")}
     written = asyncio.Event()  # the start is being written, or is written
 
@@ -100,6 +108,7 @@ async def recorded_life(
         await stop.wait()
         await ended({"reason": stop.reason}, "done")
 
+    failed = 0.0  # the monotonic time of an error
     starting = asyncio.create_task(settled(), name="audit of the start")
     stopping = asyncio.create_task(asked(), name="audit of the stop")
     try:
@@ -108,12 +117,20 @@ async def recorded_life(
         if written.is_set() and not stop.is_set():
             await cancel_and_wait(stopping)
             about = {"reason": "error", "error": error_text(error)}
+            failed = time.monotonic()
             stopping = asyncio.create_task(ended(about, "failed"), name="audit of the failure")
         raise
     finally:
         if written.is_set() or stop.is_set():
-            await asyncio.wait({stopping}, timeout=LAST)
+            await asyncio.wait({stopping}, timeout=max(LEAST, (failed or stop.asked) + LAST - time.monotonic()))
         await cancel_and_wait(starting, stopping)
+
+
+def _exists(folder: Path) -> bool:
+    try:
+        return folder.exists()
+    except OSError:  # the process that writes says why
+        return True
 
 
 async def record_start(audit: AuditLog, section: AuditSection, service: str) -> bool:
