@@ -196,4 +196,4 @@ def write(content: bytes) -> str:
 if __name__ == "__main__":
     with redirect_stdout(sys.stderr):  # log events of the audit log go elsewhere than the answer
         answer = write(sys.stdin.buffer.read())
-    sys.stdout.write(answer)
+    sys.stdout.buffer.write(answer.encode())
