@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from contextlib import suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -23,7 +23,7 @@ from gateway.mqtt.topics import GATEWAYS, INGESTS, MACHINES, USES, Party, Topics
 from gateway.settings.sections import Version
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 
     from gateway.acl.accounts import Account
     from gateway.mqtt.topics import Use
@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 
 LISTEN = 2.0
 """Seconds to listen after the subscriptions: some brokers grant all of them, and deliver only readable messages."""
+
+CONNECTS, CONNECT_PAUSE = 4, 1.0
+"""Attempts to connect, and seconds between them: NATS refuses an id for a moment after it has disconnected it."""
 
 HARMLESS = frozenset({
     (MACHINES, "data"), (MACHINES, "event"), (GATEWAYS, "data"), (GATEWAYS, "metadata"), (GATEWAYS, "confirmed"),
@@ -129,6 +132,20 @@ class _Attempts:
                 member = f"{factory.ingest.id}-{factory.gateway.id}"
                 yield self._topics.ingest(own.enterprise, own.site, member, use.leaf), False
 
+    @asynccontextmanager
+    async def _client(self) -> AsyncIterator[MqttClient]:
+        """Connect, again after a moment if need be. Raises `MqttError`."""
+        async with AsyncExitStack() as stack:
+            for attempt in range(1, CONNECTS + 1):
+                try:
+                    client = await stack.enter_async_context(MqttClient(self._broker, self.identifier))
+                    break
+                except MqttError:
+                    if attempt == CONNECTS:
+                        raise
+                    await asyncio.sleep(CONNECT_PAUSE)
+            yield client
+
     async def _publish(self, topic: str, *, retain: bool) -> Attempt:
         answered: asyncio.Future[int] = asyncio.get_running_loop().create_future()
 
@@ -137,7 +154,7 @@ class _Attempts:
                 answered.set_result(reason)
 
         outcome, detail = Outcome.REFUSED, "the broker ended the connection"
-        async with MqttClient(self._broker, self.identifier) as client:
+        async with self._client() as client:
             with suppress(MqttError):
                 client.send(topic, b"", answer, retain=retain)
                 lost = asyncio.ensure_future(client.lost())
@@ -208,7 +225,7 @@ class _Attempts:
         """
         waiting, heard = list(topics), set[str]()
         while waiting:
-            async with MqttClient(self._broker, self.identifier) as client:
+            async with self._client() as client:
                 try:
                     while waiting:
                         if reason := (await client.subscribe_to(waiting[0], qos=0)).get(waiting[0]):
