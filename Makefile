@@ -26,7 +26,7 @@ compiled: $(VENV)/.dev
 	@$(BIN)/python -m compileall -q drivers gateway simulators
 	@PYTHONDONTWRITEBYTECODE= $(BIN)/pytest --collect-only -q > /dev/null || true
 
-test-fast: $(VENV)/.dev ## the tests that start no process, in less than a minute
+test-fast: $(VENV)/.dev ## the tests that start no process, in two to three minutes
 	$(BIN)/pytest -n $(PROCESSORS) --dist worksteal -m fast tests/unit
 
 test-random: $(VENV)/.dev services ## all tests in a random order: SEED=7 repeats one
