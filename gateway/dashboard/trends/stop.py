@@ -6,14 +6,12 @@ import time
 from typing import TYPE_CHECKING, TypeVar
 
 from gateway.dashboard.trends.errors import TimedOut
+from gateway.stores.base import checked
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 T = TypeVar("T")
-
-_OFTEN = 256
-"""Items between two checks."""
 
 
 class Cancelled(Exception):
@@ -45,8 +43,5 @@ class Stop:
             raise TimedOut(self.seconds)
 
     def each(self, items: Iterable[T]) -> Iterator[T]:
-        """Yield items, with a check now and then."""
-        for number, item in enumerate(items):
-            if number % _OFTEN == 0:
-                self.check()
-            yield item
+        """Return an iterator over items, with a check now and then."""
+        return checked(items, self.check)
