@@ -32,7 +32,7 @@ def main() -> None:
     parser.add_argument("--points", type=int, default=50)
     parser.add_argument("--seconds", type=float, default=10.0)
     options = parser.parse_args()
-    executable = shutil.which("chromium") or shutil.which("google-chrome")
+    executable = shutil.which("chromium") or shutil.which("chromium-headless-shell")
     print(f"{'span':>7} {'points':>6} {'frame':>9} {'drawn':>8} {'shown':>8} {'processor':>10}")
     with serve() as url, sync_playwright() as playwright:
         for span in (60, 300, 900, 3600):

@@ -84,7 +84,8 @@ async def photograph(url: str, views: Sequence[str], out: Path) -> list[str]:
     """Write the pictures of views; return the complaints of the console."""
     complaints: list[str] = []
     out.mkdir(parents=True, exist_ok=True)
-    executable = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    browsers = map(shutil.which, ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome"))
+    executable = next(filter(None, browsers), None)
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=executable, args=["--no-sandbox"])
         for device, (width, height) in DEVICES.items():
