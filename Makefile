@@ -26,8 +26,8 @@ compiled: $(VENV)/.dev
 	@$(BIN)/python -m compileall -q drivers gateway simulators
 	@PYTHONDONTWRITEBYTECODE= $(BIN)/pytest --collect-only -q > /dev/null || true
 
-test-fast: $(VENV)/.dev ## the tests that start no process, in two to three minutes
-	$(BIN)/pytest -n $(PROCESSORS) --dist worksteal -m fast tests/unit
+test-fast: $(VENV)/.dev ## quick tests without processes, with few random examples, in a minute
+	LINESIDE_FUZZ=20 $(BIN)/pytest -n $(PROCESSORS) --dist worksteal -m fast tests/unit
 
 test-random: $(VENV)/.dev services ## all tests in a random order: SEED=7 repeats one
 	$(BIN)/pytest $(PARALLEL) --shuffle $(SEED)

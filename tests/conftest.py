@@ -115,7 +115,7 @@ def _marker(file: Path) -> str:
 
 @pytest.fixture(autouse=True)
 def _fast_tests_start_no_process(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep the marker true: `make test-fast` needs no server, and takes few minutes."""
+    """Keep the marker true: `make test-fast` needs no server."""
     if request.node.get_closest_marker("fast"):
 
         def refuse(_: object, *arguments: object, **__: object) -> None:

@@ -387,6 +387,7 @@ KEYS: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @given(
     st.lists(
         st.tuples(st.sampled_from((0.0, 5.0, 9.5, 12.0, None)), st.sampled_from((0.0, 9.0, None)),
@@ -465,6 +466,7 @@ def test_a_machine_without_alarms_has_no_calculation() -> None:
     assert MachineAlarms.of(machine, None) is None  # type: ignore[arg-type] # not used
 
 
+@pytest.mark.slow
 def test_a_flood_loses_no_transition() -> None:
     """Five hundred alarms in one scan are five hundred records, each with a time of its own at the store."""
     points = [register(f"p{i:03d}", "float32") for i in range(500)]

@@ -170,6 +170,7 @@ def test_an_archive_has_everything_of_the_gateway_and_no_secret(config: Path) ->
     }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_secrets_are_in_an_archive_when_asked_for_and_then_encrypted(config: Path, tmp_path: Path) -> None:
     """A box that burnt has to come back as itself: with its key, and able to sign in to the broker."""
     archive = backup(config, "--secrets", "--passphrase-stdin")
@@ -520,6 +521,7 @@ def test_a_link_in_a_place_is_replaced_and_not_followed(tmp_path: Path) -> None:
     assert not (tmp_path / "etc" / "factory.yaml").is_symlink()
 
 
+@pytest.mark.slow
 def test_a_changed_member_with_a_changed_hash_is_found_with_the_passphrase() -> None:
     """The hashes protect against a bad disk; against a person only the passphrase does."""
     data = seal({"a": "b"}, {"x": b"y"}, PASSPHRASE, b"the manifest")

@@ -25,6 +25,7 @@ from gateway.mqtt.topics import Topics
 PATH = MachinePath("enterprise", "site", "area", "line", "machine-01")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("points", "scans"), [(1, 1), (5, 1), (50, 1), (1, 20), (200, 3)])
 def test_a_batch_claims_the_memory_that_it_uses(points: int, scans: int) -> None:
     """A million readings of one point each took 1.2 GB where some 100 MB were allowed for."""

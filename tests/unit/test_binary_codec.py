@@ -163,6 +163,7 @@ def expected(record: AnyRecord) -> dict[str, Any]:
 # -- round trips --
 
 
+@pytest.mark.slow
 @given(RECORDS)
 @example(of())
 @example(Record("g", "g", 1, [], "g"))
@@ -430,6 +431,7 @@ def names_of(number: int) -> bytes:
 MANY = names_of(1000)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "payload",
     [

@@ -129,6 +129,7 @@ PRESS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", PRESS)
 def test_a_fault_of_a_press_raises_its_alarms(fault: str) -> None:
     """And no other: a cause suppresses its consequences."""

@@ -64,6 +64,7 @@ async def test_a_broker_that_goes_away_refuses_nothing_and_allows_nothing(
     assert connections == accepted + CONNECTS
 
 
+@pytest.mark.slow
 async def test_a_broker_that_refuses_an_id_for_a_moment_is_asked_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -63,6 +63,7 @@ def scans(draw: st.DrawFn) -> MachineScan:
     return MachineScan(MachinePath("e", "s", "a", "l", machine), meta, scan, draw(st.integers(0, 5)))
 
 
+@pytest.mark.slow
 @given(batch=st.lists(scans(), max_size=6), labels=st.booleans())
 def test_a_batch_has_the_lines_that_its_scans_have_one_by_one(batch: list[MachineScan], *, labels: bool) -> None:
     """A server that refuses rows names them by their text or their number among those that it was sent."""

@@ -153,6 +153,7 @@ def test_no_secret_reaches_the_page(file: Path, open_view: Callable[..., TestCli
     assert [secret for secret in (*SECRETS.values(), NOTED) if secret in everything] == []
 
 
+@pytest.mark.slow
 def test_a_changed_file_is_read_again_and_a_broken_one_is_said_with_its_messages(
     file: Path, open_view: Callable[..., TestClient]
 ):
@@ -226,6 +227,7 @@ def test_a_guard_keeps_every_route_from_others(file: Path):
     assert {client.get(f"{BELOW}{path}").status_code for path in paths} == {403}
 
 
+@pytest.mark.slow
 async def test_ten_thousand_points_are_read_beside_the_event_loop_and_searched_quickly(tmp_path: Path):
     """The page goes on while a large factory is read."""
     machines = {

@@ -152,6 +152,7 @@ def test_timelines_are_sent_of_visible_machines_alone() -> None:
     assert feed.changes()["timelines"].keys() == set(range(90, 100))
 
 
+@pytest.mark.slow
 def test_a_line_of_a_thousand_machines_is_computed_in_slices(monkeypatch: pytest.MonkeyPatch) -> None:
     """No other page waits for the figures of a long line."""
     fed = line_of(1000)

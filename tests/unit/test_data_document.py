@@ -73,6 +73,7 @@ def test_the_output_shown_is_that_of_a_query(plant: Path) -> None:
     assert result.stdout.split() == shown.split()
 
 
+@pytest.mark.slow
 def test_the_exports_shown_have_the_files_shown(plant: Path) -> None:
     shown = commands("export")
     assert len(shown) == 2
@@ -83,6 +84,7 @@ def test_the_exports_shown_have_the_files_shown(plant: Path) -> None:
     assert (plant / path.strip()).is_file()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "number",
     [
@@ -105,6 +107,7 @@ def test_the_programs_shown_run(plant: Path, number: int, monkeypatch: pytest.Mo
         assert len(names["minutes"]) > 1
 
 
+@pytest.mark.slow
 def test_the_statements_shown_run_in_duckdb(plant: Path) -> None:
     import duckdb
 

@@ -324,6 +324,7 @@ STATEFUL = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @given(st.lists(st.tuples(st.integers(0, 99) | st.none(), st.booleans()), min_size=1, max_size=40))
 def test_a_restart_changes_nothing(steps: list[tuple[int | None, bool]]) -> None:
     """With states saved and loaded between any readings, the results are those of a run without a restart."""

@@ -122,6 +122,7 @@ async def run(folder: Path, values: list[int], kills: set[int], commits: set[int
     return stored(folder)
 
 
+@pytest.mark.slow
 @settings(max_examples=40)
 @given(
     st.lists(st.integers(0, 99), min_size=1, max_size=25), st.sets(st.integers(1, 24), max_size=4),

@@ -217,6 +217,7 @@ async def test_a_record_with_unwritten_dead_letters_is_confirmed_by_its_settleme
     assert not lost.durable
 
 
+@pytest.mark.slow
 def test_the_memory_of_waiting_receipts_is_what_it_says():
     """A record of any size costs as much, and ten thousand records a second are some forty megabytes."""
     written = []

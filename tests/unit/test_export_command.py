@@ -74,6 +74,7 @@ def two_days(config: Path) -> None:
     fill(config, *batch)
 
 
+@pytest.mark.slow
 def test_a_file_for_each_machine_and_day(config: Path) -> None:
     two_days(config)
     result = export(config)

@@ -440,6 +440,7 @@ def test_code_has_no_name_of_python() -> None:
             checked(text)
 
 
+@pytest.mark.slow
 def test_the_longest_expression_is_compiled() -> None:
     """A tree at the limits has no more levels than Python's own compiler allows."""
     for text in ("x" + "+x" * 149, "(" * 38 + "x" + ")" * 38, "!" * 40 + "open", "open" + " && open" * 140):

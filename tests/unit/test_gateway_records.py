@@ -56,6 +56,7 @@ def all_facts(found: GatewayRecord) -> list[tuple[MachinePath, str, set[tuple[An
 # -- the codec --
 
 
+@pytest.mark.slow
 @given(RECORDS)
 def test_an_encoded_record_is_decoded_again(written: GatewayRecord) -> None:
     """With the types of its values, and late scans."""
@@ -163,6 +164,7 @@ def test_records_have_the_names_of_their_points_in_common() -> None:
 # -- the spool --
 
 
+@pytest.mark.slow
 @given(RECORDS)
 @example(GatewayRecord("edge", "9f2c", 1, [placed(PRESS, "m", **{f"p{i}": i / 7 for i in range(200)})]))
 def test_a_large_record_is_built_in_parts_that_have_all_readings(written: GatewayRecord) -> None:

@@ -56,6 +56,7 @@ def points() -> list[Point]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", ["a", "b"])
 def test_a_generic_machine_serves_every_type(seed: str) -> None:
     """`lineside simulate` serves any template: its values must fit, and must be read as good."""

@@ -204,6 +204,7 @@ def test_names_in_notes_do_not_steer_the_terminal(tmp_path: Path) -> None:
     assert max(map(len, ran.stderr.splitlines())) < 1500
 
 
+@pytest.mark.slow
 def test_equal_names_are_numbered_in_one_pass(tmp_path: Path) -> None:
     """Ten thousand tags of one name must not cost their square."""
     rows = b"Register;Name\n" + b"".join(b"%d;x\n" % i for i in range(10_000))

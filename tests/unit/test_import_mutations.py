@@ -223,6 +223,7 @@ def test_a_megabyte_of_empty_lines_is_no_work(kind: Format) -> None:
     assert time.monotonic() - began < 20
 
 
+@pytest.mark.slow
 def test_points_have_a_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A few characters ask Home Assistant for a thousand values."""
     text = "- name: hub\n  type: tcp\n  host: h\n  port: 502\n  sensors:\n" + "".join(

@@ -144,6 +144,7 @@ def test_a_tag_table_of_tia_is_read_from_its_workbook(tmp_path: Path) -> None:
     assert (ran.exit_code, "the memory of an S7 is not Modbus" in ran.stderr) == (1, True)
 
 
+@pytest.mark.slow
 def test_points_that_are_exported_to_a_workbook_are_read_back_unchanged(tmp_path: Path) -> None:
     """A spreadsheet is where many people like to change points."""
     plant = bundled_config() / "appliance-plant.yaml"
@@ -236,6 +237,7 @@ def test_a_row_that_claims_to_be_far_away_ends_a_sheet(tmp_path: Path) -> None:
     assert points(tmp_path) == {"a": {"address": "holding 5"}}
 
 
+@pytest.mark.slow
 def test_a_workbook_that_is_cut_short_is_refused_in_a_line(tmp_path: Path) -> None:
     """At any byte."""
     whole = saved(tmp_path / "manual.xlsx", a=[["Address", "Name"], [1, "x"]]).read_bytes()

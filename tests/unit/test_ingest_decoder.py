@@ -126,6 +126,7 @@ def test_names_and_units_that_no_store_can_hold_are_set_aside(intake: Intake, ki
     assert (len(intake.metadata), intake.batch.scans) == (0, [])
 
 
+@pytest.mark.slow
 def test_metadata_with_thousands_of_earlier_versions_is_set_aside(intake: Intake) -> None:
     """60,000 of them took 470 MB."""
     earlier = [{"template": f"t{number}", "points": {}} for number in range(60_000)]

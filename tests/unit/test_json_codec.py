@@ -104,6 +104,7 @@ def test_other_forms_of_json_are_records_too(written: str, values: dict[str, Any
     assert scan.values == values
 
 
+@pytest.mark.slow
 def test_a_payload_that_is_too_large_is_not_even_parsed() -> None:
     """One message of 65 MB would take a second of every other machine's, and ten times its size of memory."""
     with pytest.raises(Undecodable, match="bytes, where 8388608 are the most"):

@@ -7,6 +7,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import orjson
+import pytest
 from alarmed import alarm_set
 from derived import MACHINE, SECOND, START, LineBench, surroundings
 from hypothesis import given
@@ -169,6 +170,7 @@ def test_an_error_on_one_machine_does_not_reach_the_others() -> None:
     assert bench.take("b", 1, 1.0) == {"b.y": 2.0}
 
 
+@pytest.mark.slow
 def test_a_long_line_is_calculated_from_its_begin_to_its_end() -> None:
     """Each of a thousand machines adds to the machine before: that is longer than a stack of Python is deep."""
     names = [f"m-{i:04d}" for i in range(1200)]
@@ -231,6 +233,7 @@ STATEFUL = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @given(st.lists(st.tuples(st.integers(0, 99), st.booleans()), max_size=30))
 def test_a_restart_changes_nothing(steps: list[tuple[int, bool]]) -> None:
     """With the states of both machines saved and loaded, the results are those of a run without a restart."""

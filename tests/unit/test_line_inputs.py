@@ -182,6 +182,7 @@ def test_a_wrong_point_of_another_machine_is_reported_where_it_is_written(tmp_pa
     ]
 
 
+@pytest.mark.slow
 def test_a_thousand_machines_with_the_same_mistake_are_reported_soon(tmp_path: Path) -> None:
     """The first of them have a suggestion, whose search takes long in a long line."""
     template(tmp_path, "chain", {"d": 'x - line["{next}"].x'}, parameters={"next": None})
@@ -194,6 +195,7 @@ def test_a_thousand_machines_with_the_same_mistake_are_reported_soon(tmp_path: P
     assert sum("did you mean" in one for one in found) == 20
 
 
+@pytest.mark.slow
 def test_a_circle_over_a_thousand_machines_is_reported(tmp_path: Path) -> None:
     """It is longer than a stack of Python is deep."""
     template(tmp_path, "ring", {"sum": 'line["m-{next}"].sum + x'}, parameters={"next": None})

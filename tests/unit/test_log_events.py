@@ -28,6 +28,7 @@ def log_events() -> ModuleType:
     return module
 
 
+@pytest.mark.slow
 def test_page_on_logs_and_code_have_the_same_events_and_levels(log_events: ModuleType):
     """A person who sees an event at night looks up its meaning and the action."""
     assert log_events.differences() == []

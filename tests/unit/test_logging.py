@@ -281,6 +281,7 @@ def test_limit_has_a_bounded_number_of_events():
 # -- a log that can't be written --
 
 
+@pytest.mark.slow
 def test_a_pipe_that_nobody_reads_delays_nothing(pipe: Log, monkeypatch: pytest.MonkeyPatch):
     """The process that reads the log may be stopped for hours; the machines are read all the same."""
     monkeypatch.setattr(log_writer, "FLUSH_SECONDS", 0.5)

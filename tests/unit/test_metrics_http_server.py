@@ -179,6 +179,7 @@ def test_a_flood_of_half_open_connections_makes_room_for_a_request():
         assert is_closed(silent[0])
 
 
+@pytest.mark.slow
 async def test_a_client_that_does_not_read_costs_others_nothing(monkeypatch: pytest.MonkeyPatch):
     """Its response waits in its socket, and then its connection is closed with the rest unsent."""
     monkeypatch.setattr(http_server, "SEND_SECONDS", 1.0)

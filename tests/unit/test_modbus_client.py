@@ -195,6 +195,7 @@ async def test_a_cancelled_request_leaves_the_connection_in_step() -> None:
         assert client.discarded == 1
 
 
+@pytest.mark.slow
 async def test_transactions_are_numbered_and_never_0() -> None:
     """A device that always answers with transaction id 0 never matches a request, even after 65,535 requests."""
     client, wire = ModbusClient(ModbusConnection(host=HOST, timeout=PATIENT)), Wire(lambda frame: frame[:7] + READ)

@@ -430,6 +430,7 @@ def values_of(point: ModbusSource) -> st.SearchStrategy[Value]:
     }[point.raw]
 
 
+@pytest.mark.slow
 @given(st.lists(points_and_values(), min_size=1, max_size=8), st.randoms(use_true_random=False))
 def test_encoded_values_are_decoded_again(written: list[tuple[ModbusSource, Value]], random: Any) -> None:
     """The simulators encode the values that the gateway decodes: several points in one answer, in any order."""

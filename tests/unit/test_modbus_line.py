@@ -244,6 +244,7 @@ def test_a_new_connection_brings_old_answers() -> None:
     run(story())
 
 
+@pytest.mark.slow
 def test_a_unit_that_was_off_is_read_when_it_is_back() -> None:
     """This holds after any number of requests without an answer."""
     for echo in ("answers", "refuses", "ignores"):
@@ -314,6 +315,7 @@ devices = st.builds(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None)
 @given(
     st.sampled_from([Transport.RTU, Transport.ASCII]),

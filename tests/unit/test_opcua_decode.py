@@ -57,6 +57,7 @@ def value_of(variant: ua.Variant) -> Any:
     return "" if null else variant.Value
 
 
+@pytest.mark.slow
 @given(RESPONSES)
 def test_a_response_says_what_asyncua_reads_in_it(response: ua.PublishResponse) -> None:
     """Value by value, whatever the message is made of."""

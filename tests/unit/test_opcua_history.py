@@ -250,6 +250,7 @@ async def test_a_gap_of_a_missing_node_waits_until_the_node_is_back():
     assert bench.counters == Counters(backfilled=2)
 
 
+@pytest.mark.slow
 async def test_the_oldest_of_too_many_gaps_are_given_up_and_counted():
     """Otherwise a server that disconnects repeatedly before it returns a value would fill the memory."""
     historian = Historian()

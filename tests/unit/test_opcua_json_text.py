@@ -78,6 +78,7 @@ def test_a_value_without_a_form_is_refused(value: Any) -> None:
     assert caught.value.fault.reason is Reason.TYPE_MISMATCH
 
 
+@pytest.mark.slow
 def test_a_long_text_is_refused_with_its_size() -> None:
     """A store would cut it, or refuse the record that it is in."""
     assert len(json_text("x" * (MAX_BYTES - 2))) == MAX_BYTES

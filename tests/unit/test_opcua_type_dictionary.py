@@ -141,6 +141,7 @@ def test_names_with_quotes_and_optional_arrays_are_read() -> None:
     assert job.fields == (DescribedField("Results", TypeName(STANDARD, "Variant"), array=True, optional=True),)
 
 
+@pytest.mark.slow
 async def test_the_dictionary_of_the_standard_describes_the_structures_of_the_standard() -> None:
     """Bytes that asyncua makes of them are read to their end: 300 structures of every kind."""
     server = new_server(None)

@@ -549,6 +549,7 @@ def fed(
     return records + bench.taken(), counted + since
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None)
 @given(rows=ROWS, work=WORKS, kills=st.sets(st.integers(0, 24)), uncommitted=st.sets(st.integers(0, 24)))
 def test_kills_neither_lose_nor_double_nor_invent_a_part(

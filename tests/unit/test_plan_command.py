@@ -77,6 +77,7 @@ def test_the_plan_shows_requests_load_and_every_request(tmp_path: Path):
     assert "load 2%" in result.output
 
 
+@pytest.mark.slow
 async def test_the_plan_shows_what_a_device_granted_in_the_last_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """The plan explains a flat line before anybody looks at the log."""
     monkeypatch.chdir(tmp_path)

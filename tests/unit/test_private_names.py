@@ -112,6 +112,7 @@ def test_private_names_of_a_library_exist_in_the_installed_version(owner: str) -
     assert {name for name in names if not hasattr(instance, name)} == set()
 
 
+@pytest.mark.slow
 def test_every_private_name_in_use_is_listed() -> None:
     """A name that is not listed here would not be looked at when a library is upgraded."""
     listed = set().union(*(names for _, names in USED.values()))

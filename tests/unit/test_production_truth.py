@@ -47,6 +47,7 @@ def category(state: State) -> TimeState:
     return TimeState.IDLE if state is State.IDLE else TimeState.DOWN
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("plant", ["tire-plant", "appliance-plant"])
 def test_times_and_parts_are_those_of_the_machines(plant: str) -> None:
     """Each second of each machine is in the category of its state, and each part is counted."""

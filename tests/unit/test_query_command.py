@@ -149,6 +149,7 @@ def test_a_store_is_chosen_by_its_name(config: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "nothing.db").exists()
 
 
+@pytest.mark.slow
 def test_a_store_that_does_not_answer_has_an_exit_code_of_its_own(config: Path) -> None:
     """A script can distinguish an outage from a mistake."""
     data = yaml.safe_load(config.read_text())

@@ -46,6 +46,7 @@ def kind_of(data: dict[str, Any]) -> str:
     return "template" if "protocol" in data else "factory" if "factory" in data else "lines"
 
 
+@pytest.mark.slow
 @every_kind
 def test_the_schema_is_valid(kind: str) -> None:
     """An editor that can't read the schema shows no problem, as if the file were valid."""
@@ -58,6 +59,7 @@ def test_the_committed_schema_is_that_of_the_code(kind: str) -> None:
     assert json.loads((ROOT / "config" / f"{kind}.schema.json").read_text(encoding="utf-8")) == SCHEMAS[kind]
 
 
+@pytest.mark.slow
 @every_kind
 def test_the_command_prints_it(kind: str) -> None:
     """It needs only the installed package."""

@@ -193,6 +193,7 @@ def test_a_requirement_that_is_not_met_says_what_the_plant_can_do() -> None:
     assert [row[0] for row in gaps if ": " not in row[-2]] == []
 
 
+@pytest.mark.slow
 def test_every_listener_is_listed() -> None:
     """A port that the list lacks is a hole in a firewall, or a service that nobody reaches."""
     listed = " ".join(row[-1] for row in rows(section("Firewall"), 5))
@@ -243,6 +244,7 @@ def test_every_command_exists_with_its_options() -> None:
         assert {word for word in words if word.startswith("--")} <= known, words
 
 
+@pytest.mark.slow
 def test_every_key_event_and_metric_exists() -> None:
     """A key that is written as the page shows it must not be an error; an alert must have an event to wait for."""
     events = set(tool("log_events").events_in_code())

@@ -104,6 +104,7 @@ def test_the_status_is_one_line_with_the_figures_that_matter():
     assert gateway_status(report) == "1,199 of 1,200 points good, 4,711 readings pending, 0 scans missed"
 
 
+@pytest.mark.slow
 async def test_a_gateway_whose_spool_is_frozen_feeds_no_watchdog(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, notified: Notified, thaw: threading.Event
 ):

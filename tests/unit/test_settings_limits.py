@@ -34,6 +34,7 @@ def problems(folder: Path, text: str, **templates: str) -> list[str]:
     return [str(problem).removeprefix(f"{folder}/") for problem in caught.value.problems]
 
 
+@pytest.mark.slow
 def test_aliases_of_aliases_are_expanded_up_to_a_limit(tmp_path: Path) -> None:
     """Nine lines can stand for a thousand million values (a "billion laughs" file)."""
     levels = [f"x{i}: &x{i} [{', '.join([f'*x{i - 1}'] * 9)}]\n" for i in range(1, 10)]

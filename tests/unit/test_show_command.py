@@ -125,6 +125,7 @@ def test_an_unrolled_factory_is_the_same(file: Path, file_: Path | None) -> None
     assert load_factory(plain).machines == factory.machines
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("file_", PLANTS, ids=lambda file: file.name)
 def test_points_as_they_are_shown_make_the_same_points(file_: Path, tmp_path: Path) -> None:
     """The shown points can be pasted into a template."""

@@ -238,6 +238,7 @@ def test_a_policy_may_accept_older_versions(box: Box) -> None:
     assert "accepted a newer version, signed at 2026-12-02T06:00:00Z" in box.refusal()
 
 
+@pytest.mark.slow
 def test_no_key_of_a_configuration_moves_the_memory(
     box: Box, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

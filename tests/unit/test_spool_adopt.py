@@ -178,6 +178,7 @@ async def test_a_gateway_that_starts_names_the_spools_of_other_ids(tmp_path: Pat
     assert [other.gateway for other in other_spools(tmp_path, "new")] == ["old"]
 
 
+@pytest.mark.slow
 async def test_the_commands_name_and_adopt_the_other_spool(tmp_path: Path) -> None:
     """A person who finds the warning runs them."""
     await fill(tmp_path / "spool", "edge-00", range(5))

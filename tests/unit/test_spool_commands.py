@@ -111,6 +111,7 @@ async def test_the_ledger_is_printed_while_the_gateway_works(box: Box) -> None:
         ]  # fmt: skip
 
 
+@pytest.mark.slow
 async def test_the_ledger_is_printed_after_the_gateway_was_killed(box: Box) -> None:
     """A kill is the usual reason to ask, and the command must not change the files for the next gateway."""
     async with box.gateway() as spool:

@@ -118,6 +118,7 @@ async def test_a_commit_that_fails_is_tried_again_without_its_confirmations(
         assert spool.ledger.balanced
 
 
+@pytest.mark.slow
 async def test_a_record_that_no_database_takes_is_dropped_alone_and_counted(tmp_path: Path) -> None:
     """The others must not wait for it, nor acquisition stop when the memory is full."""
     async with running(tmp_path) as spool:
@@ -136,6 +137,7 @@ async def test_a_record_that_no_database_takes_is_dropped_alone_and_counted(tmp_
         assert (spool.ledger.pending, spool.ledger.dropped, spool.ledger.balanced) == (10, {"not_writable": 2}, True)
 
 
+@pytest.mark.slow
 async def test_a_stop_with_a_record_that_no_database_takes_saves_the_others(tmp_path: Path) -> None:
     """The last commit is made without the task that commits."""
     async with Spool(SpoolSection(folder=tmp_path), "edge") as spool:

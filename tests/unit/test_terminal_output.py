@@ -45,6 +45,7 @@ def steers(character: str) -> bool:
     return unicodedata.category(character) in {"Cc", "Cf", "Cs", "Zl", "Zp"}
 
 
+@pytest.mark.slow
 def test_no_character_of_unicode_gets_through() -> None:
     """All 1,114,112 code points: a list of the bad characters would always lack some."""
     shown = printable("".join(EVERY))
@@ -54,6 +55,7 @@ def test_no_character_of_unicode_gets_through() -> None:
     assert not set(printable(BIDI + "\x1b\x9b\x90\x9d")) & set(BIDI + "\x1b\x9b\x90\x9d")
 
 
+@pytest.mark.slow
 def test_each_character_that_has_a_picture_is_shown_as_it_is() -> None:
     """Plants name things in their own language."""
     for character in EVERY:
@@ -69,6 +71,7 @@ def test_json_means_the_same_to_a_program(key: str, value: str) -> None:
     assert not any(steers(one) for one in shown if one != "\n")
 
 
+@pytest.mark.slow
 def test_json_of_every_character_means_the_same() -> None:
     """orjson writes all but C0 as it is, so the rest of the escapes are made here."""
     text = "".join(one for one in EVERY if not "\ud800" <= one <= "\udfff")

@@ -22,6 +22,7 @@ sys.modules[SPEC.name] = texts  # dataclasses look their module up
 SPEC.loader.exec_module(texts)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("language", [one for one in LANGUAGES if one != "en"])
 def test_every_text_is_translated_with_its_placeholders(language: str):
     """A reader who does not know English must not find English; nor a number that is missing in a sentence."""

@@ -200,6 +200,7 @@ async def test_a_factory_without_a_store_says_so(tmp_path: Path) -> None:
     await trends.close()
 
 
+@pytest.mark.slow
 async def test_a_defect_is_an_answer_too(trends: Trends, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fill(tmp_path, scan(1, pressure=1.0))
     monkeypatch.setattr(SqliteStore, "series", lambda *_: 1 / 0)
