@@ -72,7 +72,12 @@ class JsonCodec:
             return orjson.dumps(written | _placed_scans(record.scans))
         if record.meta:
             written["meta"] = record.meta
-        written["scans"] = [{"t": scan.time, "values": scan.values, **_exceptions(scan)} for scan in record.scans]
+        written["scans"] = [
+            {"t": scan.time, "values": scan.values}
+            if scan.is_good
+            else {"t": scan.time, "values": scan.values, **_exceptions(scan)}
+            for scan in record.scans
+        ]
         return orjson.dumps(written)
 
     def decode(self, payload: bytes) -> AnyRecord:
@@ -94,8 +99,6 @@ class JsonCodec:
 
 def _exceptions(scan: NamedScan) -> dict[str, Any]:
     """Return the parts of a scan that most scans lack."""
-    if scan.is_good:
-        return {}
     written: dict[str, Any] = {}
     if scan.bad:
         written["bad"] = scan.bad
@@ -125,7 +128,8 @@ def _placed_scans(scans: Sequence[PlacedScan]) -> dict[str, Any]:
             kept.append(listed)
             position = known[id(listed)] = names.setdefault(tuple(listed), len(names))
         machine = machines.setdefault((placed.path, placed.meta), len(machines))
-        written.append({"m": machine, "n": position, "t": scan.time, "v": values, **_exceptions(scan)})
+        entry = {"m": machine, "n": position, "t": scan.time, "v": values}
+        written.append(entry if scan.is_good else entry | _exceptions(scan))
     return {
         "machines": [[str(path), meta] for path, meta in machines],
         "names": [list(one) for one in names],

@@ -161,6 +161,20 @@ class SeqRanges:
         return low, max(low, bisect_right(self._firsts, last))
 
 
+def ranges_of(numbers: Iterable[int]) -> list[SeqRange]:
+    """Return the ranges of some numbers, in ascending order."""
+    found: list[SeqRange] = []
+    first = last = None
+    for number in sorted(numbers):
+        if last is None or first is None:
+            first = number
+        elif number > last + 1:
+            found.append((first, last))
+            first = number
+        last = number
+    return found if first is None or last is None else [*found, (first, last)]
+
+
 def within(seqs: Mapping[int, object], ranges: Iterable[SeqRange]) -> list[int]:
     """Return those of `seqs` that are in the ranges; costs no more for a range without end."""
     found: list[int] = []

@@ -16,6 +16,9 @@ from hashlib import sha256
 TAG_BYTES = 8
 """Bytes of the random tag of a record."""
 
+TAGS_DRAWN = 64
+"""Tags that are drawn at once."""
+
 PROOF_BYTES = 8
 """Bytes of a proof: a guess is right once in 2^64 attempts, and each attempt is a message to the gateway."""
 
@@ -32,9 +35,20 @@ _SET_ASIDE = slice(24, 32)
 """The part of a receipt that is never sent: the proof of a record with readings set aside is computed from it."""
 
 
+_tags: list[str] = []
+"""Tags that are drawn and not used yet: one call of the operating system draws many."""
+
+os.register_at_fork(after_in_child=_tags.clear)  # else both processes would use them
+
+
 def new_tag() -> str:
     """Return the tag of a new record, in hexadecimal."""
-    return os.urandom(TAG_BYTES).hex()
+    try:
+        return _tags.pop()
+    except IndexError:
+        drawn = os.urandom(TAG_BYTES * TAGS_DRAWN).hex()
+        first, *_tags[:] = (drawn[at : at + 2 * TAG_BYTES] for at in range(0, len(drawn), 2 * TAG_BYTES))
+        return first
 
 
 def receipt_of(place: str, payload: bytes, key: bytes = b"") -> bytes:

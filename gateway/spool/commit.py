@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import orjson
 
-from gateway.common.seq_ranges import SeqRanges
+from gateway.common.seq_ranges import ranges_of
 from gateway.settings.sections import WhenFull
 from gateway.spool.batch import CommitResult
 from gateway.spool.calculations import encode_state
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Callable, Mapping
 
-    from gateway.common.seq_ranges import SeqRange
+    from gateway.common.seq_ranges import SeqRange, SeqRanges
     from gateway.spool.checkpoint import Checkpoint
     from gateway.spool.files import Replacement, Spooled
     from gateway.spool.limits import Limits
@@ -59,10 +59,10 @@ class Commit:
         rows = self._db.execute(f"delete from records where seq between ? and ?{_REMOVED}", (first, last)).fetchall()  # noqa: S608 - constant
         if len(rows) != expected:
             raise Damaged(f"of the records {first} to {last} some are missing")
-        for seq, readings, spool, topic, head, size in rows:
+        for seq, readings, spool, topic, head, _ in rows:
             if head_checksum(seq, readings, spool, topic) != head:
                 raise Damaged(f"the head of record {seq} differs from its checksum")
-            self._count(-1, -readings, -size)
+        self._count(-len(rows), -sum(row[1] for row in rows), -sum(row[5] for row in rows))
         self._journal += [(self._pending.add, span) for span in self._pending.remove(first, last)]
         return [row[:2] for row in rows]
 
@@ -112,6 +112,9 @@ class Commit:
         most = self._limits.max_size - _OWN_PAGES * PAGE
         fitting = [record for record in records if costs[record.seq] <= most]  # the others must not cost the rest
         room = self._limits.max_size - used(self._db)
+        if len(fitting) == len(records) and sum(costs.values()) <= room:
+            self._insert(records)
+            return
         if when_full is WhenFull.DROP_OLDEST:
             room = self._make_room(sum(costs[record.seq] for record in fitting), room)
             fitting.reverse()
@@ -129,7 +132,7 @@ class Commit:
             "insert into records values (?, ?, ?, ?, ?, ?, ?)",
             [row_of(record, self._state.spool) for record in records],
         )
-        for span in SeqRanges((record.seq, record.seq) for record in records):
+        for span in ranges_of(record.seq for record in records):
             self._pending.add(*span)
             self._journal.append((self._pending.remove, span))
         self._count(

@@ -81,6 +81,11 @@ class ReadQueue:
         """Wait until `lease_fresh` has records."""
         await self._has_fresh.wait()
 
+    @property
+    def has_fresh(self) -> bool:
+        """Whether `lease_fresh` has records."""
+        return bool(self._fresh)
+
     async def wait_for_backlog(self) -> None:
         """Wait until `lease_backlog` has records."""
         await self._has_backlog.wait()

@@ -119,7 +119,9 @@ class Spool:
         self._hurry = False
         self._puts = 0  # since the start
         self._committed_at = -math.inf
-        self._has_room = asyncio.Event()
+        self.has_room = True
+        """Whether the write queue has room."""
+        self._room = asyncio.Event()
         self._is_empty = asyncio.Event()
         self._disk_trouble = ""  # why the disk can't be written: the drop reason meanwhile
         self._failures = 0  # commits in a row that failed for another reason than the disk
@@ -129,7 +131,7 @@ class Spool:
         """Confirmations refused, and commits that failed for another reason than the disk; since the start."""
 
     async def __aenter__(self) -> Self:
-        self._has_room.set()
+        self._room.set()
         self._is_empty.set()
         try:
             await self._in_thread(self._database.open)
@@ -292,26 +294,32 @@ class Spool:
 
         The readings count as pending at once. Await `room` regularly.
         """
-        builder.add(item, readings)
+        if not self._open_builders:  # else a put before it has done this
+            self._is_empty.clear()
+            self._has_work.set()
         self._puts += 1
         self.ledger.pending += readings
-        self._is_empty.clear()
         self._open_builders[builder] = None
-        if builder.is_large:
+        if builder.add(item, readings):
             self.close_record(builder)
-        self._has_work.set()
 
     def close_record(self, builder: RecordBuilder[Any]) -> None:
         """Make records of the scans in a builder now."""
-        if builder not in self._open_builders:
-            return
-        records = builder.close(self._next_seq)
-        self._next_seq += len(records)
-        del self._open_builders[builder]
-        if builder.failed_readings:
-            self._drop("not_encodable", builder.failed_readings)
-            log.error("record.not_encodable", topic=builder.topic, readings=builder.failed_readings,
-                      exc_info=builder.error)  # fmt: skip
+        if builder in self._open_builders:
+            self._close([builder])
+
+    def _close(self, builders: Iterable[RecordBuilder[Any]]) -> None:
+        """Queue records of the scans in some of the open builders."""
+        records: list[Spooled] = []
+        for builder in builders:
+            made = builder.close(self._next_seq)
+            del self._open_builders[builder]
+            self._next_seq += len(made)
+            records += made
+            if builder.failed_readings:
+                self._drop("not_encodable", builder.failed_readings)
+                log.error("record.not_encodable", topic=builder.topic, readings=builder.failed_readings,
+                          exc_info=builder.error)  # fmt: skip
         self._write_queue.put(records)
         self._bound_queue()
 
@@ -319,10 +327,11 @@ class Spool:
         """Limit the write queue: make acquisition wait, or drop the newest records."""
         if self._disk_trouble and self._drops_when_full:
             self._drop_to(QUEUE_BYTES)
-        if self._write_queue.size > QUEUE_BYTES:
-            self._has_room.clear()
+        self.has_room = self._write_queue.size <= QUEUE_BYTES
+        if self.has_room:
+            self._room.set()
         else:
-            self._has_room.set()
+            self._room.clear()
 
     def _drop_to(self, size: int) -> None:
         """Drop the newest records of the write queue until at most `size` bytes are left."""
@@ -333,20 +342,20 @@ class Spool:
         self.ledger.pending -= readings
         self.ledger.dropped[reason] += readings
 
-    @property
-    def has_room(self) -> bool:
-        """Whether the write queue has room."""
-        return self._has_room.is_set()
-
     async def room(self) -> None:
         """Wait while the write queue is full."""
-        await self._has_room.wait()
+        await self._room.wait()
 
     # -- output --
 
     async def fresh(self) -> None:
         """Wait until `lease_fresh` has records."""
         await self._read_queue.wait_for_fresh()
+
+    @property
+    def has_fresh(self) -> bool:
+        """Whether `lease_fresh` has records."""
+        return self._read_queue.has_fresh
 
     async def backlog(self) -> None:
         """Wait until `lease_backlog` has records."""
@@ -463,8 +472,7 @@ class Spool:
             self._confirm_timer.cancel()
             self._confirm_timer = None
         self._ages.note(self._next_seq, asyncio.get_running_loop().time())
-        for builder in list(self._open_builders):
-            self.close_record(builder)
+        self._close(list(self._open_builders))
         flushes, self._flushes = self._flushes, []
         if states := self._changed_states():
             self._write_queue.note_states(self._next_seq, states)

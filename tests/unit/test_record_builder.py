@@ -35,8 +35,8 @@ def test_a_builder_closes_early_by_the_size_of_its_last_record():
     """A record that must be split after encoding costs twice."""
     builder: RecordBuilder[NamedScan] = RecordBuilder("topic", encode, halve, 10_000)
     for _ in range(2):
-        while not builder.is_large:
-            builder.add(NamedScan(1, {f"p{i}": 12345 for i in range(100)}), 100)
+        while not builder.add(NamedScan(1, {f"p{i}": 12345 for i in range(100)}), 100):
+            pass
         records = builder.close(1)
     assert len(records) == 1
     assert 5_000 < len(records[0].payload) <= 10_000

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from gateway.common.seq_ranges import SeqRanges
+from gateway.common.seq_ranges import SeqRanges, ranges_of
 
 NUMBERS = st.integers(1, 40)
 
@@ -155,3 +155,9 @@ class LikeASet(RuleBasedStateMachine):
 
 TestLikeASet = LikeASet.TestCase
 TestLikeASet.settings = settings(max_examples=40, stateful_step_count=25)
+
+
+@given(st.lists(NUMBERS))
+def test_numbers_become_the_ranges_of_their_set(numbers: list[int]) -> None:
+    """Answers of a broker come one by one, and in any order."""
+    assert ranges_of(numbers) == list(SeqRanges((number, number) for number in numbers))
