@@ -16,7 +16,7 @@ import time
 from collections import deque
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeAlias, TypeVar, cast
 
 import aiomqtt
 from aiomqtt import MqttCodeError, MqttError, ProtocolVersion, Will
@@ -61,7 +61,7 @@ from gateway.mqtt.tls import client_context
 from gateway.settings.sections import Version
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable
+    from collections.abc import Awaitable, Callable, Iterable, Sequence
     from types import TracebackType
 
     from aiomqtt.types import PahoSocket
@@ -108,6 +108,10 @@ class Message(NamedTuple):
 
     topic: str
     payload: bytes
+
+
+OnRecords: TypeAlias = "Callable[[Sequence[int], Sequence[tuple[int, int]]], None]"
+"""Takes the broker's answers to records: the numbers of the accepted records, then others with their reason codes."""
 
 
 class _Unsent(NamedTuple):
@@ -175,6 +179,8 @@ class MqttClient(aiomqtt.Client):
         self._reader = PacketReader()
         self._outgoing: list[bytes] = []
         self._answers: dict[int, Callable[[int], None]] = {}
+        self._records: dict[int, int] = {}  # packet identifier -> number of the record
+        self._on_records: OnRecords = _ignore
         self._unsent: deque[_Unsent] = deque()  # until the broker answers, it takes no more
         self._inbox: deque[ReceivedMessage] = deque()
         self._inbox_size = 0
@@ -372,19 +378,47 @@ class MqttClient(aiomqtt.Client):
         """
         if self._disconnected.done():
             raise MqttError("not sent: the connection is lost")
-        if len(self._answers) >= self.receive_maximum:
+        if not self._room:
             self._unsent.append(_Unsent(topic, payload, answer, retain))
             return
         mid = self._free_identifier()
         self._answers[mid] = answer
         self._write(*encode_publish(topic.encode(), payload, mid, retain=retain, five=self._five))
 
+    def send_records(self, records: Sequence[tuple[int, bytes, bytes]], answered: OnRecords) -> None:
+        """Publish records with QoS 1; each is given by its number, its topic in UTF-8 and its payload.
+
+        `answered` is called once for all answers of the broker that arrive together; it is the same function for all
+        records of a connection. Raises `MqttError` where the connection is lost.
+        """
+        if self._disconnected.done():
+            raise MqttError("not sent: the connection is lost")
+        self._on_records = answered
+        room, packets = self._room, list[bytes]()
+        for number, topic, payload in records[:room]:
+            mid = self._free_identifier()
+            self._records[mid] = number
+            packets += encode_publish(topic, payload, mid, retain=False, five=self._five)
+        if packets:
+            self._write(*packets)
+        for number, topic, payload in records[room:]:
+            self._unsent.append(_Unsent(topic.decode(), payload, partial(self._answered_late, number), False))  # noqa: FBT003 - a field
+
+    def _answered_late(self, number: int, reason: int) -> None:
+        """Pass on the answer to a record for which the broker had no room at first."""
+        self._on_records(*(((), [(number, reason)]) if reason else ([number], ())))
+
+    @property
+    def _room(self) -> int:
+        """How many more messages the broker takes before it answers others."""
+        return max(0, self.receive_maximum - len(self._answers) - len(self._records))
+
     def _free_identifier(self) -> int:
         """Return a packet identifier that no other message has (MQTT 5, 2.2.1): paho assigns some as well."""
         used = self._paho._out_messages  # noqa: SLF001 - there is no other way
         while True:
             mid = self._paho._mid_generate()  # noqa: SLF001 - as above
-            if mid not in self._answers and mid not in used:
+            if mid not in self._records and mid not in self._answers and mid not in used:
                 return mid
 
     def _answered(self, mid: int, reason: int) -> bool:
@@ -392,10 +426,15 @@ class MqttClient(aiomqtt.Client):
         if (answer := self._answers.pop(mid, None)) is None:
             return False
         answer(reason)
-        if self._unsent and len(self._answers) < self.receive_maximum:
+        return True
+
+    def _answer_records(self, accepted: Sequence[int], others: Sequence[tuple[int, int]]) -> None:
+        """Pass on the answers to records, and send the messages that waited for room."""
+        if accepted or others:
+            self._on_records(accepted, others)
+        while self._unsent and self._room and not self._disconnected.done():
             unsent = self._unsent.popleft()
             self.send(unsent.topic, unsent.payload, unsent.answer, retain=unsent.retain)
-        return True
 
     def send_unacknowledged(self, topic: str, payload: bytes, *, retain: bool = False) -> None:
         """Publish with QoS 0, and wait for nothing."""
@@ -535,14 +574,34 @@ class MqttClient(aiomqtt.Client):
     def _take(self, data: bytes) -> MQTTErrorCode:
         """Read the packets in bytes from the socket: messages and their answers here, all others by paho."""
         self._paho._last_bytes_received = time.monotonic()  # noqa: SLF001 - there is no other way
-        for first, body in self._reader.feed(data):
-            kind = first & 0xF0
-            if kind == PUBACK and self._answered(*decode_puback(body)):
-                continue
-            if kind == PUBLISH:
-                self._take_message(first, body)
-            elif error := self._give_to_paho(first, body):
-                return error
+        answered = dict.fromkeys(self._reader.accepted(data))
+        if answered and self._records.keys() >= answered.keys():
+            self._answer_records([self._records.pop(mid) for mid in answered], ())
+            return MQTTErrorCode.MQTT_ERR_SUCCESS
+        return self._take_packets(data)
+
+    def _take_packets(self, data: bytes) -> MQTTErrorCode:
+        accepted: list[int] = []
+        others: list[tuple[int, int]] = []
+        try:
+            for first, body in self._reader.feed(data):
+                kind = first & 0xF0
+                if kind == PUBACK:
+                    mid, reason = decode_puback(body)
+                    if (number := self._records.pop(mid, None)) is not None:
+                        if reason:
+                            others.append((number, reason))
+                        else:
+                            accepted.append(number)
+                        continue
+                    if self._answered(mid, reason):
+                        continue
+                if kind == PUBLISH:
+                    self._take_message(first, body)
+                elif error := self._give_to_paho(first, body):
+                    return error
+        finally:
+            self._answer_records(accepted, others)
         return MQTTErrorCode.MQTT_ERR_SUCCESS
 
     def _take_message(self, flags: int, body: bytes) -> None:
@@ -610,6 +669,10 @@ class MqttClient(aiomqtt.Client):
             waiting.cancel()
         if not event.is_set() and self._disconnected.done():
             await self.lost()
+
+
+def _ignore(*values: object) -> None:
+    del values
 
 
 def _size(message: ReceivedMessage) -> int:

@@ -7,6 +7,7 @@ other packets are left to paho.
 
 from __future__ import annotations
 
+from struct import Struct
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -20,6 +21,9 @@ MORE = 0x80
 
 MAX_LENGTH_BYTES = 4
 """Bytes of the longest variable byte integer (MQTT 5, 1.5.5)."""
+
+_ACCEPTED = Struct(">2xH")
+"""A PUBACK that says success: packet type, length and packet identifier."""
 
 RETAIN, QOS_SHIFT, QOS_MASK = 0x01, 1, 0x03
 """The flags of a PUBLISH (MQTT 5, 3.3.1)."""
@@ -107,6 +111,17 @@ class PacketReader:
     def __init__(self) -> None:
         self._rest = bytearray()
         self._needed = 0
+
+    def accepted(self, data: bytes) -> list[int]:
+        """Return the packet identifiers if bytes are whole PUBACKs that say success, and nothing else.
+
+        Return an empty list otherwise, or if a packet is incomplete: then `feed` reads the bytes. The answers to the
+        records of a wave come together.
+        """
+        count, rest = divmod(len(data), _ACCEPTED.size)
+        if rest or self._rest or data[::4] != b"\x40" * count or data[1::4] != b"\x02" * count:
+            return []
+        return [mid for (mid,) in _ACCEPTED.iter_unpack(data)]
 
     def feed(self, data: bytes) -> Iterator[tuple[int, bytes]]:
         """Yield the first byte and the body of each packet that is complete. Raises `MalformedPacket`."""

@@ -9,14 +9,14 @@ from __future__ import annotations
 import asyncio
 from abc import ABC, abstractmethod
 from collections import deque
-from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import structlog
 from aiomqtt import MqttError
 
 from drivers.timer_grid import wait_for_slot
 from gateway.codecs.signature import LARGEST
+from gateway.common.seq_ranges import ranges_of
 from gateway.common.state_log import RepeatLog, StateLog
 from gateway.mqtt.constants import ANSWER_TIMEOUT, NO_SUBSCRIBERS, REFUSED
 from gateway.publish.in_flight import InFlight
@@ -41,6 +41,17 @@ RESEND_EVERY = 0.25
 
 MAX_TOPICS = 20_000
 """Topics that are remembered; then all of them are found again."""
+
+
+class _Route(NamedTuple):
+    """The way of the records of one topic over the present connection.
+
+    `topic` is where they go now, `encoded` the same in UTF-8, `limit` the most bytes of a payload.
+    """
+
+    topic: str
+    encoded: bytes
+    limit: int
 
 
 class Dispatch(ABC):
@@ -68,6 +79,7 @@ class Dispatch(ABC):
         self._too_large = too_large
         self._rebase = rebase
         self._topics: dict[str, str] = {}  # as in the spool -> as now
+        self._routes: dict[str, _Route] = {}  # by topic in the spool
         self._by_broker = by_broker
         self._progress = asyncio.Event()
         self._subscribers = StateLog(log, "mqtt.subscribers_unstable")
@@ -86,6 +98,7 @@ class Dispatch(ABC):
     def jobs(self, link: MqttClient) -> dict[str, Coroutine[None, None, None]]:
         """Return the coroutines to run while a connection lasts, by task name; then call `take_back`."""
         self.window.open(link.receive_maximum, self._now())
+        self._routes.clear()  # their limits are those of the broker
         return self._senders(link) | {"resend": self._resend()}
 
     def take_back(self) -> None:
@@ -122,31 +135,44 @@ class Dispatch(ABC):
         self._progress.clear()
         await self._progress.wait()
 
-    def _send_records(self, link: MqttClient, records: Iterable[Spooled], *, backlog: bool) -> None:
+    def _send_records(self, link: MqttClient, records: Sequence[Spooled], *, backlog: bool) -> None:
         """Send records, except those that have to wait. Raises `MqttError` where the connection is lost."""
         window, now, going = self.window, self._now(), []
         blocked = window.blocked if len(window.blocked) else None
+        known = window.known([record.seq for record in records])
         for record in records:
-            topic = self._topics.get(record.topic) or self._topic_of(record)
-            size, limit = len(record.payload), link.largest(topic) - self._signature
-            if record.seq in window or (blocked is not None and blocked.holds(record.seq, topic)):
+            seq, payload = record.seq, record.payload
+            route = self._routes.get(record.topic) or self._route(link, record)
+            size = len(payload)
+            if seq in known or (blocked is not None and blocked.holds(seq, route.topic)):
                 continue
-            if size > limit or window.suspects(record.seq):
-                self._too_large(record, min(limit, size - 1))
+            if size > route.limit or (window.has_strikes and window.suspects(seq)):
+                self._too_large(record, min(route.limit, size - 1))
                 continue
             # all are noted before the first is sent: where sending fails, `take_back` finds them
-            window.sent(record.seq, topic, size, now, backlog=backlog)
-            going.append((record, topic))
-        for record, topic in going:
-            payload = record.payload if self.sign is None else self.sign(topic, record.payload)
-            if not self._by_broker:
-                self._proofs.sent(record.seq, topic, payload)
-            link.send(topic, payload, partial(self._answered, record.seq, topic))
+            window.sent(seq, route.topic, size, now, backlog=backlog)
+            going.append((seq, route.encoded, payload))
+        if self.sign is not None or not self._by_broker:
+            going = [self._sealed(*one) for one in going]
+        link.send_records(going, self._answered)
 
-    @property
-    def _signature(self) -> int:
-        """Bytes that a signature adds to a record."""
-        return 0 if self.sign is None else LARGEST
+    def _sealed(self, seq: int, encoded: bytes, payload: bytes) -> tuple[int, bytes, bytes]:
+        """Sign a record if that is configured, and keep its receipt if ingest confirms it."""
+        topic = self.window.topic(seq)
+        if self.sign is not None:
+            payload = self.sign(topic, payload)
+        if not self._by_broker:
+            self._proofs.sent(seq, topic, payload)
+        return seq, encoded, payload
+
+    def _route(self, link: MqttClient, record: Spooled) -> _Route:
+        """Return the way of a record over this connection."""
+        if len(self._routes) >= MAX_TOPICS:
+            self._routes.clear()
+        topic = self._topic_of(record)
+        limit = link.largest(topic) - (0 if self.sign is None else LARGEST)
+        route = self._routes[record.topic] = _Route(topic, topic.encode(), limit)
+        return route
 
     def _topic_of(self, record: Spooled) -> str:
         """Return the topic that a record goes to now."""
@@ -157,14 +183,26 @@ class Dispatch(ABC):
             topic = self._topics[record.topic] = self._rebase(record.topic)
         return topic
 
-    def _answered(self, seq: int, topic: str, reason: int) -> None:
+    def _answered(self, accepted: Sequence[int], others: Sequence[tuple[int, int]]) -> None:
+        """Act on the broker's answers to records: those that it accepted, and others with their reason codes."""
+        if len(self.window.blocked):  # an accepted record may unblock its topic
+            others = [*((seq, 0) for seq in accepted), *others]
+        else:
+            self.window.accepted_by_broker(accepted, self._now())
+            if self._by_broker and accepted:
+                self._spool.confirm(ranges_of(accepted))
+        for seq, reason in others:
+            self._answered_alone(seq, reason)
+        self._on_room()
+
+    def _answered_alone(self, seq: int, reason: int) -> None:
         """Act on the broker's answer to a record; a change of the answer is logged once."""
+        topic = self.window.topic(seq)
         changed = self.window.acknowledged(seq, reason, self._now())
         if self._by_broker and reason < REFUSED and reason != NO_SUBSCRIBERS:
-            self._spool.confirm([(seq, seq)], {})
+            self._spool.confirm([(seq, seq)])
         if changed:
             self._log_answer(topic, reason)
-        self._on_room()
 
     def _log_answer(self, topic: str, reason: int) -> None:
         if reason >= REFUSED:

@@ -10,13 +10,13 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from gateway.common.seq_ranges import SeqRanges, within
+from gateway.common.seq_ranges import SeqRanges, ranges_of, within
 from gateway.mqtt.constants import ANSWER_TIMEOUT, NO_SUBSCRIBERS, REFUSED
 from gateway.publish.congestion import BacklogLimit
 from gateway.publish.topic_backoff import PROBE_EVERY, TopicBackoff
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from gateway.common.seq_ranges import SeqRange
 
@@ -190,6 +190,16 @@ class InFlight:
             )
         )
 
+    def known(self, seqs: Iterable[int]) -> set[int]:
+        """Return those of some records that are in flight, or wait to go again."""
+        known = self._sent.keys() & seqs
+        return known | (self._delayed.keys() & seqs) if self._delayed else known
+
+    @property
+    def has_strikes(self) -> bool:
+        """Whether `suspects` returns True for any record."""
+        return bool(self._strikes)
+
     def suspects(self, seq: int) -> bool:
         """Return True if the broker has closed the connection on this record alone, several times."""
         return self._strikes[seq] >= STRIKES if self._strikes else False
@@ -210,6 +220,34 @@ class InFlight:
         self.unacknowledged += 1
         self.unacknowledged_bytes += size
         self._backlog += size * backlog
+
+    def topic(self, seq: int) -> str:
+        """Return the topic of a record in flight, empty if it is not."""
+        sent = self._sent.get(seq)
+        return "" if sent is None else sent.topic
+
+    def accepted_by_broker(self, seqs: Sequence[int], now: float) -> None:
+        """Note that the broker has accepted records whose answers came together, as `acknowledged` does for one.
+
+        Only while no topic is blocked.
+        """
+        answered = []
+        for seq in seqs:
+            sent = self._sent.get(seq)
+            if sent is not None and not sent.acknowledged:
+                sent.acknowledged = True
+                self.unacknowledged_bytes -= sent.size
+                answered.append(sent)
+            if self._strikes:
+                self._strikes.pop(seq, None)
+        if not answered:
+            return
+        self.unacknowledged -= len(answered)
+        if self.acknowledgements is not None:
+            self.acknowledgements += [now - sent.when for sent in answered]
+        self._puback_at, self.has_subscribers = now, True
+        if self._by_broker:
+            self.confirmed(ranges_of(seqs), now)
 
     def acknowledged(self, seq: int, reason: int, now: float) -> bool:
         """Note the broker's answer; `again` returns a record that was not accepted.
@@ -315,13 +353,7 @@ class InFlight:
         """Remove the records that have arrived, in flight or delayed, and return their numbers."""
         ranges = list(ranges)
         arrived = within(self._sent, ranges)
-        for seq in arrived:
-            if sent := self._forget(seq):
-                if self.confirmations is not None:
-                    self.confirmations.append(now - sent.when)
-                self._newest = max(self._newest, sent.when)
-                used = self._backlog + sent.size if sent.backlog else 0
-                self._backlog_limit.learn(now - sent.when, sent.size, used, now)
+        self._settle(arrived, now)
         self._confirmed_at = self._quiet_since = now
         self._patience = PROBE_FIRST
         if self._resent:
@@ -334,6 +366,27 @@ class InFlight:
                 self._lost.add(*span)
         self.has_subscribers, self.stalled = True, False
         return arrived
+
+    def _settle(self, arrived: Iterable[int], now: float) -> None:
+        """Remove records in flight that have arrived, and learn from the time that they took."""
+        fresh = -math.inf  # when the newest of the fresh records was sent
+        for seq in arrived:
+            sent = self._sent.pop(seq, None)
+            if sent is None:  # ranges of a confirmation may overlap
+                continue
+            if not sent.acknowledged:
+                self._acknowledge(sent)
+            if self.confirmations is not None:
+                self.confirmations.append(now - sent.when)
+            if sent.backlog:
+                self._newest = max(self._newest, sent.when)
+                self._backlog_limit.learn(now - sent.when, sent.size, self._backlog, now)
+                self._backlog -= sent.size
+            elif sent.when > fresh:
+                fresh = sent.when
+        if fresh > -math.inf:
+            self._newest = max(self._newest, fresh)
+            self._backlog_limit.learn(now - fresh, 0, 0, now)
 
     def _acknowledge(self, sent: _Sent) -> None:
         if not sent.acknowledged:

@@ -121,3 +121,35 @@ def test_a_large_packet_in_small_pieces_is_put_together_once() -> None:
     """Each piece must not cost a copy of all before it: 64 MiB would take minutes."""
     header, payload = encode_publish(b"t", bytes(8 * 2**20), 1, retain=False, five=True)
     assert [len(message.payload) for message in decoded(header + payload, size=1460)] == [8 * 2**20]
+
+
+@given(st.lists(MIDS, min_size=1))
+def test_the_answers_to_a_wave_of_records_are_read_together(mids: list[int]) -> None:
+    """A broker answers hundreds of records in one segment."""
+    stream = b"".join(map(encode_puback, mids))
+    reader = PacketReader()
+    assert reader.accepted(stream) == mids
+    assert [decode_puback(body) for _, body in reader.feed(stream)] == [(mid, 0) for mid in mids]
+
+
+@pytest.mark.parametrize(
+    "stream",
+    [
+        b"",
+        b"\x40\x02\0",
+        b"\x40\x02\0\1\x40",
+        b"\x40\x03\0\1\x10\x40\x02\0",
+        b"\x40\x02\0\1\xd0\0\x40\x02",
+        b"\x40\x02\0\1\x40\x03\0\2",
+    ],
+)
+def test_other_packets_than_whole_plain_answers_are_left_to_the_general_reader(stream: bytes) -> None:
+    """A refusal has a reason code, and the socket cuts a stream anywhere."""
+    assert PacketReader().accepted(stream) == []
+
+
+def test_the_rest_of_a_packet_is_not_taken_for_an_answer() -> None:
+    """The last bytes of a message may look like an answer."""
+    reader = PacketReader()
+    assert list(reader.feed(b"\x30\x08\0\1t\0")) == []
+    assert reader.accepted(b"\x40\x02\0\1") == []

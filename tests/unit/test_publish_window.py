@@ -439,3 +439,45 @@ def test_nothing_is_ever_forgotten(events: list[tuple[str, int, float]], *, by_b
         assert story.window.unacknowledged_bytes == story.window.unacknowledged * SMALL
     story.waiting += flat(story.window.close(story.now))
     assert set(range(1, story.issued + 1)) <= story.confirmed | set(story.waiting)
+
+
+@given(st.booleans(), st.lists(st.lists(st.integers(1, 12), max_size=8), max_size=5))
+def test_answers_that_come_together_count_as_one_after_the_other(
+    by_broker: bool,  # noqa: FBT001 - drawn
+    answers: list[list[int]],
+) -> None:
+    """The second way is for speed alone."""
+    one, together = opened(by_broker=by_broker), opened(by_broker=by_broker)
+    for window in (one, together):
+        window.acknowledgements, window.confirmations = [], []
+        send(window, *range(1, 6))
+        send(window, *range(6, 11), now=0.5, size=2 * SMALL, backlog=True)
+    for turn, seqs in enumerate(answers, 1):
+        now = 0.5 + turn / 8
+        for seq in seqs:
+            one.acknowledged(seq, 0, now)
+        together.accepted_by_broker(seqs, now)
+        for window in (one, together):
+            window.confirmed([(turn, turn)], now)
+        assert together.known(range(20)) == one.known(range(20))
+        assert together.unacknowledged == one.unacknowledged
+        assert together.unacknowledged_bytes == one.unacknowledged_bytes
+        assert together.room(now) == one.room(now)
+        assert together.acknowledgements == one.acknowledgements
+        assert sorted(together.confirmations or []) == sorted(one.confirmations or [])
+    assert flat(together.close(9.0)) == flat(one.close(9.0))
+
+
+def test_a_window_names_the_topic_of_a_record_in_flight_alone() -> None:
+    """The answer to a record names only its number."""
+    window = opened()
+    send(window, 4)
+    assert (window.topic(4), window.topic(5)) == ("topic 1", "")
+
+
+def test_a_confirmation_whose_ranges_overlap_counts_once() -> None:
+    """It comes from outside."""
+    window = opened()
+    send(window, 1, 2, 3)
+    window.confirmed([(1, 2), (2, 3)], 1.0)
+    assert (len(window), window.unacknowledged) == (0, 0)
