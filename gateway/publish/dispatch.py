@@ -35,9 +35,9 @@ log = structlog.get_logger(__name__)
 READ_AHEAD = 100
 """Records of the backlog that are read from the disk before there is room to send them."""
 
-RESEND_EVERY = 0.25
-"""Seconds between two checks for records to send again."""
-
+RESEND_EVERY, RESEND_IDLE = 0.25, 1.0
+"""Seconds between two checks for records to send again; the second while none is in flight or waits. Each check wakes
+the process, and the longer interval ends when a wave of scans begins."""
 
 MAX_TOPICS = 20_000
 """Topics that are remembered; then all of them are found again."""
@@ -220,7 +220,7 @@ class Dispatch(ABC):
 
     async def _resend(self) -> None:
         while True:
-            await wait_for_slot(RESEND_EVERY)
+            await wait_for_slot(RESEND_IDLE if self.window.idle else RESEND_EVERY)
             if topic := self.window.unanswered(self._now()):
                 hint = "; this broker may not deliver names with a dot" if "." in topic else ""
                 raise MqttError(f"no acknowledgement of a record on {topic} in {ANSWER_TIMEOUT:g} s{hint}")
@@ -230,7 +230,12 @@ class Dispatch(ABC):
                 self._confirmations.enter(
                     "records.unconfirmed", records=len(self.window), hint="start ingest or its store"
                 )
-            self._on_room()
+            if self._waits():
+                self._on_room()
+
+    def _waits(self) -> bool:
+        """Return True if records wait for room."""
+        return True
 
     def _give_back(self, again: list[SeqRange]) -> None:
         self._spool.release(again)
@@ -262,6 +267,9 @@ class FreshFirst(Dispatch):
         leased = list(self._ahead)
         self._ahead.clear()
         return leased
+
+    def _waits(self) -> bool:
+        return bool(self._ahead) or self._spool.has_fresh
 
     async def _send_fresh(self, link: MqttClient) -> None:
         while True:

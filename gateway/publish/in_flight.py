@@ -123,6 +123,12 @@ class InFlight:
     def __contains__(self, seq: int) -> bool:
         return seq in self._sent or seq in self._delayed
 
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is in flight, accepted, blocked, or to go again, so that no time matters."""
+        waiting = self._sent or self._delayed or self._accepted or self._lost or len(self.blocked)
+        return not waiting and self.has_subscribers and not self._careful
+
     # -- the connection --
 
     def open(self, receive_maximum: int, now: float) -> None:

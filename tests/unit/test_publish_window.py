@@ -346,7 +346,7 @@ def test_a_large_record_that_is_alone_at_each_disconnect_becomes_suspect():
         window.close(connections + 0.5)
     assert not window.suspects(1)
     window.open(0xFFFF, 100.0)
-    assert window.room(131.0) == IN_FLIGHT, "a connection that lasts ends the caution"
+    assert window.room(131.0) == UNCONFIRMED_QUIET, "a connection that lasts ends the caution"
 
 
 def test_an_occasional_disconnect_makes_no_record_suspect():
@@ -481,3 +481,24 @@ def test_a_confirmation_whose_ranges_overlap_counts_once() -> None:
     send(window, 1, 2, 3)
     window.confirmed([(1, 2), (2, 3)], 1.0)
     assert (len(window), window.unacknowledged) == (0, 0)
+
+
+def test_a_window_is_idle_while_no_time_matters() -> None:
+    """Then the process need not wake to look for records that are to go again."""
+    window = opened()
+    assert window.idle
+    send(window, 1, 2)
+    window.acknowledged(1, 0, 0.1)
+    assert not window.idle, "record 2 waits for its answer"
+    window.acknowledged(2, REFUSED, 0.1)
+    window.confirmed([(1, 1)], 0.2)
+    assert not window.idle, "its topic is blocked"
+    window.acknowledged(2, 0, 0.3)
+    window.again(3.0)
+    send(window, 2, now=3.0)
+    window.acknowledged(2, 0, 3.1)
+    window.accepted([(2, 2)], 3.2)
+    assert not window.idle, "the store may lose it"
+    window.confirmed([(2, 2)], 3.3)
+    window.again(3.4)
+    assert window.idle
