@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
     from gateway.common.seq_ranges import SeqRange
 
-IN_FLIGHT, IN_FLIGHT_BYTES = 100, 4 * 2**20
-"""Records, and bytes, that may wait for the broker's acknowledgement."""
+IN_FLIGHT, IN_FLIGHT_BYTES = 400, 4 * 2**20
+"""Records, and bytes, that may wait for the broker's acknowledgement: those of a wave of scans go at once."""
 
 UNCONFIRMED = 500
 """Records that may wait for confirmation: fewer than a broker queues for an ingest that is away (1,000)."""
