@@ -84,20 +84,17 @@ class _Columns:
         self.odd: set[int] = set()
         self._count = count
         # sign and upper bits of the exponents, and their lowest bits: at first a number that is not a bit
-        self._heads, self._tops = bytes(count), b"\2" * count
+        self.heads, self.tops = bytes(count), b"\2" * count
 
-    def follow(self, data: bytes) -> None:
+    def follow(self, heads: bytes, tops: bytes) -> None:
         """Find the grids of the columns whose sign or exponent differs from that of the previous response."""
-        heads, tops = data[::4], data[1::4].translate(_TOP_BIT)
-        if heads == self._heads and tops == self._tops:
-            return
-        changed = _difference(heads, self._heads) | _difference(tops, self._tops)
-        self._heads, self._tops = heads, tops
+        changed = _difference(heads, self.heads) | _difference(tops, self.tops)
+        self.heads, self.tops = heads, tops
         while changed:
             place = (changed.bit_length() - 1) // 8
             changed &= (1 << 8 * place) - 1
             column = self._count - 1 - place
-            self._find(column, data[4 * column] << 1 & 0xFF | data[4 * column + 1] >> 7)
+            self._find(column, heads[column] << 1 & 0xFF | tops[column])
 
     def _find(self, column: int, exponent: int) -> None:
         grids = _GRIDS.get(exponent - _BIAS)
@@ -125,7 +122,9 @@ def compile_shortest(count: int) -> Callable[[bytes], list[float]]:
     def apply(data: bytes) -> list[float]:
         nonlocal all_coarse
         numbers = unpack(data)
-        follow(data)
+        heads, tops = data[::4], data[1::4].translate(_TOP_BIT)
+        if heads != columns.heads or tops != columns.tops:
+            follow(heads, tops)
         # adding and subtracting 1.5 * 2**52 rounds to a whole number
         if all_coarse:
             decimals = [

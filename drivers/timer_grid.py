@@ -8,9 +8,19 @@ from __future__ import annotations
 import asyncio
 import math
 import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 ORIGIN = time.monotonic() - time.time()
 """A time of the event loop at which a second of the wall clock began: gateways of a plant share the grid."""
+
+
+def clock_of(loop: asyncio.AbstractEventLoop) -> Callable[[], float]:
+    """Return the clock of an event loop; that of asyncio's own loops without a call of Python."""
+    own = type(loop).time is asyncio.BaseEventLoop.time and "time" not in vars(loop)
+    return time.monotonic if own else loop.time
 
 
 def on_grid(when: float, spacing: float) -> float:

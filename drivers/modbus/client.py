@@ -9,6 +9,7 @@ RTU and ASCII have no transaction ids: their responses are matched by the order 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter, deque
 from dataclasses import dataclass
 from functools import partial
@@ -32,7 +33,7 @@ from drivers.modbus.pdu import (
 )
 from drivers.modbus.pending_requests import PendingRequests
 from drivers.modbus.transport import TransportProtocol, open_transport
-from drivers.timer_grid import on_grid
+from drivers.timer_grid import clock_of, on_grid
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -76,7 +77,7 @@ def framing_of(connection: ModbusConnection) -> Framing:
 
 
 class _Answer(Protocol):
-    """Takes the response to a request, or its error: a future, or a `_Callback`."""
+    """Takes the response to a request, or its error: a future, or a `PreparedRequest`."""
 
     def done(self) -> bool: ...
 
@@ -94,31 +95,35 @@ class _Waiting:
     answer: _Answer
 
 
-class _Callback:
-    """A pending request that was sent without a task, and takes its response itself."""
+class PreparedRequest:
+    """A request that is sent repeatedly without a task, see `ModbusClient.submit`; it takes its responses itself.
 
-    __slots__ = ("_call", "_client", "_done", "answer", "deadline", "pdu", "sent", "transaction", "unit")
+    `tail` is the frame of Modbus TCP without its transaction id. `deadline` and `sent` are times of the event loop.
+    """
+
+    __slots__ = ("answer", "call", "client", "deadline", "finished", "pdu", "sent", "tail", "transaction", "unit")
 
     def __init__(
         self, client: ModbusClient, unit: int, pdu: bytes, done: Callable[[bytes | Exception], None]
     ) -> None:
         self.unit = unit
         self.pdu = pdu
+        self.tail = Mbap().pack(0, unit, pdu)[2:]
         self.answer = self  # as in `_Waiting`
         self.transaction = 0
         self.sent = self.deadline = 0.0
-        self._client = client
-        self._call = done
-        self._done = False
+        self.client = client
+        self.call = done
+        self.finished = True
 
     def done(self) -> bool:
         """Return True after the response or an error."""
-        return self._done
+        return self.finished
 
     def set_result(self, result: bytes) -> None:
         """Take the function code of a response with its data."""
         try:
-            answer: bytes | Exception = self._client.checked(self.pdu, result)
+            answer: bytes | Exception = self.client.checked(self.pdu, result)
         except (ExceptionResponse, InvalidResponse) as error:
             answer = error
         self.end(answer)
@@ -129,33 +134,35 @@ class _Callback:
 
     def end(self, answer: bytes | Exception) -> None:
         """Take the data of a response without the function code, or an error."""
-        self._done = True
-        self._client.ended(self.transaction)
-        self._call(answer)
+        self.finished = True
+        self.client.ended(self)
+        self.call(answer)
 
 
 class _DeadlineWatch:
-    """Checks the deadlines of requests without a task for all connections of an event loop, with one timer."""
+    """Checks the deadlines of requests without a task for all connections of an event loop, with one timer.
+
+    `waiting` are these requests, oldest first. Call `arm` after a request was added, unless it is `armed`.
+    """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self._clients: list[ModbusClient] = []
+        self.waiting: dict[PreparedRequest, None] = {}
+        self.armed = False
 
-    def add(self, client: ModbusClient) -> None:
-        """Check a client until none of its requests waits."""
-        if not self._clients:
-            self._arm()
-        self._clients.append(client)
-
-    def _arm(self) -> None:
+    def arm(self) -> None:
+        """Check the deadlines until no request waits."""
+        self.armed = True
         self._loop.call_at(on_grid(self._loop.time(), DEADLINES_APART), self._check)
 
     def _check(self) -> None:
-        clients, self._clients = self._clients, []
-        waiting = [client for client in clients if client.check_deadlines()]
-        if waiting and not self._clients:
-            self._arm()
-        self._clients += waiting
+        self.armed = False
+        now = self._loop.time()
+        for request in [request for request in self.waiting if request.deadline <= now]:
+            if request in self.waiting:  # if this closes the connection, it ends others
+                request.client.timed_out(request)
+        if self.waiting and not self.armed:
+            self.arm()
 
 
 _watches: WeakKeyDictionary[asyncio.AbstractEventLoop, _DeadlineWatch] = WeakKeyDictionary()
@@ -172,27 +179,23 @@ class _Slots:
     """The requests that may be in flight at once. Others start in the order in which they came."""
 
     def __init__(self, count: int) -> None:
-        self._free = count
-        self._queue: deque[Callable[[], None]] = deque()
+        self.free = count
+        self.queue: deque[Callable[[], None]] = deque()
 
-    def take(self, start: Callable[[_Callback], None], callback: _Callback) -> None:
-        """Call `start` with a slot, now or later; it must not raise. Call `give_back` once it has ended."""
-        if self._free:
-            self._free -= 1
-            start(callback)
-        else:
-            self._queue.append(partial(start, callback))
+    def wait(self, start: Callable[[], None]) -> None:
+        """Call `start` with a slot when one is free; it must not raise. Call `give_back` once it has ended."""
+        self.queue.append(start)
 
     def give_back(self) -> None:
         """Give a slot to the next request."""
-        if self._queue:
-            self._queue.popleft()()
+        if self.queue:
+            self.queue.popleft()()
         else:
-            self._free += 1
+            self.free += 1
 
     async def __aenter__(self) -> None:
-        if self._free:
-            self._free -= 1
+        if self.free:
+            self.free -= 1
             return
         granted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
@@ -202,7 +205,7 @@ class _Slots:
             else:
                 granted.set_result(None)
 
-        self._queue.append(grant)
+        self.queue.append(grant)
         try:
             await granted
         except asyncio.CancelledError:
@@ -235,8 +238,9 @@ class ModbusClient:
         self._transport: AnyTransport | None = None
         self._slots = _Slots(connection.in_flight)
         self._alarm: asyncio.TimerHandle | None = None  # for short deadlines of requests without a task
-        self._watched = False  # for other deadlines of such requests
-        self._waiting: dict[int, _Waiting | _Callback] = {}
+        self._watch: _DeadlineWatch | None = None  # for other deadlines of such requests
+        self._time = time.monotonic  # of the event loop while it is connected
+        self._waiting: dict[int, _Waiting | PreparedRequest] = {}
         self._transaction = 0
         self.held: tuple[int, float] | None = None  # a silent unit, and for how many seconds its gateway was busy
         self.held_reported = False  # whether the gateway itself reported that (exceptions 10 and 11)
@@ -256,18 +260,16 @@ class ModbusClient:
         self._lost = "not connected yet"
 
     def _make_protocol(self) -> TransportProtocol:
-        protocol: TransportProtocol
-        # late events of an earlier connection are ignored
-        protocol = TransportProtocol(
-            lambda data: self._received(data) if self._protocol is protocol else None,
-            lambda reason: self._gone(reason) if self._protocol is protocol else None,
-        )
-        self._protocol = protocol
-        return protocol
+        if self._protocol is not None:
+            self._protocol.disarm()  # late events of an earlier connection are ignored
+        self._protocol = TransportProtocol(self._received, self._gone)
+        return self._protocol
 
     async def connect(self) -> None:
         """Open the connection. Raises `NotConnected` or `Misconfigured`."""
         self.close()
+        loop = asyncio.get_running_loop()
+        self._time, self._watch = clock_of(loop), _watch_of(loop)
         self._silent.clear()
         self._turn = 0 if self._heard else self._turn + 1  # no frame came: start with the other address
         if self.listener is not None:
@@ -320,63 +322,73 @@ class ModbusClient:
                 await self._resynchronize(self._pending, unit, pdu)
             return await self._exchange(unit, pdu)
 
-    def submit(self, unit: int, pdu: bytes, done: Callable[[bytes | Exception], None]) -> bool:
-        """Send a request without a task; return False if only `request` can send it.
+    def submit(self, request: PreparedRequest) -> bool:
+        """Send a request without a task; return False if only `request` can send it. It must not be pending.
 
-        `done` is called later, with the data of the response without the function code, or with the exception that
-        `request` would raise.
+        Its function is called later, with the data of the response without the function code, or with the exception
+        that `request` would raise.
         """
         if self._transport is None or not self._taskless:
             return False
-        self._slots.take(self._start, _Callback(self, unit, pdu, done))
+        if self._slots.free:
+            self._slots.free -= 1
+            self._start(request)
+        else:
+            self._slots.wait(partial(self._start, request))
         return True
 
-    def _start(self, callback: _Callback) -> None:
-        loop = asyncio.get_running_loop()
-        if self._transport is None:
-            loop.call_soon(callback.set_exception, NotConnected(self._lost))
+    def _start(self, request: PreparedRequest) -> None:
+        if self._transport is None or self._watch is None:
+            request.transaction = 0  # it has none
+            asyncio.get_running_loop().call_soon(request.set_exception, NotConnected(self._lost))
             return
-        callback.transaction = self._transmit(callback)
-        callback.sent = self._last_sent
-        callback.deadline = callback.sent + self._patience(callback.unit)
-        if self._connection.timeout < 4 * DEADLINES_APART:
-            if self._alarm is None:
-                self._alarm = loop.call_at(callback.deadline, self._ring)
-        elif not self._watched:
-            self._watched = True
-            _watch_of(loop).add(self)
+        transaction = self._transaction = self._transaction % 0xFFFF + 1
+        if transaction in self._waiting:
+            transaction = self._next_transaction()
+        now, timeout = self._time(), self._connection.timeout
+        self._waiting[transaction] = request
+        request.transaction, request.finished = transaction, False
+        request.sent = self._last_sent = now
+        request.deadline = now + (self._patience(request.unit) if self._overdue else timeout)
+        if timeout >= 4 * DEADLINES_APART:
+            self._watch.waiting[request] = None
+            if not self._watch.armed:
+                self._watch.arm()
+        elif self._alarm is None:
+            self._alarm = asyncio.get_running_loop().call_at(request.deadline, self._ring)
+        self.requests += 1
+        self._last_unit = request.unit
+        if self._mbap is not None:
+            self._write(transaction.to_bytes(2) + request.tail)
+        else:
+            self._write(self._framing.pack(transaction, request.unit, request.pdu))
 
     def _ring(self) -> None:
+        """Time out requests without a task whose short time-out is over."""
         self._alarm = None
-        self.check_deadlines()
+        waiting = [one for one in self._waiting.values() if isinstance(one, PreparedRequest)]
+        for request in waiting:
+            if request.deadline <= self._time() and not request.finished:
+                self.timed_out(request)
+        deadlines = [request.deadline for request in waiting if not request.finished]
+        if deadlines and self._alarm is None:
+            self._alarm = asyncio.get_running_loop().call_at(min(deadlines), self._ring)
 
-    def check_deadlines(self) -> bool:
-        """Time out overdue requests that were sent without a task; return whether others wait."""
-        self._watched = False
-        if not self._waiting:
-            return False
-        loop = asyncio.get_running_loop()
-        waiting = [one for one in self._waiting.values() if isinstance(one, _Callback)]
-        for callback in waiting:
-            if callback.deadline <= loop.time() and not callback.done():
-                del self._waiting[callback.transaction]  # if this closes the connection, it has timed out before
-                self._note_timeout(callback.unit, callback.transaction, callback.sent)
-                seconds = callback.deadline - callback.sent
-                callback.set_exception(ResponseTimeout(f"no answer within {seconds:g} s"))
-        deadlines = [callback.deadline for callback in waiting if not callback.done()]
-        if not deadlines or self._watched:
-            return False
-        if self._connection.timeout < 4 * DEADLINES_APART:
-            if self._alarm is None:
-                self._alarm = loop.call_at(min(deadlines), self._ring)
-            return False
-        self._watched = True
-        return True
+    def timed_out(self, request: PreparedRequest) -> None:
+        """End a request without a task whose deadline has passed."""
+        self._waiting.pop(request.transaction, None)  # if this closes the connection, it has timed out before
+        self._note_timeout(request.unit, request.transaction, request.sent)
+        request.set_exception(ResponseTimeout(f"no answer within {request.deadline - request.sent:g} s"))
 
-    def ended(self, transaction: int) -> None:
+    def ended(self, request: PreparedRequest) -> None:
         """Forget a request that was sent without a task, and start the next."""
-        self._waiting.pop(transaction, None)
-        self._slots.give_back()
+        self._waiting.pop(request.transaction, None)
+        if self._watch is not None:
+            self._watch.waiting.pop(request, None)
+        if self._slots.queue:
+            self._slots.give_back()
+        else:
+            self._slots.free += 1
 
     async def request_all(self, unit: int, pdus: Sequence[bytes]) -> list[bytes | Exception]:
         """Send requests, up to `in_flight` at once; return the response or the error of each."""
@@ -409,7 +421,7 @@ class ModbusClient:
             self._waiting.pop(transaction, None)
         return self.checked(pdu, answer)
 
-    def _transmit(self, waiting: _Waiting | _Callback) -> int:
+    def _transmit(self, waiting: _Waiting) -> int:
         """Send a request; return its transaction id."""
         unit, pdu = waiting.unit, waiting.pdu
         transaction = self._next_transaction()
@@ -418,7 +430,7 @@ class ModbusClient:
         if self._pending is not None:
             self._framing.forget()  # bytes received before the request do not belong to its response
             self._pending.sent(unit, transaction, pdu, now)
-        self._send(self._framing.pack(transaction, unit, pdu))
+        self._write(self._framing.pack(transaction, unit, pdu))
         self.requests += 1
         self._last_sent = now
         self._last_unit = unit
@@ -443,9 +455,6 @@ class ModbusClient:
         if self._pending is not None and not answers_request(answer, pdu):
             raise InvalidResponse(f"{len(answer)} bytes came that answer another request than {pdu.hex(' ')}")
         return answer[1:]
-
-    def _send(self, frame: bytes) -> None:
-        self._write(frame)
 
     def _next_transaction(self) -> int:
         while True:
@@ -487,16 +496,23 @@ class ModbusClient:
     # -- receiving --
 
     def _received(self, data: bytes) -> None:
-        self._last_heard = asyncio.get_running_loop().time()
         if self._mbap is not None and (found := self._mbap.single(data)) is not None:
             transaction, unit = found
             waiting = self._waiting.get(transaction)
             # most responses: whole, alone, of a read request that waits without a task
-            if type(waiting) is _Callback and waiting.unit == unit and waiting.pdu[0] == data[PDU_AT] not in REPEATED:
+            if (
+                type(waiting) is PreparedRequest
+                and waiting.unit == unit
+                and waiting.pdu[0] == data[PDU_AT] not in REPEATED
+            ):
                 self._heard = True
-                self._silent.clear()
-                waiting.end(data[PDU_AT + 1 :])
+                if self._silent:
+                    self._silent.clear()
+                waiting.finished = True
+                self.ended(waiting)
+                waiting.call(data[PDU_AT + 1 :])
                 return
+        self._last_heard = self._time()
         try:
             for frame in self._framing.feed(data):
                 self._answered(frame)

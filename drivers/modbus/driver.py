@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, cast
 from drivers.base import DeviceWarning, Driver, Fault, Misconfigured, NotConnected, Reason, Scan, WriteFailed, bad
 from drivers.modbus.circuit_breaker import FIRST, CircuitBreaker
 from drivers.modbus.circuit_breaker import MOST as LONGEST_PAUSE
-from drivers.modbus.client import ModbusClient
+from drivers.modbus.client import ModbusClient, PreparedRequest
 from drivers.modbus.codec import split_faults
 from drivers.modbus.connection import ModbusConnection, Transport
 from drivers.modbus.group_state import EAGER, FEWEST, MOST, SPLIT_AFTER, GroupState
@@ -35,7 +35,7 @@ from drivers.modbus.source import ModbusSource
 from drivers.modbus.writer import write_requests
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from drivers.base import Value
     from drivers.modbus.observed_client import WireObserver
@@ -127,10 +127,10 @@ class _TasklessReader:
         """Prepare for a group whose scans can be read without a task."""
         self._state = state
         self._breaker = breaker
-        self._driver = driver
+        self._driver, self._clock = driver, driver.clock
         self._group = group
         self._requests = state.plan.requests
-        self._unit = state.settings.unit
+        self._prepared, self._submit = driver.prepare(state.settings.unit, self._requests, self._take)
         self._answers: list[bytes | Exception | None] = []
         self._payloads: list[bytes] = []
         self._time = 0
@@ -145,23 +145,24 @@ class _TasklessReader:
             return False
         self._done, self._stopped = done, stopped
         self._answers, self._payloads, self._time = [], [], 0
-        return self._send()
+        return self._submit(self._prepared[0])
 
     def forget(self) -> None:
         """Compare the next scan with none: another was delivered meanwhile."""
         self._before = None
 
     def _send(self) -> bool:
-        return self._driver.submit(self._unit, self._requests[len(self._answers)], self._take)
+        return self._submit(self._prepared[len(self._answers)])
 
     def _take(self, answer: bytes | Exception) -> None:
         planned = self._requests[len(self._answers)]
         self._answers.append(answer)
         scan: Scan | None = None
         if isinstance(answer, bytes):
-            self._time = self._time or self._driver.clock()
+            self._time = self._time or self._clock()
             try:
-                self._payloads.append(self._driver.payload_of(planned, answer))
+                whole = len(answer) == planned.size + 1 and answer[0] == planned.size and planned.unwrap is None
+                self._payloads.append(answer[1:] if whole else self._driver.payload_of(planned, answer))
                 if len(self._payloads) == len(self._requests):
                     scan = self._scan()
             except Exception as error:  # noqa: BLE001 - `read` raises it, or acts on it
@@ -176,7 +177,8 @@ class _TasklessReader:
 
     def _scan(self) -> Scan:
         """Return the scan of the payloads. The values of equal payloads are equal, and are not decoded again."""
-        self._breaker.answered()
+        if not self._breaker.alive:  # another group has found the unit silent meanwhile
+            self._breaker.answered()
         if self._before is not None and self._before[0] == self._payloads:
             return Scan(self._group, self._time, list(self._before[1]), same=True)
         values: list[Value | None] = []
@@ -333,9 +335,15 @@ class ModbusDriver(Driver[ModbusConnection, ModbusSource]):
             reader = self._readers[group] = _TasklessReader(self, group, state, self._breakers[state.settings.unit])
         return reader.start(done, stopped)
 
-    def submit(self, unit: int, planned: Request, answered: Callable[[bytes | Exception], None]) -> bool:
-        """Send a request without a task; return False if it needs one."""
-        return self._client.submit(unit, planned.pdu, answered)
+    def prepare(
+        self, unit: int, requests: Iterable[Request], answered: Callable[[bytes | Exception], None]
+    ) -> tuple[list[PreparedRequest], Callable[[PreparedRequest], bool]]:
+        """Return prepared requests, and the function that sends one, see `ModbusClient.submit`.
+
+        `answered` takes the data of a response, or the failure.
+        """
+        client = self._client
+        return [PreparedRequest(client, unit, planned.pdu, answered) for planned in requests], client.submit
 
     def payload_of(self, planned: Request, answer: bytes) -> bytes:
         """Return the payload of a response without its function code. Raises `InvalidResponse`."""

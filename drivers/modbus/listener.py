@@ -128,7 +128,7 @@ class _UsedConnection(TransportProtocol):
     """The connection that a client uses; the listener sees when bytes arrive, and when it ends."""
 
     def __init__(self, listener: Listener, used: TransportProtocol) -> None:
-        super().__init__(used.data_received, used.lost)
+        super().__init__(used.data_received, used.report_lost)
         self._listener = listener
 
     def data_received(self, data: bytes) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from drivers.modbus.client import ModbusClient, framing_of
@@ -51,6 +52,7 @@ class ObservedModbusClient(ModbusClient):
 
     async def connect(self) -> None:
         await super().connect()
+        self._write = partial(self._observe, self._write)
         self._copy.forget()
         for observer in self._observers:
             observer.opened(str(self._connection))
@@ -67,7 +69,7 @@ class ObservedModbusClient(ModbusClient):
                 observer.closed(reason)
         super()._gone(reason)
 
-    def _send(self, frame: bytes) -> None:
+    def _observe(self, write: Callable[[bytes], None], frame: bytes) -> None:
         transaction = self._transaction
         waiting = self._waiting[transaction]
         if self._pending is not None:
@@ -75,7 +77,7 @@ class ObservedModbusClient(ModbusClient):
         self._copy.pack(transaction, waiting.unit, waiting.pdu)
         for observer in self._observers:
             observer.sent(transaction, waiting.unit, waiting.pdu, frame)
-        super()._send(frame)
+        write(frame)
 
     def _received(self, data: bytes) -> None:
         frames: list[Frame] = []

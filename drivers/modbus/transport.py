@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from drivers.base import Misconfigured, NotConnected
 from drivers.extras import MissingExtra, require
 from drivers.modbus.connection import BAUD, Transport
+from drivers.modbus.tcp import TcpTransport, open_tcp
 from drivers.secret import MissingSecret
 from drivers.tls import TlsFileError, client_context, revocation_problem
 
@@ -33,24 +34,36 @@ class TransportProtocol(asyncio.Protocol, asyncio.DatagramProtocol):
     """Forwards received bytes, of a stream or of datagrams, and the loss of the connection."""
 
     def __init__(self, received: Callable[[bytes], None], lost: Callable[[str], None]) -> None:
-        self._received = received
+        self.received = received
         self.lost = lost
+
+    def disarm(self) -> None:
+        """Forward nothing from now on."""
+        self.received = self.lost = _ignore
 
     def data_received(self, data: bytes) -> None:
         """Forward a part of a stream."""
-        self._received(data)
+        self.received(data)
 
     def datagram_received(self, data: bytes, addr: Any) -> None:  # noqa: ANN401, ARG002 - asyncio's signature
         """Forward a datagram."""
-        self._received(data)
+        self.received(data)
 
     def error_received(self, exc: Exception) -> None:
         """Report that no process listens at the address."""
-        self.lost(f"{exc}")
+        self.report_lost(f"{exc}")
+
+    def report_lost(self, reason: str) -> None:
+        """Report the loss of the connection."""
+        self.lost(reason)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Report the end of the connection."""
-        self.lost(f"connection lost: {exc}" if exc else "the device closed the connection")
+        self.report_lost(f"connection lost: {exc}" if exc else "the device closed the connection")
+
+
+def _ignore(*values: object) -> None:
+    del values
 
 
 async def open_transport(
@@ -88,9 +101,10 @@ async def _connect(
     if connection.transport is Transport.UDP:
         datagrams, _ = await loop.create_datagram_endpoint(make, remote_addr=(host, port))
         return datagrams
-    tls = tls_context(connection) if connection.transport is Transport.TLS else None
-    name = (connection.server_name or host) if tls else None
-    stream, _ = await loop.create_connection(make, host, port, ssl=tls, server_hostname=name)
+    if connection.transport is not Transport.TLS:
+        return TcpTransport(await open_tcp(host, port), make())
+    context, name = tls_context(connection), connection.server_name or host
+    stream, _ = await loop.create_connection(make, host, port, ssl=context, server_hostname=name)
     return stream
 
 

@@ -127,7 +127,7 @@ class FakeModbusServer:
         self.port = 0
         self.one_connection: float | None = None
         self.idle = asyncio.Event()
-        self._busy = False
+        self._busy = self._stopped = False
         self._server: asyncio.Server
         self._open: dict[asyncio.Task[None] | None, asyncio.StreamWriter] = {}
 
@@ -145,6 +145,7 @@ class FakeModbusServer:
     def stop_listening(self) -> None:
         """Accept no more connections; those that are open stay."""
         self._server.close()
+        self._stopped = True  # also for a connection that the kernel has accepted already
 
     async def disconnect(self) -> None:
         """Close every connection, and wait until all is closed."""
@@ -154,7 +155,7 @@ class FakeModbusServer:
         await asyncio.gather(*(task for task in open_ones if task is not None))
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if self._busy:
+        if self._busy or self._stopped:
             writer.transport.abort()
             return
         self.connections += 1

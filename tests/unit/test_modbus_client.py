@@ -341,7 +341,7 @@ async def test_a_device_that_does_not_answer_the_call_is_not_connected(monkeypat
     async def never(*_: object, **__: object) -> None:
         await asyncio.Event().wait()
 
-    monkeypatch.setattr(asyncio.get_running_loop(), "create_connection", never)
+    monkeypatch.setattr(asyncio.get_running_loop(), "sock_connect", never)
     with pytest.raises(NotConnected, match=r"127\.0\.0\.1:502 does not answer"):
         await ModbusClient(ModbusConnection(host=HOST, timeout=0.01)).connect()
 
