@@ -66,7 +66,7 @@ class Flow:
             def sink(
                 group: Group, points: Sequence[Point], results: dict[Group, Pipeline] = results
             ) -> Callable[[Scan], None]:
-                results[group] = Pipeline(points, clock, statuses, lambda: ledger, put)
+                results[group] = Pipeline(points, clock, statuses, ledger, put)
                 return results[group].take
 
             surroundings = Surroundings(
@@ -74,7 +74,7 @@ class Flow:
             )
             calculations = calculations_of(machine, surroundings)
             self.calculations.configure(str(machine.path), calculations)
-            own = [(group, points, Pipeline(points, clock, statuses, lambda: ledger, put))
+            own = [(group, points, Pipeline(points, clock, statuses, ledger, put))
                    for group, points in groups_of(machine)]  # fmt: skip
             derived = next((group for group in results if not group.events), None)
             read = [group for group, _, _ in own if not group.events]

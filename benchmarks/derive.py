@@ -85,7 +85,7 @@ def pipeline(expressions: Sequence[str]) -> Callable[[], None]:
     group = Group(str(PATH), Connection(), tuple(point.name for point in points), sources, 1.0)
 
     def make(points: Sequence[Point]) -> Pipeline:
-        return Pipeline(points, TrustedTime(), statuses, lambda: ledger, lambda _, __: None)
+        return Pipeline(points, TrustedTime(), statuses, ledger, lambda _, __: None)
 
     whole = make(points)
     if expressions:
@@ -125,7 +125,7 @@ def tied() -> Callable[[], None]:
     groups = [Group(str(path), Connection(), names, sources, 1.0) for path in paths]
 
     def make(points: Sequence[Point]) -> Pipeline:
-        return Pipeline(points, TrustedTime(), statuses, lambda: ledger, lambda _, __: None)
+        return Pipeline(points, TrustedTime(), statuses, ledger, lambda _, __: None)
 
     own = group_of(str(paths[0]), Connection(), calculated)
     statuses.add(paths[0], [groups[0]], own)

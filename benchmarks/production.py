@@ -71,7 +71,7 @@ class Bench:
         self.now = BEGIN
 
         def pipeline(points: Sequence[Point], statuses: MachineStatuses | None) -> Pipeline:
-            return Pipeline(points, TrustedTime(), statuses, lambda: ledger, lambda _, __: None)
+            return Pipeline(points, TrustedTime(), statuses, ledger, lambda _, __: None)
 
         whole = pipeline(points, statuses)
         sources = tuple(point.source for point in points)
@@ -161,7 +161,7 @@ class PlantFlow:
             def pipeline(
                 points: Sequence[Point], statuses: MachineStatuses | None, put: Callable[[Any, int], None] = put
             ) -> Pipeline:
-                return Pipeline(points, TrustedTime(), statuses, lambda: ledger, put)
+                return Pipeline(points, TrustedTime(), statuses, ledger, put)
 
             groups = {group: pipeline(points, statuses) for group, points in groups_of(machine)}
             statuses.add(machine.path, list(groups))

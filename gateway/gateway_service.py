@@ -250,7 +250,7 @@ class GatewayService:
     def _make_pipeline(self, machine: Machine, group: Group, points: Sequence[Point]) -> Sink:
         put = self._put_of(machine.path, events=group.events)
         totalize = self._totals.step(str(machine.path), points)
-        pipeline = Pipeline(points, self.clock, self.states, lambda: self.spool.ledger, put, totalize)
+        pipeline = Pipeline(points, self.clock, self.states, self.spool.ledger, put, totalize)
         self._pipelines[group] = pipeline
         return pipeline.take
 
@@ -262,7 +262,7 @@ class GatewayService:
         def sink(group: Group, points: Sequence[Point]) -> Sink:
             put = self._put_of(machine.path, events=group.events)
             statuses = self.states if points is machine.derived else None  # key figures may be missing for long
-            results[group] = Pipeline(points, self.clock, statuses, lambda: self.spool.ledger, put)
+            results[group] = Pipeline(points, self.clock, statuses, self.spool.ledger, put)
             derived.extend([group] if points is machine.derived else [])
             return results[group].take
 
@@ -315,7 +315,7 @@ class GatewayService:
         return DeviceWorker(
             str(device.connection), device.groups, make_driver, acquisition.deliver, acquisition.schedules,
             self.clock, phase, ORIGIN, delay, self._metadata.learn, self._discovery.learn, self._stall,
-            acquisition.take, lambda: self.spool.has_room, self._alarms,
+            acquisition.take, self.spool, self._alarms,
         )  # fmt: skip
 
     # -- changing over to another configuration --

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import structlog
 
@@ -57,8 +57,14 @@ def _ignore(*values: object) -> None:
     del values
 
 
-def _no_room() -> bool:
-    return False
+class Room(Protocol):
+    """Whether scans without a task may be taken."""
+
+    has_room: bool
+
+
+class _NoRoom:
+    has_room = False
 
 
 def _has_metadata(group: Group) -> bool:
@@ -87,13 +93,13 @@ class DeviceWorker:
         on_discovered: Callable[[Group, int, Sequence[DiscoveredPoint]], None] = _ignore,
         stall: StallWatch | None = None,
         take: Callable[[Scan], None] = _ignore,
-        has_room: Callable[[], bool] = _no_room,
+        room: Room | None = None,
         alarms: Alarms | None = None,
     ) -> None:
         """Prepare to run.
 
         `deliver` takes a scan, and waits until there is room for another. `take` takes one at once, of a driver that
-        reads without a task (`Driver.start_read`), which it may do while `has_room` returns True; without both of
+        reads without a task (`Driver.start_read`), which it may do while `room` has room; without both of
         them each scan has its task. `alarms` are shared by all devices.
 
         `on_metadata` is called once for each group with the metadata that the device reports; `on_discovered` after
@@ -113,7 +119,7 @@ class DeviceWorker:
         self._stall = stall
         self._state = StateLog(log, "driver.unstable", device=name)
         self._undescribed = [group for group in groups if _has_metadata(group)]
-        self._take, self._has_room = take, has_room
+        self._take, self._room = take, _NoRoom() if room is None else room
         self._timers = Scheduler(schedules, phase, origin, Alarms() if alarms is None else alarms)
         self._polls: dict[Group, asyncio.Task[None]] = {}
         self._receiving: asyncio.Task[None] | None = None
@@ -356,27 +362,26 @@ class DeviceWorker:
 
     def _start_read(self, driver: Driver, group: Group, timer: ScanTimer, done: Callable[[Scan], None]) -> bool:
         """Let the driver read a group without a task; return False if it does not."""
-        if not self._has_room():
-            return False
-        timer.begin()
-        return driver.start_read(group, done, timer.wake)
+        return self._room.has_room and driver.start_read(group, done, timer.wake)
 
     def _read(self, timer: ScanTimer, scan: Scan) -> None:
         """Take a scan that was read without a task."""
         if not timer.scanning:  # its poll has ended meanwhile
             return
         try:
-            self._note_end(timer, scan)
+            now = self._note_end(timer, scan)
             self._take(scan)
         except Exception as error:  # noqa: BLE001 - it is raised in the task
             timer.fail(error)
         else:
-            timer.proceed()
+            timer.proceed(now)
 
-    def _note_end(self, timer: ScanTimer, scan: Scan) -> None:
-        timer.took()
-        if self._stall is not None and self._stall.stalled_since(timer.began):
+    def _note_end(self, timer: ScanTimer, scan: Scan) -> float:
+        """Count a scan that has ended, and return the present time."""
+        now = timer.took()
+        if self._stall is not None and self._stall.stalled_since(timer.began, now):
             _doubt(scan)
+        return now
 
     async def _receive(self, driver: Driver) -> None:
         clock = asyncio.get_running_loop().time

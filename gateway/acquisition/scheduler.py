@@ -7,6 +7,8 @@ import math
 from functools import partial
 from typing import TYPE_CHECKING
 
+from drivers.timer_grid import clock_of
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
@@ -89,7 +91,8 @@ class ScanTimer:
     def __init__(self, every: float, origin: float, counts: ScheduleCounts, alarms: Alarms) -> None:
         self._every = every
         self._loop = asyncio.get_running_loop()
-        self._begun = self._loop.time()
+        self._clock = clock_of(self._loop)
+        self._begun = self._clock()
         self._start = origin + math.floor((self._begun - origin) / every) * every
         if self._begun > self._start and self._start + every - self._begun <= SOON:
             self._start += every
@@ -116,20 +119,20 @@ class ScanTimer:
         self._start_scan = _no_scan if start is None else start
         self.scanning = False
         self._sleep = self._loop.create_future()
-        self._arm()
+        self._arm(self._loop.time())
         try:
             return await self._sleep
         finally:
             self._sleep = None
             self.scanning = False
 
-    def proceed(self) -> None:
-        """Go on to the next slot after a scan that needed no task."""
+    def proceed(self, now: float) -> None:
+        """Go on to the next slot after a scan that needed no task, and that ended `now`."""
         self.scanning = False
         if self._stopped is not None:
             self._end(False)  # noqa: FBT003 - the future's result
         elif self._sleep is not None:
-            self._arm()
+            self._arm(now)
 
     def wake(self) -> None:
         """Let the task read the present slot."""
@@ -142,8 +145,7 @@ class ScanTimer:
         if self._sleep is not None and not self._sleep.done():
             self._sleep.set_exception(error)
 
-    def _arm(self) -> None:
-        now = self._loop.time()
+    def _arm(self, now: float) -> None:
         # a slot is in time until the next slot is due
         current = math.floor((now - self._start) / self._every)
         if current > self._next:
@@ -158,6 +160,7 @@ class ScanTimer:
         if sleep is None or sleep is not self._sleep or sleep.done():  # an alarm of a former wait
             return
         self.scanning = True
+        self.began = self._clock()
         try:
             started = self._start_scan()
         except Exception as error:  # noqa: BLE001 - it is raised in the task
@@ -174,11 +177,12 @@ class ScanTimer:
         """Note that the scan of the present slot begins now."""
         self.began = self._loop.time()
 
-    def took(self) -> None:
-        """Count the present slot as acquired, by the scan that has ended now."""
-        due = max(self._start + self._next * self._every, self._begun)
+    def took(self) -> float:
+        """Count the present slot as acquired, by the scan that has ended now; return the present time."""
+        due, now = self._start + self._next * self._every, self._clock()
         self._next += 1
-        self._counts.took(self.began - due, self._loop.time() - self.began)
+        self._counts.took(self.began - max(due, self._begun), now - self.began)
+        return now
 
     def stop(self) -> None:
         """End the schedule, and wake the task that waits for it, if need be after the scan under way."""

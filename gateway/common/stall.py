@@ -38,9 +38,12 @@ class StallWatch:
             await wait_for_slot(LOOK_EVERY)
             self._look()
 
-    def stalled_since(self, began: float) -> bool:
-        """Return whether a stall has ended after `began`, by the clock of the event loop."""
-        if self._now and asyncio.get_running_loop().time() - self._now > LONGEST:
+    def stalled_since(self, began: float, now: float | None = None) -> bool:
+        """Return whether a stall has ended after `began`; `now` is the present time, if the caller knows it.
+
+        Both are times of the event loop.
+        """
+        if self._now and (asyncio.get_running_loop().time() if now is None else now) - self._now > LONGEST:
             self._look()  # before the task has had its turn
         return self._ended > began
 

@@ -57,23 +57,27 @@ class NamedScan:
         codes: dict[str, str] | None = None,
         times: dict[str, int] | None = None,
         late: bool = False,  # noqa: FBT001, FBT002 - a field
+        columns: tuple[Sequence[str], Sequence[Value]] | None = None,
     ) -> None:
+        """Make a scan; `columns` are names that differ and their values, in place of `values`."""
         self.time = time
         self.bad = {} if bad is None else bad
         self.uncertain = {} if uncertain is None else uncertain
         self.codes = {} if codes is None else codes
         self.times = {} if times is None else times
         self.late = late
-        self._names: Sequence[str] = ()
-        self._column: Sequence[Value] = ()
-        self._values: dict[str, Value] | None = {} if values is None else values
+        self._values: dict[str, Value] | None
+        self._names: Sequence[str]
+        self._column: Sequence[Value]
+        if columns is None:
+            self._values, self._names, self._column = {} if values is None else values, (), ()
+        else:
+            self._values, (self._names, self._column) = None, columns
 
     @classmethod
     def of_columns(cls, time: int, names: Sequence[str], values: Sequence[Value], *, late: bool = False) -> Self:
         """Return a scan of good readings, given as two columns of the same length. Names must differ."""
-        scan = cls(time, late=late)
-        scan._values, scan._names, scan._column = None, names, values
-        return scan
+        return cls(time, late=late, columns=(names, values))
 
     @property
     def values(self) -> dict[str, Value]:
@@ -138,7 +142,7 @@ def name_scan(scan: Scan) -> NamedScan:
     """Turn the columns of a group into those of names; most scans are whole and good, and cost nothing here."""
     names = scan.group.names
     chosen = names if scan.points is None else list(map(names.__getitem__, scan.points))
-    named = NamedScan.of_columns(scan.time, chosen, scan.values, late=scan.late)  # type: ignore[arg-type] # None goes below
+    named = NamedScan(scan.time, late=scan.late, columns=(chosen, scan.values))  # type: ignore[arg-type] # None goes below
     if scan.times is not None:
         named.times = dict(zip(chosen, scan.times, strict=True))
         if scan.time in scan.times:

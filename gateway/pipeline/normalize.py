@@ -126,11 +126,11 @@ class Normalizer:
         self._last_whole = self._last_any = -APART
 
     def stamp(self, scan: Scan) -> bool:
-        """Put only the time of a whole scan in order; return False, and change nothing, if its readings need more.
+        """Put the time of a whole good scan in order; return False, and change nothing, if its readings need more.
 
-        For a scan whose values are normalized already.
+        Then `convert` does the rest, unless the values are normalized already.
         """
-        if self._clock.fault is not None or self._clock.era != self._era or scan.points is not None:
+        if self._clock.fault is not None or self._clock.era != self._era or scan.points is not None or scan.late:
             return False
         if scan.times is not None or scan.faults or self._last_any - scan.time > AHEAD:
             return False
@@ -150,7 +150,7 @@ class Normalizer:
         else:
             self._in_order(scan)
         if scan.points is None and not scan.faults:
-            self._apply_whole(scan)
+            self.convert(scan)
         else:
             self._apply_each(scan)
         if doubt is not None and times is None:  # a source that has a time of its own may be right
@@ -158,7 +158,8 @@ class Normalizer:
                 if value is not None:
                     scan.faults.setdefault(i, doubt)
 
-    def _apply_whole(self, scan: Scan) -> None:
+    def convert(self, scan: Scan) -> None:
+        """Bring the values of a whole good scan into the common schema, in place."""
         values: list[Any] = scan.values  # typing.cast would cost a call for each
         for columns, divisors in self._tables.divided:
             values[columns] = map(truediv, values[columns], divisors)

@@ -32,7 +32,7 @@ class Pipeline:
         points: Sequence[Point],
         clock: Time,
         statuses: MachineStatuses | None,
-        ledger: Callable[[], Ledger],
+        ledger: Ledger,
         put: Callable[[NamedScan, int], None],
         totalize: Totalize | None = None,
     ) -> None:
@@ -40,8 +40,7 @@ class Pipeline:
 
         `statuses` are those of the machines, None for points that say nothing of the state of their machine.
         `clock` is the clock that stamps the scans. `put` takes a scan with its number of readings into a record.
-        `ledger` returns the counts that the spool has loaded. `totalize` turns counts into totals, if any point is a
-        total.
+        `ledger` has the counts of the spool. `totalize` turns counts into totals, if any point is a total.
         """
         self._totalize = totalize
         self._normalizer = Normalizer(points, clock)
@@ -55,25 +54,30 @@ class Pipeline:
     def take(self, scan: Scan) -> None:
         """Take a scan all the way into the spool."""
         if scan.values:
-            self._pass(scan)
+            self._normalize(scan)
+            if self._statuses is not None and not (scan.group.events or scan.late):
+                self._statuses.note(scan)
+            self._send(scan)
         if self.follow is not None:
             self.follow(scan)
 
-    def _pass(self, scan: Scan) -> None:
-        ledger = self._ledger()
-        acquired = len(scan.values)
-        if scan.same and self._before is not None and self._normalizer.stamp(scan):
-            scan.values = self._before
+    def _normalize(self, scan: Scan) -> None:
+        if self._totalize is None and self._normalizer.stamp(scan):
+            if scan.same and self._before is not None:
+                scan.values = self._before
+            else:
+                self._normalizer.convert(scan)
+                self._before = None if scan.faults else scan.values
         else:
             self._before = None
             if self._totalize is not None:
                 self._totalize(scan)
             self._normalizer.apply(scan)
-            if not (scan.faults or self._totalize) and scan.points is None and scan.times is None and not scan.late:
-                self._before = scan.values
-        if self._statuses is not None and not (scan.group.events or scan.late):
-            self._statuses.note(scan)
-        sent = scan if scan.late else self._filter.keep(scan)
+
+    def _send(self, scan: Scan) -> None:
+        ledger, acquired = self._ledger, len(scan.values)
+        plain = self._filter.sends_all and not scan.faults
+        sent = scan if plain or scan.late else self._filter.keep(scan)
         if sent is None:
             ledger.acquired += acquired
             ledger.unchanged += acquired

@@ -51,13 +51,15 @@ class ReportByException:
         self._fault: list[Fault | None] = [None] * len(points)
         self._sent = [0] * len(points)
         self._faulty = 0
+        self.sends_all = self._rules.all_always
+        """Whether `keep` returns a scan without faults as it is."""
         self._newest, self._due = 0, -1  # when a reading was sent last, and when the first has to be sent again
 
     def keep(self, scan: Scan) -> Scan | None:
         """Return what of a scan is to be sent, None where nothing is."""
         whole = scan.points is None and scan.times is None
         if not (scan.faults or self._faulty):
-            if self._rules.all_always:
+            if self.sends_all:
                 return scan
             if whole and self._due >= 0 and self._newest <= scan.time:
                 return self._keep_of_whole(scan)
@@ -118,6 +120,7 @@ class ReportByException:
             if not self._rules.always[position] and not self._changed(value, position):
                 return False
         self._faulty += (fault is not None) - (before is not None)
+        self.sends_all = self._rules.all_always and not self._faulty
         self._fault[position] = fault
         self._value[position] = value
         self._sent[position] = time

@@ -98,7 +98,7 @@ def test_results_take_the_way_of_events() -> None:
     assert content_of(register("x")) == ""
     group = Group(MACHINE, Connection(), ("alarms",), (point.source,), 1.0, events=True)
     ledger, put = Ledger(), list[tuple["NamedScan", int]]()
-    pipeline = Pipeline([point], TrustedTime(), MachineStatuses(Clock()), lambda: ledger, lambda *a: put.append(a))
+    pipeline = Pipeline([point], TrustedTime(), MachineStatuses(Clock()), ledger, lambda *a: put.append(a))
     for _ in range(3):
         pipeline.take(Scan(group, START, ['{"a":1}'], points=(0,)))
     assert [(scan.times.get("alarms", scan.time), dict(scan.values)) for scan, _ in put] == [

@@ -60,7 +60,7 @@ class Gateway:
             self.spool.put(builder, scan, readings)
 
         def pipeline(points: Any) -> Pipeline:
-            return Pipeline(points, TrustedTime(), statuses, lambda: self.spool.ledger, put)
+            return Pipeline(points, TrustedTime(), statuses, self.spool.ledger, put)
 
         self.group = bench.groups[0]
         self._pipeline = pipeline(points)

@@ -114,11 +114,11 @@ class Bench:
     def __init__(self, *groups: Group, phase: float = 0.0, delay: float = 0.0, kind: type[Device] = Device) -> None:
         self.device = kind(groups)
         self.delivered: list[Scan] = []
-        self.room = True
+        self.has_room = True
         self.schedules = {one.machine: ScheduleCounts() for one in groups}
         self.runner = DeviceWorker(
             "device", groups, lambda _: self.device, self._take, self.schedules, lambda: 0, phase, 0.0, delay,
-            take=self._take_now, has_room=lambda: self.room,
+            take=self._take_now, room=self,
         )  # fmt: skip
 
     def _take_now(self, scan: Scan) -> None:
@@ -347,7 +347,7 @@ def test_without_room_scans_have_a_task_that_can_wait():
 
     async def main() -> None:
         bench, device = direct_bench()
-        bench.room = False
+        bench.has_room = False
         await bench.run_for(2.5)
         assert device.direct_scans == 0
         assert len(device.asked) == len(bench.delivered) == 3

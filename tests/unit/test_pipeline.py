@@ -47,7 +47,7 @@ class Bench:
             points,
             clock,
             self.statuses,
-            lambda: self.ledger,
+            self.ledger,
             lambda scan, readings: self.put.append((scan, readings)),
         )
 
