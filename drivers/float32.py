@@ -79,6 +79,8 @@ class _Columns:
     `odd` are the columns of numbers without grids, and of zeros and the numbers next to it.
     """
 
+    __slots__ = ("_count", "coarse", "fine", "heads", "near", "odd", "tops")
+
     def __init__(self, count: int) -> None:
         self.coarse, self.fine, self.near = [1.0] * count, [1.0] * count, [1.0] * count
         self.odd: set[int] = set()

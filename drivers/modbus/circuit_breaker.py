@@ -12,6 +12,8 @@ class CircuitBreaker:
     `alive` is True if the unit answered its last request; `failures` counts the scans without an answer since then.
     """
 
+    __slots__ = ("_since", "_until", "_wait", "alive", "failures")
+
     def __init__(self) -> None:
         self.alive = False
         self.failures = 0

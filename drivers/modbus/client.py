@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import Counter, deque
+from collections import Counter
 from dataclasses import dataclass
 from functools import partial
 from secrets import randbelow
@@ -178,9 +178,11 @@ def _watch_of(loop: asyncio.AbstractEventLoop) -> _DeadlineWatch:
 class _Slots:
     """The requests that may be in flight at once. Others start in the order in which they came."""
 
+    __slots__ = ("free", "queue")
+
     def __init__(self, count: int) -> None:
         self.free = count
-        self.queue: deque[Callable[[], None]] = deque()
+        self.queue: list[Callable[[], None]] = []  # short, and most often empty
 
     def wait(self, start: Callable[[], None]) -> None:
         """Call `start` with a slot when one is free; it must not raise. Call `give_back` once it has ended."""
@@ -189,7 +191,7 @@ class _Slots:
     def give_back(self) -> None:
         """Give a slot to the next request."""
         if self.queue:
-            self.queue.popleft()()
+            self.queue.pop(0)()
         else:
             self.free += 1
 
@@ -223,6 +225,42 @@ class ModbusClient:
     Counters over all connections: `requests` sent, `timeouts`, `refused` (exception responses), `connections` opened,
     and `discarded` responses without a pending request.
     """
+
+    __slots__ = (
+        "_alarm",
+        "_connection",
+        "_framing",
+        "_gap",
+        "_heard",
+        "_last_heard",
+        "_last_sent",
+        "_last_unit",
+        "_lost",
+        "_mbap",
+        "_overdue",
+        "_paced",
+        "_pending",
+        "_protocol",
+        "_silent",
+        "_slots",
+        "_taskless",
+        "_time",
+        "_transaction",
+        "_transport",
+        "_turn",
+        "_units",
+        "_waiting",
+        "_watch",
+        "_write",
+        "connections",
+        "discarded",
+        "held",
+        "held_reported",
+        "listener",
+        "refused",
+        "requests",
+        "timeouts",
+    )
 
     def __init__(self, connection: ModbusConnection, units: AbstractSet[int] = frozenset()) -> None:
         """Prepare; `units` is a live set of the unit ids that are read over this connection."""

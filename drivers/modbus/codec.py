@@ -6,7 +6,7 @@ Registers are big-endian on the wire (clause 4.2), bits are packed lowest first 
 from __future__ import annotations
 
 import struct
-from functools import partial
+from functools import lru_cache, partial
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from drivers.base import Value
     from drivers.modbus.scale_register import Scaling
     from drivers.modbus.source import ModbusSource
+
+
+LAYOUTS = 1000
+"""Layouts of responses that are kept, to be shared by machines."""
 
 
 def compile_bits(offsets: Sequence[int], inverted: Sequence[bool] = ()) -> Callable[[bytes], list[Value]]:
@@ -59,10 +63,9 @@ def compile_registers(points: Sequence[tuple[int, ModbusSource]]) -> Callable[[b
     if run is not None:  # they are unpacked together
         items[run] = [(places, "" if i else f"{4 * len(items[run])}s") for i, (places, _) in enumerate(items[run])]
     layout = [byte for places, _ in items for byte in places]
-    unpack = struct.Struct(">" + "".join(letters for _, letters in items)).unpack
-    straight = layout == list(range(len(layout)))
-    gather = itemgetter(*layout)
+    unpack = _layout_of(">" + "".join(letters for _, letters in items)).unpack
     size = len(layout)
+    gather = None if layout == list(range(size)) else itemgetter(*layout)
     steps = [*_float_steps(points, run), *_value_steps(points)]
     if scaled:
         steps.append(_scale_step(scaled, len(points)))
@@ -72,13 +75,19 @@ def compile_registers(points: Sequence[tuple[int, ModbusSource]]) -> Callable[[b
         nonlocal last, last_values
         if payload == last:
             return list(last_values)
-        values = list(unpack(payload[:size] if straight else bytes(gather(payload))))
+        values = list(unpack(payload[:size] if gather is None else bytes(gather(payload))))
         for step in steps:
             step(values)
         last, last_values = payload, tuple(values)  # the caller may change the list
         return values
 
     return decode
+
+
+@lru_cache(LAYOUTS)
+def _layout_of(letters: str) -> struct.Struct:
+    """Return the layout of a response, which the machines of a template share."""
+    return struct.Struct(letters)
 
 
 Items: TypeAlias = "list[tuple[list[int], str]]"

@@ -123,6 +123,23 @@ class ScanInProgress:
 class _TasklessReader:
     """Reads a group whose requests are all answered. At the first failure `read` goes on with the answers so far."""
 
+    __slots__ = (
+        "_answers",
+        "_before",
+        "_breaker",
+        "_clock",
+        "_done",
+        "_driver",
+        "_group",
+        "_payloads",
+        "_prepared",
+        "_requests",
+        "_state",
+        "_stopped",
+        "_submit",
+        "_time",
+    )
+
     def __init__(self, driver: ModbusDriver, group: ModbusGroup, state: GroupState, breaker: CircuitBreaker) -> None:
         """Prepare for a group whose scans can be read without a task."""
         self._state = state

@@ -52,6 +52,8 @@ class Framing(ABC):
     `discarded` counts received bytes outside of frames.
     """
 
+    __slots__ = ("_received", "discarded")
+
     matched = False
 
     def __init__(self) -> None:
@@ -77,6 +79,8 @@ class Framing(ABC):
 
 class Mbap(Framing):
     """Modbus TCP: a header with transaction id and length before each PDU."""
+
+    __slots__ = ()
 
     matched = True
 

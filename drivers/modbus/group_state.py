@@ -88,6 +88,25 @@ class GroupState:
     answers and the failure of a scan that was given up, in the order of the plan: the next scan continues with them.
     """
 
+    __slots__ = (
+        "_history",
+        "_parted",
+        "_suspects",
+        "ahead",
+        "apart",
+        "discard",
+        "every",
+        "fallible",
+        "limits",
+        "merged",
+        "plan",
+        "points",
+        "scale_registers",
+        "scale_requests",
+        "settings",
+        "settled",
+    )
+
     def __init__(self, group: ModbusGroup) -> None:
         """Plan the requests of the group. Raises `ValueError` if a point can't be read within the limits."""
         self.settings = group.connection

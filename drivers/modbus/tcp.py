@@ -18,7 +18,7 @@ RECEIVED = 4096
 
 
 class Receiver(Protocol):
-    """Takes what a connection receives, and how it ends."""
+    """Takes the bytes that a connection receives, and its end."""
 
     received: Callable[[bytes], None]
 
@@ -28,6 +28,8 @@ class Receiver(Protocol):
 
 class TcpTransport(asyncio.Transport):
     """A connected socket in the event loop."""
+
+    __slots__ = ("_loop", "_open", "_receiver", "_socket", "_unsent")
 
     def __init__(self, connected: socket.socket, receiver: Receiver) -> None:
         """Start to read. The socket must not block."""
@@ -89,7 +91,7 @@ class TcpTransport(asyncio.Transport):
 
 
 async def open_tcp(host: str, port: int) -> socket.socket:
-    """Return a connected socket that does not block. Raises `OSError`, or `ValueError` if the host is no name."""
+    """Return a connected socket that does not block. Raises `OSError`, or `ValueError` for an invalid name."""
     errors: list[OSError] = []
     for family, address in await _addresses(host, port):
         found = socket.socket(family, socket.SOCK_STREAM)

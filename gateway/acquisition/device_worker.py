@@ -58,13 +58,26 @@ def _ignore(*values: object) -> None:
 
 
 class Room(Protocol):
-    """Whether scans without a task may be taken."""
+    """Whether scans without a task may be read."""
 
     has_room: bool
 
 
 class _NoRoom:
     has_room = False
+
+
+class _Helpers(dict[str, BestEffort]):
+    """The contexts of the calls of a driver that may fail, by name; most of them are never needed."""
+
+    def __init__(self, device: str) -> None:
+        super().__init__()
+        self._device = device
+
+    def __missing__(self, name: str) -> BestEffort:
+        made = BestEffort(f"driver.{name}", passing=(NotConnected, Misconfigured), device=self._device)
+        self[name] = made
+        return made
 
 
 def _has_metadata(group: Group) -> bool:
@@ -77,6 +90,41 @@ class _DriverReplaced(Exception):
 
 class DeviceWorker:
     """The worker of one device: it runs the drivers for all groups of all machines of the connection."""
+
+    __slots__ = (
+        "_begun",
+        "_best_effort",
+        "_clock",
+        "_connected",
+        "_connects",
+        "_delay",
+        "_deliver",
+        "_delivering",
+        "_describing",
+        "_device_clock",
+        "_device_warnings",
+        "_driver",
+        "_fault_backoff",
+        "_faults",
+        "_make_driver",
+        "_on_discovered",
+        "_on_metadata",
+        "_outage",
+        "_past",
+        "_polls",
+        "_receiving",
+        "_replace",
+        "_room",
+        "_searching",
+        "_stall",
+        "_state",
+        "_stopped",
+        "_take",
+        "_timers",
+        "_undescribed",
+        "groups",
+        "name",
+    )
 
     def __init__(
         self,
@@ -135,10 +183,7 @@ class DeviceWorker:
         self._replace = asyncio.Event()
         self._faults = DriverFaultLog(name)
         self._fault_backoff = Backoff(FAULT_BACKOFF_FIRST, FAULT_BACKOFF_MAX)
-        self._best_effort = {
-            helper: BestEffort(f"driver.{helper}", passing=(NotConnected, Misconfigured), device=name)
-            for helper in ("clock_offset", "close", "counts", "describe", "now", "search", "warnings")
-        }
+        self._best_effort = _Helpers(name)
         self._delivering = BestEffort("deliver", device=name)
 
     async def run(self) -> None:

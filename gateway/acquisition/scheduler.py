@@ -88,6 +88,22 @@ class ScanTimer:
     A task waits for the slots. It can start the scan of a slot without being woken, see `wait`.
     """
 
+    __slots__ = (
+        "_alarms",
+        "_begun",
+        "_clock",
+        "_counts",
+        "_every",
+        "_loop",
+        "_next",
+        "_sleep",
+        "_start",
+        "_start_scan",
+        "_stopped",
+        "began",
+        "scanning",
+    )
+
     def __init__(self, every: float, origin: float, counts: ScheduleCounts, alarms: Alarms) -> None:
         self._every = every
         self._loop = asyncio.get_running_loop()

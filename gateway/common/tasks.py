@@ -80,6 +80,8 @@ class BestEffort:
     Used with `with`, also around awaits. Cancellation passes through.
     """
 
+    __slots__ = ("_failing", "_fields", "_passing", "failures")
+
     def __init__(self, helper: str, passing: tuple[type[Exception], ...] = (), **fields: object) -> None:
         """Name the helper; errors of the kinds `passing` pass through, and `fields` are in its log events."""
         self.failures = 0

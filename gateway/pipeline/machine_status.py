@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import structlog
@@ -16,11 +17,15 @@ from drivers.base import Quality, Reason
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Set as AbstractSet
 
     from drivers.base import Fault, Group, Scan
     from gateway.model.path import MachinePath
 
 log = structlog.get_logger(__name__)
+
+SIZES = 1000
+"""Sizes of groups whose sets of all positions are kept."""
 
 
 class State(StrEnum):
@@ -63,13 +68,15 @@ class _GroupState:
     Derived points do not decide on the state of their machine: a bad input does.
     """
 
+    __slots__ = ("bad", "derived", "heard", "machine", "once_good", "uncertain")
+
     def __init__(self, machine: MachineStatus, *, derived: bool) -> None:
         self.machine = machine
         self.derived = derived
         self.bad: dict[int, Fault] = {}
         self.uncertain: set[int] = set()
-        self.once_good: set[int] = set()
-        self.heard: set[int] = set()
+        self.once_good: AbstractSet[int] = set()
+        self.heard: AbstractSet[int] = set()
 
 
 class MachineStatuses:
@@ -171,9 +178,10 @@ class MachineStatuses:
                 return
         for i, position in enumerate(scan.points if scan.points is not None else range(size)):
             fault = scan.faults.get(i)
-            known.heard.add(position)
-            if fault is None:
-                known.once_good.add(position)
+            if position not in known.heard:
+                known.heard = _with(known.heard, position, size)
+            if fault is None and position not in known.once_good:
+                known.once_good = _with(known.once_good, position, size)
             known.bad.pop(position, None)
             known.uncertain.discard(position)
             if fault is not None and fault.quality is Quality.BAD:
@@ -208,6 +216,21 @@ class MachineStatuses:
         machine.state, machine.reason, machine.since = state, reason, self._clock()
         self._changed.add(machine.path)
         self.change.set()
+
+
+def _with(positions: AbstractSet[int], position: int, size: int) -> AbstractSet[int]:
+    """Return the positions of some points of a group of `size` points, with one more."""
+    if len(positions) == size - 1:
+        return _all(size)
+    assert isinstance(positions, set)  # noqa: S101 - those of all points have each position
+    positions.add(position)
+    return positions
+
+
+@lru_cache(SIZES)
+def _all(size: int) -> frozenset[int]:
+    """Return the positions of all points of a group, one object for all groups of this size."""
+    return frozenset(range(size))
 
 
 def _common_reason(faults: list[Fault]) -> str:

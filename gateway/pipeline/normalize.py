@@ -115,14 +115,16 @@ class Normalizer:
     is what servers push, the values are found that are not as they should be.
     """
 
+    __slots__ = ("_clock", "_clocks", "_era", "_events", "_last_any", "_last_whole", "_size", "_tables")
+
     def __init__(self, points: Sequence[Point], clock: Time | None = None) -> None:
         """Compile; `clock` stamps the scans; without it, their times are trusted."""
         self._clock: Time = TrustedTime() if clock is None else clock
         self._era = self._clock.era
         self._tables = tables = _tables(points)
         self._events = EventTimes(len(points)) if tables.has_events else None
-        self._sources = SourceClocks(len(points))
-        self._last = self._sources.last  # of readings that came alone
+        self._clocks: SourceClocks | None = None  # of readings that came alone
+        self._size = len(points)
         self._last_whole = self._last_any = -APART
 
     def stamp(self, scan: Scan) -> bool:
@@ -243,11 +245,12 @@ class Normalizer:
         if scan.time > latest:
             return True
         self._era = self._clock.era
-        self._sources.forget_after(latest)
+        if self._clocks is not None:
+            self._clocks.forget_after(latest)
         if self._last_whole > latest:
             self._last_whole = -APART
         if self._last_any > latest:
-            self._last_any = max(self._last_whole, self._sources.latest())
+            self._last_any = max(self._last_whole, 0 if self._clocks is None else self._clocks.latest())
         return False
 
     def _in_order(self, scan: Scan) -> None:
@@ -260,7 +263,8 @@ class Normalizer:
             return
         times = scan.times or [scan.time] * len(scan.values)
         positions = scan.points if scan.points is not None else range(len(scan.values))
-        last, behind = self._last, self._sources.behind
+        clocks = self._clocks = self._clocks or SourceClocks(self._size)
+        last, behind = clocks.last, clocks.behind
         if self._events is not None:
             times = list(map(self._events.place, positions, times))
         elif times and (
@@ -268,15 +272,15 @@ class Normalizer:
             or not all(map(lt, map(last.__getitem__, positions), times))
             or (behind and not behind.isdisjoint(positions))
         ):
-            self._place(scan, positions, times)
+            self._place(scan, clocks, positions, times)
         last.update(zip(positions, times, strict=True))
         self._last_any = max(self._last_any, max(times, default=0))
         scan.times = times
 
-    def _place(self, scan: Scan, positions: Sequence[int], times: list[int]) -> None:
+    def _place(self, scan: Scan, clocks: SourceClocks, positions: Sequence[int], times: list[int]) -> None:
         """Place readings that are not newer than those before, and mark those of a clock that was set back."""
         for i, position in enumerate(positions):
-            times[i], used = self._sources.place(position, times[i], self._last_whole)
+            times[i], used = clocks.place(position, times[i], self._last_whole)
             if used and scan.values[i] is not None:
                 scan.faults.setdefault(i, _SOURCE_SET_BACK)
 

@@ -27,6 +27,8 @@ class Pipeline:
     none.
     """
 
+    __slots__ = ("_before", "_filter", "_ledger", "_normalizer", "_put", "_statuses", "_totalize", "follow")
+
     def __init__(
         self,
         points: Sequence[Point],

@@ -45,6 +45,8 @@ _rules = cached_by_identity()(_Rules)
 class ReportByException:
     """The filter of one group's scans; it keeps the reading that was sent last of each point."""
 
+    __slots__ = ("_due", "_fault", "_faulty", "_newest", "_rules", "_sent", "_value", "sends_all")
+
     def __init__(self, points: Sequence[Point]) -> None:
         self._rules = _rules(points)
         self._value: list[Value | None] = [None] * len(points)

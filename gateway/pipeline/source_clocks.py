@@ -42,6 +42,8 @@ class SourceClocks:
     placed even if they are newer than `last`.
     """
 
+    __slots__ = ("_eras", "_first", "_passed", "_slow", "behind", "last")
+
     def __init__(self, points: int) -> None:
         self.last = dict.fromkeys(range(points), UNKNOWN)
         self.behind: set[int] = set()

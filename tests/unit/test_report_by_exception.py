@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
+from unittest import mock
 
 import pytest
 from hypothesis import given
@@ -210,8 +211,8 @@ def test_a_stable_group_compares_no_single_reading() -> None:
     """A thousand machines at rest cost next to nothing."""
     group, keeper = group_of(POINTS), ReportByException(POINTS)
     assert keeper.keep(whole(group, 1 * SECOND, 1.0, 1.0, "x")) is not None
-    keeper._worth = None  # type: ignore[method-assign,assignment] # noqa: SLF001 - it would raise
-    assert keeper.keep(whole(group, 2 * SECOND, 1.0, 1.0, "x")) is None
-    kept = keeper.keep(whole(group, 3 * SECOND, 2.0, 1.2, "x"))
-    assert readings_of(kept) == [(0, 2.0, None)]
-    assert readings_of(keeper.keep(whole(group, 8 * SECOND, 2.0, 1.2, "x"))) == [(0, 2.0, None), (1, 1.2, None)]
+    with mock.patch.object(ReportByException, "_worth", None):  # it would raise
+        assert keeper.keep(whole(group, 2 * SECOND, 1.0, 1.0, "x")) is None
+        kept = keeper.keep(whole(group, 3 * SECOND, 2.0, 1.2, "x"))
+        assert readings_of(kept) == [(0, 2.0, None)]
+        assert readings_of(keeper.keep(whole(group, 8 * SECOND, 2.0, 1.2, "x"))) == [(0, 2.0, None), (1, 1.2, None)]
