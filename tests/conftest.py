@@ -70,6 +70,7 @@ WITH_PROCESSES = (
     "security/*.py",
     "unit/test_imports.py",
     "unit/test_self_test.py",
+    "unit/test_software.py",
     "unit/test_supply_chain.py",
     "unit/test_prose.py",
     "unit/test_settings.py",

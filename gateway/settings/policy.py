@@ -12,6 +12,7 @@
     secret_folders: [/run/secrets]
     signers:
       anna: MCowBQYDK2VwAyEA...
+    software: required
 
 Somebody who can change the configuration, and not the policy, can't send a secret to another server (IEC 62443-4-2,
 CR 3.4 and CR 4.1).
@@ -156,6 +157,13 @@ class PolicyFile(Section):
     `accept`."""
     signed_since: SignedTime | None = None
     """The time before which no signature counts, as in `2026-12-01T06:00:00Z`."""
+    software: Literal["report", "required"] = "report"
+    """What to do with changed software: `report` names it, and with `required` services refuse to start, as in
+    `required`."""
+    release_keys: Annotated[dict[Name, PublicKey], Field(max_length=MOST_ENTRIES)] | None = None
+    """The public keys of those whose releases this machine accepts, in place of those in /etc/lineside/release.pub,
+    as in `{builder: MCowBQYDK2VwAyEA...}`."""
+
     signature_folder: Annotated[Path, BeforeValidator(_folder)] | None = None
     """The folder in which services remember the newest signature that they have accepted, as in
     `/var/lib/lineside`."""
@@ -225,6 +233,16 @@ class Policy:
     def signature_folder(self) -> Path | None:
         """The folder in which services remember signatures, None for their own."""
         return self._content.signature_folder
+
+    @property
+    def requires_software(self) -> bool:
+        """Whether services refuse to start with software that was changed, or that nobody vouches for."""
+        return self._content.software == "required"
+
+    @property
+    def release_keys(self) -> dict[str, str] | None:
+        """The public keys of those whose releases this machine accepts, by their names; None if a file has them."""
+        return self._content.release_keys
 
     @property
     def binds_secrets(self) -> bool:

@@ -31,7 +31,7 @@ class Unprotected(Exception):
 def read_root_text(file: Path, name: str, hint: str) -> str:
     """Return the text of a file that root alone can change, and nobody can exchange. Raises `Unprotected`.
 
-    `name` is what the file is in messages, as in `the policy`; `hint` is for a file that can't be read.
+    `name` is the file in messages, as in `the policy`; `hint` is for a file that can't be read.
     """
     try:
         _check_folders(file.absolute().parent, name)
