@@ -98,7 +98,7 @@ screenshots: $(VENV)/.dev services ## run the demo for some minutes, and take th
 	$(BIN)/python tools/screenshots.py
 
 package: $(VENV)/.dev ## build the wheel, Debian packages, the bundle for boxes without a network, and the bill of materials: dist/; SIGN_KEY=FILE signs
-	@$(BIN)/python tools/release $(if $(SIGN_KEY),--sign-key '$(SIGN_KEY)')
+	@$(BIN)/python tools/release$(if $(SIGN_KEY), --sign-key '$(SIGN_KEY)')$(if $(NEXT_KEY), --next-key '$(NEXT_KEY)')
 
 sbom licences: $(VENV)/.dev ## write the bill of materials (CycloneDX) and the licences of all dependencies: dist/
 	@$(BIN)/python tools/release documents

@@ -71,6 +71,7 @@ WITH_PROCESSES = (
     "unit/test_imports.py",
     "unit/test_self_test.py",
     "unit/test_software.py",
+    "unit/test_update_command.py",
     "unit/test_supply_chain.py",
     "unit/test_prose.py",
     "unit/test_settings.py",

@@ -6,7 +6,7 @@
     documents  the bill of materials (CycloneDX) and the licences of all dependencies
 
 The same commit gives the same bytes. SHA256SUMS has the checksums of all packages; with `--sign-key` SHA256SUMS.sig
-is its signature.
+is its signature, and the manifests of the files that the packages install are signed, too.
 """
 
 from __future__ import annotations
@@ -22,8 +22,10 @@ from bundle import build_bundle
 from components import components
 from debian_package import RELEASES, build_debian_package
 from project import NAME, ROOT, version
-from signature import UnusableKey, read_key, write_signature
+from signature import UnusableKey, read_key, read_public_key, write_signature
 from wheels import MACHINES, Target, build_wheel, dependencies
+
+from gateway.software.release_keys import NEXT_KEY
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,6 +41,7 @@ def main() -> None:
     options = _options()
     try:  # before the work of minutes
         key = None if options.sign_key is None else read_key(options.sign_key)
+        next_key = None if options.next_key is None else read_public_key(options.next_key)
     except UnusableKey as error:
         sys.exit(f"tools/release: {error}")
     out: Path = options.out
@@ -54,11 +57,15 @@ def main() -> None:
             built += _write(out, documents)
         if "debian" in options.what:
             built += [
-                build_debian_package(out, wheel, options.cache, documents, target, options.revision)
+                build_debian_package(out, wheel, options.cache, documents, target, options.revision, key)
                 for target in targets
             ]
         if "bundle" in options.what:
-            built.append(build_bundle(out, found, documents, targets))
+            wheels = {target: [wheel, *needed[target]] for target in targets}
+            built.append(build_bundle(out, found, documents, wheels, key))
+    if next_key is not None:
+        built.append(out / NEXT_KEY)
+        built[-1].write_bytes(next_key)
     sums = "".join(f"{digest(file)}  {file.name}\n" for file in sorted(built))
     (out / "SHA256SUMS").write_text(sums, encoding="utf-8")
     write_signature(out / "SHA256SUMS", key)
@@ -83,7 +90,10 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--architecture", action="append", choices=list(MACHINES), help="all by default")
     parser.add_argument("--revision", type=int, default=1, help="revision of the Debian package")
     parser.add_argument("--sign-key", type=Path, metavar="FILE", help="sign SHA256SUMS: Ed25519, in PEM")
+    parser.add_argument("--next-key", type=Path, metavar="FILE", help="the public key of later releases, in PEM")
     options = parser.parse_args()
+    if options.next_key and not options.sign_key:
+        parser.error("--next-key needs --sign-key: the present key vouches for the next one")
     if unknown := sorted(set(options.what) - set(WHAT)):
         parser.error(f"unknown: {', '.join(unknown)}; choose from {', '.join(WHAT)}")
     options.what = options.what or list(WHAT)
