@@ -48,7 +48,7 @@ def make_keys(folder: Path) -> list[str]:
 
 def signing(folder: Path) -> list[str]:
     """Return the options of a build that is signed with the keys in a folder."""
-    return ["--sign-key", str(folder / RELEASE_KEY), "--next-key", str(folder / NEXT_PUBLIC_KEY)]
+    return ["--sign-key", str(folder / RELEASE_KEY), "--next-key", str(folder / NEXT_PUBLIC_KEY), "--unchecked"]
 
 
 def build_once(shared: Path) -> Path:

@@ -12,6 +12,7 @@ is its signature, and the manifests of the files that the packages install are s
 from __future__ import annotations
 
 import argparse
+import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -44,6 +45,8 @@ def main() -> None:
         next_key = None if options.next_key is None else read_public_key(options.next_key)
     except UnusableKey as error:
         sys.exit(f"tools/release: {error}")
+    if options.database is not None:
+        _check_vulnerabilities(options.database, options.accept)
     out: Path = options.out
     out.mkdir(parents=True, exist_ok=True)
     targets = [Target(python, one) for python in options.python for one in options.architecture]
@@ -73,6 +76,17 @@ def main() -> None:
         print(f"{file} ({file.stat().st_size / 1e6:.1f} MB)")
 
 
+def _check_vulnerabilities(database: Path, accept: Path | None) -> None:
+    """Refuse a release whose packages have a known vulnerability that nobody has accepted. Raises `SystemExit`."""
+    line = [sys.executable, str(ROOT / "tools" / "vulnerabilities.py"), "--database", str(database)]
+    done = subprocess.run([*line, *(["--accept", str(accept)] if accept else [])], check=False)
+    if done.returncode == 1:
+        sys.exit("tools/release: this release has known vulnerabilities: update the packages, or accept them in a "
+                 "file with --accept FILE")  # fmt: skip
+    if done.returncode:
+        sys.exit(f"tools/release: {database} can't be compared; mirror the database again")
+
+
 def _write(out: Path, documents: dict[str, str]) -> list[Path]:
     files = []
     for name, text in documents.items():
@@ -91,7 +105,13 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--revision", type=int, default=1, help="revision of the Debian package")
     parser.add_argument("--sign-key", type=Path, metavar="FILE", help="sign SHA256SUMS: Ed25519, in PEM")
     parser.add_argument("--next-key", type=Path, metavar="FILE", help="the public key of later releases, in PEM")
+    parser.add_argument("--database", type=Path, metavar="FOLDER", help="refuse vulnerabilities of this OSV mirror")
+    parser.add_argument("--accept", type=Path, metavar="FILE", help="but for those that a person has judged there")
+    parser.add_argument("--unchecked", action="store_true", help="sign without a comparison with a database")
     options = parser.parse_args()
+    if options.sign_key and not (options.database or options.unchecked):
+        parser.error("a release that is signed is compared with known vulnerabilities: name a mirror with --database "
+                     "or say --unchecked")  # fmt: skip
     if options.next_key and not options.sign_key:
         parser.error("--next-key needs --sign-key: the present key vouches for the next one")
     if unknown := sorted(set(options.what) - set(WHAT)):
