@@ -65,6 +65,7 @@ WITH_PROCESSES = (
     "browser/*.py",
     "contract/*.py",
     "end_to_end/*.py",
+    "unit/test_apparmor.py",
     "unit/test_audit_kills.py",
     "unit/test_audit_lifecycle.py",
     "security/*.py",

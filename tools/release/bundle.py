@@ -40,8 +40,8 @@ def build_bundle(
         for wheel in (wheel for component in found for wheel in component.wheels):
             _copy(wheel, folder / "wheels" / wheel.name)
         _copy(own_pip(), folder / own_pip().name)  # Python runs it as it is: a wheel is a zip archive
-        for one in sorted((ROOT / "deploy" / "systemd").iterdir()):
-            _copy(one, folder / "systemd" / one.name)
+        for one in sorted(path for name in ("systemd", "apparmor") for path in (ROOT / "deploy" / name).iterdir()):
+            _copy(one, folder / one.parent.name / one.name)
         for name in ("LICENSE", "NOTICE"):
             _copy(ROOT / name, folder / name)
         texts = {

@@ -119,6 +119,7 @@ def _documents(share: Path, documents: dict[str, str]) -> None:
             (own / name).write_text(text, encoding="utf-8")
     _copy(DEPLOY / "debian" / "copyright", own / "copyright")
     _copy(ROOT / "NOTICE", own / "NOTICE")
+    _copy(DEPLOY / "apparmor" / "lineside-services", own / "apparmor" / "lineside-services")
     (own / "changelog.gz").write_bytes(compress((ROOT / "CHANGELOG.md").read_text(encoding="utf-8")))
     for name, text in manual_pages().items():
         (manual / f"{name}.gz").write_bytes(compress(text))
