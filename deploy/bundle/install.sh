@@ -38,7 +38,7 @@ while [ $# -gt 0 ]; do
     shift
     ;;
   --help | -h)
-    sed -n '2,12s/^# \{0,1\}//p' "$0"
+    sed -n '2,11s/^# \{0,1\}//p' "$0"
     exit 0
     ;;
   *) fail "unknown argument $1; see ./install.sh --help" 2 ;;

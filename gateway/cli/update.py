@@ -75,7 +75,7 @@ def _update(package: Path, keys: ReleaseKeys, folder: Path, *, check: bool, down
     _adopt(delivery, keys)
     done = subprocess.run(install, check=False)  # noqa: S603 - of the package that was checked
     if done.returncode:
-        raise Refused(f"{install[0]} has failed with exit code {done.returncode}; its output says why")
+        raise Refused(f"the installation has failed with exit code {done.returncode}; its output says why")
 
 
 def _debian_package(copy: Path, *, downgrade: bool) -> list[str]:
@@ -113,7 +113,8 @@ def _bundle(copy: Path, folder: Path, keys: ReleaseKeys, *, downgrade: bool, uns
         raise Refused(_newer(__version__, version))
     (folder / "release.pub").write_text("".join(map(public_pem, keys.keys)), encoding="utf-8")
     accepted = ["--unsigned"] if unsigned else ["--key", str(folder / "release.pub")]
-    return [str(script), *accepted, *(["--downgrade"] if downgrade else [])]
+    # by its interpreter: /tmp may be mounted without the right to execute
+    return ["/bin/sh", str(script), *accepted, *(["--downgrade"] if downgrade else [])]
 
 
 def _newer(present: str, version: str) -> str:
