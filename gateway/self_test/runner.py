@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 SETTLE = 3.0
-"""Seconds after the start of the service: its first readings go first."""
+"""Seconds after the start of a gateway: its first readings go first."""
+
+SETTLE_OTHERS = 60.0
+"""Seconds after the start of ingest or the page: on one box the services start together."""
 
 LONGEST = 600.0
 """Seconds after which the process is killed: a disk may not answer, and a busy box takes minutes for all files."""
@@ -42,11 +45,12 @@ class SelfTest:
     of the installed software.
     """
 
-    def __init__(self, factory: Factory, settle: float = SETTLE, *, service: str = "gateway") -> None:
+    def __init__(self, factory: Factory, settle: float | None = None, *, service: str = "gateway") -> None:
         """Prepare; no I/O."""
         self.report: Report | None = None
         self._factory = factory
-        self._settle = settle
+        usual = SETTLE if service == "gateway" else SETTLE_OTHERS
+        self._settle = usual if settle is None else settle
         self._service = service
         self._said: list[str] | None = None
 
