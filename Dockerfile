@@ -37,6 +37,7 @@ COPY --from=wheel /wheels /wheels
 RUN /opt/lineside/bin/pip install --no-deps /wheels/lineside-*.whl \
  && cd /opt/lineside/lib/python3.*/site-packages \
  && rm -r simulators gateway/demo \
+ && sed -i -E '/^(simulators|gateway\/demo)\//d' lineside-*.dist-info/RECORD \
  && /opt/lineside/bin/pip uninstall --yes pip setuptools
 
 FROM ${BASE} AS base

@@ -97,8 +97,8 @@ chaos: $(VENV)/.dev services ## break everything for ten minutes, and count what
 screenshots: $(VENV)/.dev services ## run the demo for some minutes, and take the pictures of the page: docs/pictures/page
 	$(BIN)/python tools/screenshots.py
 
-package: $(VENV)/.dev ## build the wheel, Debian packages, the bundle for boxes without a network, and the bill of materials: dist/; SIGN_KEY=FILE signs
-	@$(BIN)/python tools/release $(if $(SIGN_KEY),--sign-key '$(SIGN_KEY)')
+package: $(VENV)/.dev ## build the wheel, Debian packages, the bundle for boxes without a network, and the bill of materials: dist/; SIGN_KEY=FILE signs, DATABASE=FOLDER refuses known vulnerabilities
+	@$(BIN)/python tools/release$(if $(SIGN_KEY), --sign-key '$(SIGN_KEY)')$(if $(NEXT_KEY), --next-key '$(NEXT_KEY)')$(if $(DATABASE), --database '$(DATABASE)')$(if $(ACCEPT), --accept '$(ACCEPT)')$(if $(UNCHECKED), --unchecked)
 
 sbom licences: $(VENV)/.dev ## write the bill of materials (CycloneDX) and the licences of all dependencies: dist/
 	@$(BIN)/python tools/release documents

@@ -23,6 +23,7 @@ from gateway.metrics.endpoint import MetricsEndpoint, Sources
 from gateway.metrics.ingest_metrics import ingest_samples, named
 from gateway.metrics.samples import MetricsPart
 from gateway.mqtt.topics import Topics
+from gateway.self_test.runner import SelfTest
 
 if TYPE_CHECKING:
     from gateway.metrics.health import Checks
@@ -52,6 +53,7 @@ class IngestService:
         self._configuration = (
             factory.factory.enterprise, factory.factory.site, factory.gateway.id, factory.digest,
         )  # fmt: skip
+        self._self_test = SelfTest(factory, service="ingest")
         self._endpoint: MetricsEndpoint | None = None
         if (address := factory.ingest.metrics.endpoint) is not None:
             sources = Sources(self._metric_parts, self._checks)
@@ -67,6 +69,7 @@ class IngestService:
                 tasks.create_task(
                     supervise(self._inform_manager, BestEffort("service manager")), name="service manager"
                 ),
+                tasks.create_task(supervise(self._self_test.run, BestEffort("self-test")), name="self-test"),
             ]
             if self._endpoint is not None:
                 serving = supervise(self._endpoint.run, BestEffort("metrics"))
@@ -103,6 +106,7 @@ class IngestService:
 
     async def _metric_parts(self) -> list[MetricsPart]:
         samples = ingest_samples(self._ingest, self._writers, self._configuration)
+        self._self_test.add_to(samples)
         return [MetricsPart({INGEST_LABEL: self._id}, samples)]
 
     async def _checks(self) -> Checks:

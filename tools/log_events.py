@@ -35,6 +35,7 @@ _ROW = re.compile(r"^\| `([a-z_]+\.[a-z_]+)` \| ([a-z, ]+) \| ([^|]+) \| ([^|]+)
 _OTHER_ENDINGS = (
     ".py", ".db", ".yaml", ".yml", ".pem", ".der", ".json", ".tcp", ".drivers", ".log", ".txt", ".gz", ".toml",
     ".log_writer", ".db_wal", ".lock", ".parquet", ".html", ".acl", ".conf", ".hocon", ".passwd", ".xml",
+    ".pub", ".pth",
 )  # fmt: skip
 _OTHERS = {"broker.ca", "font.size", "kvar.h", "var.h", "py.warnings", "metrics.listen",
            "dashboard.tls", "gateway.metrics", "ingest.metrics",

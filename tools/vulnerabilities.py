@@ -7,7 +7,8 @@ tools/vulnerabilities.py --database FOLDER --accept accepted.txt     without tho
 
 The folder has one JSON file for each vulnerability in the format of OSV (https://ossf.github.io/osv-schema/), as the
 archive of the ecosystem PyPI has them; a zip archive of such files is read as well. A line of the accepted file is an
-id, a blank, and the reason. Exits with 1 if a package has a vulnerability, and with 2 if the folder can't be used.
+id, the day until which it is accepted, and the reason, with blanks between them. Exits with 1 if a package has a
+vulnerability, and with 2 if the folder can't be used.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import json
 import re
 import sys
 import time
-from datetime import datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 from zipfile import BadZipFile, ZipFile
@@ -170,17 +171,30 @@ def _objects(value: object) -> list[dict[str, Any]]:
     return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
 
 
-def accepted(file: Path | None) -> dict[str, str]:
-    """Return the reasons for accepted vulnerabilities by id. Raises `Unusable` for a line without a reason."""
+def accepted(file: Path | None, today: date) -> dict[str, str]:
+    """Return the reasons for vulnerabilities that are accepted today, by id.
+
+    An acceptance ends: a defect that is out of reach today may be in reach in a year. Raises `Unusable` for a line
+    without a day or a reason.
+    """
     found = {}
     lines = [] if file is None else file.read_text(encoding="utf-8").splitlines()
     for number, line in enumerate(lines, 1):
         if not line.strip() or line.startswith("#"):
             continue
-        name, _, reason = line.strip().partition(" ")
-        if not reason.strip():
-            raise Unusable(f"{file}:{number}: write the reason behind the id, why {name} does not matter here")
-        found[name] = reason.strip()
+        name, day, *words = [*line.split(), ""]
+        try:
+            until = date.fromisoformat(day)
+        except ValueError:
+            raise Unusable(
+                f"{file}:{number}: write the day until which {name} is accepted, as in 2027-03-31"
+            ) from None
+        if not any(words):
+            raise Unusable(f"{file}:{number}: write the reason behind the day, why {name} does not matter here")
+        if until >= today:
+            found[name] = " ".join(words).strip()
+        else:
+            print(f"{file}:{number}: {name} was accepted until {until}; judge it again", file=sys.stderr)
     return found
 
 
@@ -189,11 +203,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="tools/vulnerabilities.py", description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("files", nargs="*", type=Path, default=[DEFAULT], help="requirements, or a bill of materials")
     parser.add_argument("--database", type=Path, required=True, help="folder or zip archive of OSV entries")
-    parser.add_argument("--accept", type=Path, help="ids that a person has judged, each with the reason")
+    parser.add_argument("--accept", type=Path, help="ids that a person has judged, each with a day and the reason")
     options = parser.parse_args()
     try:
         packages = {name: version for file in options.files for name, version in packages_of(file).items()}
-        judged = accepted(options.accept)
+        judged = accepted(options.accept, datetime.now(UTC).date())
         found, newest = search(packages, entries_of(options.database))
     except (Unusable, OSError, UnicodeDecodeError) as error:
         print(f"vulnerabilities: {error}", file=sys.stderr)

@@ -53,6 +53,7 @@ COMMANDS: dict[str, _Command] = {
     "fleet": _Command("gateway.cli.fleet:fleet", "Show every gateway and ingest that the broker knows."),
     "diagnose": _Command("gateway.cli.diagnose:diagnose", "Write an archive for a ticket, without secrets."),
     "self-test": _Command("gateway.cli.self_test:self_test", "Check rights, certificates, disk, clock and spool."),
+    "update": _Command("gateway.cli.update:update", "Install a newer package, after checking its signature."),
     "backup": _Command("gateway.cli.backup:backup", "Write an archive of a gateway, to put it back elsewhere."),
     "restore": _Command("gateway.cli.restore:restore", "Put a gateway back from its archive."),
     "decommission": _Command("gateway.cli.decommission:decommission", "Remove a gateway's data and keys from a box."),

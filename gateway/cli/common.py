@@ -30,8 +30,10 @@ from gateway.settings.exposure import log_exposures
 from gateway.settings.load import load_factory
 from gateway.settings.locked_keys import log_key_problems
 from gateway.settings.overrides import Override, parse_override
+from gateway.settings.policy import read_policy
 from gateway.settings.problems import ConfigurationError
 from gateway.settings.signature_memory import remember
+from gateway.software.required import require_software
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection
@@ -186,11 +188,13 @@ def load(file: Path, *, service: Service | None = None) -> Factory:
     """Return the configuration with the values of `--set`; prints every problem and exits with 1 where it has any.
 
     A `service` accepts no configuration without the signature that the policy of this machine requires, and remembers
-    the signature that it accepts.
+    the signature that it accepts. It refuses changed software as well, if the policy requires that.
     """
     try:
         with Progress(f"reading {file}"):
             factory = load_factory(file, overrides(), service=service)
+        if service is not None:
+            require_software(read_policy())
         remember(factory)
         return factory  # noqa: TRY300 - only the service has a signature to remember
     except ConfigurationError as error:

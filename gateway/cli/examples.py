@@ -87,6 +87,10 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     ),
     "notify": ("lineside notify factory.yaml", "lineside notify factory.yaml --test --target shift"),
     "self-test": ("lineside self-test factory.yaml", "lineside self-test factory.yaml --format json"),
+    "update": (
+        "lineside update /mnt/usb/lineside_0.2.0-1~deb12_amd64.deb --check",
+        "lineside update /mnt/usb/lineside-0.2.0-bundle.tar",
+    ),
     "backup": (
         "lineside backup factory.yaml /mnt/backup/edge-01.tar.gz",
         "lineside backup factory.yaml /mnt/backup/edge-01.tar.gz --secrets",

@@ -32,6 +32,7 @@ from gateway.dashboard.security import CLIENT, identity_of, needs, records_itsel
 from gateway.dashboard.security.tls import Certificate
 from gateway.dashboard.stored import Stored
 from gateway.dashboard.trends.routes import Trends
+from gateway.self_test.runner import SelfTest
 from gateway.settings.dashboard_section import ALARM_NOTES
 from gateway.users.authenticator import Authenticator
 from gateway.users.roles import Role
@@ -84,6 +85,7 @@ class DashboardService:
         self.plants = Plants(factories, everything=everything, notes=notes, commands=section.commands)
         self._stored = Stored(factories)
         self._section = section
+        self._self_test = SelfTest(factories[0], service=SERVICE)
         self._trends = Trends(factories, self._published, self._machines, zone=section.time_zone or "")
         self._configurations = Configurations(self.plants, everything=everything)
         self._certificate: Certificate | None = None
@@ -133,6 +135,7 @@ class DashboardService:
                 **{f"listener {at}": one.run for at, one in enumerate(self.plants.listeners, 1)},
                 "backfill": Backfill(self.plants).run,
                 "alarms": AlarmBackfill(self.plants, self._stored).run,
+                "self-test": self._self_test.run,
                 "service manager": partial(manager.keep_informed, self._status, _no_wait),
             }
             if self._certificate is not None:

@@ -81,6 +81,12 @@ _PROCESS = (
                "values of this scrape needed."),
 )  # fmt: skip
 
+_SELF_TEST = (
+    Definition("lineside_self_test_failed", GAUGE, "1 if a check of the last self-test found something to act on, or "
+               "could not be made, else 0. Ingest checks the installed software alone.", ("check",)),
+    Definition("lineside_self_test_timestamp_seconds", GAUGE, "Time of the last self-test, since the epoch."),
+)  # fmt: skip
+
 GATEWAY = (
     *_BUILD,
     Definition(RELOADS, COUNTER, "Reloads by what became of them: applied, unchanged, "
@@ -180,11 +186,7 @@ GATEWAY = (
                "clock, after a small step back."),
     Definition("lineside_process_stalls_total", COUNTER, "Times that the process did not run for a while: it was "
                "stopped, suspended or blocked."),
-    # -- self-test --
-    Definition("lineside_self_test_failed", GAUGE, "1 if a check of the last self-test found something to act on, or "
-               "could not be made, else 0.", ("check",)),
-    Definition("lineside_self_test_timestamp_seconds", GAUGE, "Time of the self-test after the start, since the "
-               "epoch."),
+    *_SELF_TEST,
     # -- workers --
     Definition("lineside_worker_up", GAUGE, "1 while a worker process reports, else 0; only with workers."),
     Definition("lineside_worker_restarts_total", COUNTER, "Starts of a worker process after its first; only with "
@@ -227,6 +229,7 @@ INGEST = (
                "store.", ("store",)),
     Definition("lineside_store_events_total", COUNTER, "Events that a store counts: rows_ignored, "
                "scans_merged.", ("store", "event")),
+    *_SELF_TEST,
     *_PROCESS,
 )  # fmt: skip
 

@@ -19,6 +19,7 @@ from gateway.common.clock import synchronised
 from gateway.self_test.certificates import Pair, problems_of
 from gateway.self_test.outcome import MOST_PROBLEMS, Outcome, Report, Result
 from gateway.settings.contents import secrets_of, sections_of
+from gateway.settings.policy import read_policy
 from gateway.settings.sections import ClockTrust
 from gateway.settings.shared_key import shared_key_problems
 from gateway.spool.errors import is_damage
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from gateway.settings.factory import Factory
 
     Check = Callable[[Factory], Iterator[str]]
+    """Yields problems, and statements (`Note`)."""
 
 SLOW_SYNC = 1.0
 """Seconds for a small file to be on the disk from which on the disk is too slow for a commit each 40 ms."""
@@ -49,6 +51,16 @@ TAIL = 2**20
 
 LARGEST_CHECKED = 64 * 2**20
 """Bytes of the largest spool whose pages are all read. A gateway checks the heads of all records at its start."""
+
+
+class Note(str):
+    """A statement of a check that has found nothing."""
+
+    __slots__ = ()
+
+
+class NotApplicable(Exception):
+    """There is nothing to check here; the message says why."""
 
 
 def check_permissions(factory: Factory) -> Iterator[str]:
@@ -253,6 +265,24 @@ def _damaged_pages(file: Path) -> Iterator[str]:
         yield f"{file} is damaged: {said[0] if said else 'it can not be checked'}; the gateway repairs it"
 
 
+def check_software(_factory: Factory) -> Iterator[str]:
+    """Find installed files that were changed, removed or added since the release was built."""
+    from gateway.software.installation import NotInstalled, installation  # noqa: PLC0415 - of this check alone
+    from gateway.software.integrity import software_problems, statement  # noqa: PLC0415 - as above
+    from gateway.software.manifest import BadManifest  # noqa: PLC0415 - as above
+    from gateway.software.release_keys import UnusableKeys, release_keys  # noqa: PLC0415 - as above
+
+    try:
+        installed, keys = installation(), release_keys(read_policy())
+    except NotInstalled:
+        raise NotApplicable("a source tree: nobody has listed its files") from None
+    except (BadManifest, UnusableKeys) as error:
+        yield f"{error}; install the release again"
+        return
+    yield from software_problems(installed, keys)
+    yield Note(statement(installed, keys))
+
+
 CHECKS: dict[str, Check] = {
     "permissions": check_permissions,
     "certificates": check_certificates,
@@ -261,8 +291,13 @@ CHECKS: dict[str, Check] = {
     "clock": check_clock,
     "audit": check_audit,
     "spool": check_spool,
+    "software": check_software,
 }
 """All checks by name. Another check, such as that of a signature of the configuration, is one line here."""
+
+
+OF_ALL_SERVICES = ("software",)
+"""The checks that ingest and the page make, too: they may be on a box without a gateway."""
 
 
 def run_checks(factory: Factory, checks: dict[str, Check] | None = None) -> Report:
@@ -274,12 +309,15 @@ def run_checks(factory: Factory, checks: dict[str, Check] | None = None) -> Repo
 
 def _outcome(name: str, check: Check, factory: Factory) -> Outcome:
     try:
-        problems = list(check(factory))
+        found = list(check(factory))
+    except NotApplicable as error:
+        return Outcome(check=name, result=Result.NOT_CHECKED, note=str(error)[:2_000])
     except Exception as error:  # noqa: BLE001 - the other checks are wanted
         text = f"could not be checked: {type(error).__name__}: {error}"[:2_000]
         return Outcome(check=name, result=Result.NOT_CHECKED, problems=(text,))
+    problems = [one for one in found if not isinstance(one, Note)]
     if not problems:
-        return Outcome(check=name, result=Result.PASSED)
+        return Outcome(check=name, result=Result.PASSED, note="; ".join(found)[:2_000])
     shown = [problem[:2_000] for problem in problems[:MOST_PROBLEMS]]
     if len(problems) > MOST_PROBLEMS:
         shown.append(f"and {len(problems) - MOST_PROBLEMS:,} more")

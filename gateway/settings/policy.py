@@ -12,6 +12,7 @@
     secret_folders: [/run/secrets]
     signers:
       anna: MCowBQYDK2VwAyEA...
+    software: required
 
 Somebody who can change the configuration, and not the policy, can't send a secret to another server (IEC 62443-4-2,
 CR 3.4 and CR 4.1).
@@ -21,14 +22,12 @@ from __future__ import annotations
 
 import os
 import re
-import stat
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BeforeValidator, ConfigDict, Field, StringConstraints
 
-from drivers.own_files import ForeignFile, open_own
 from gateway.common.public_keys import PublicKey  # noqa: TC001 - pydantic looks it up
 from gateway.common.setting_types import LONGEST_NAME, Name, Section
 from gateway.settings.destinations import HOST_USES, Use, destinations
@@ -36,6 +35,7 @@ from gateway.settings.document import parse_document
 from gateway.settings.factory import Place
 from gateway.settings.host_patterns import Patterns  # noqa: TC001 - pydantic looks it up
 from gateway.settings.problems import ConfigurationError, Problem, unknown
+from gateway.settings.root_files import Unprotected, read_root_text
 from gateway.settings.validation import validate
 
 if TYPE_CHECKING:
@@ -50,12 +50,6 @@ FILE = Path("/etc/lineside/policy.yaml")
 
 VARIABLE = "LINESIDE_POLICY"
 """The environment variable with the path of the policy; that of a service is set by root."""
-
-MOST_BYTES = 2**20
-"""The size of the file."""
-
-MOST_LINKS = 40
-"""Links on the way to a file, as in path_resolution(7)."""
 
 MOST_ENTRIES = 1_000
 """Gateways, secrets, folders or signers."""
@@ -163,9 +157,19 @@ class PolicyFile(Section):
     `accept`."""
     signed_since: SignedTime | None = None
     """The time before which no signature counts, as in `2026-12-01T06:00:00Z`."""
+    software: Literal["report", "required"] = "report"
+    """What to do with changed software: `report` names it, and with `required` services refuse to start, as in
+    `required`."""
+    release_keys: Annotated[dict[Name, PublicKey], Field(max_length=MOST_ENTRIES)] | None = None
+    """The public keys of those whose releases this machine accepts, in place of those in /etc/lineside/release.pub,
+    as in `{builder: MCowBQYDK2VwAyEA...}`."""
+
     signature_folder: Annotated[Path, BeforeValidator(_folder)] | None = None
     """The folder in which services remember the newest signature that they have accepted, as in
     `/var/lib/lineside`."""
+
+
+_HINT = f"put the policy there, or remove the environment variable {VARIABLE}"
 
 
 def policy_path() -> Path:
@@ -178,7 +182,10 @@ def read_policy() -> Policy | None:
     file = policy_path()
     if not os.environ.get(VARIABLE) and _is_missing(file):
         return None
-    content = _read(file)
+    try:
+        content = read_root_text(file, "the policy", _HINT)
+    except Unprotected as error:
+        raise Untrusted([Problem(error.path, 1, 1, "", error.reason)]) from None
     try:
         document = parse_document(content, file)
         found = validate(PolicyFile, document, document.data, ())
@@ -198,61 +205,6 @@ def _is_missing(file: Path) -> bool:
     except OSError:
         return False
     return False
-
-
-def _read(file: Path) -> str:
-    """Return the text of a file that root alone can change, and nobody can exchange."""
-    try:
-        _check_folders(file.absolute().parent)
-        with os.fdopen(open_own(file), "rb") as opened:
-            found = os.fstat(opened.fileno())
-            if found.st_uid:
-                raise _unusable(file, f"belongs to user id {found.st_uid}, and not to root; run chown root {file}")
-            if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-                raise _unusable(file, f"others than root can write it; run chmod go-w {file}")
-            content = opened.read(MOST_BYTES + 1)
-        if len(content) > MOST_BYTES:
-            raise _unusable(file, f"is larger than {MOST_BYTES:,} bytes")
-        return content.decode()
-    except ForeignFile as error:
-        raise _unusable(file, str(error.strerror)) from None
-    except OSError as error:
-        raise _unusable(file, f"can't be read: {error.strerror}; {_HINT}") from None
-    except UnicodeDecodeError:
-        raise _unusable(file, "is not UTF-8") from None
-    except RuntimeError:  # of `resolve`, until Python 3.12
-        raise _unusable(file, "is behind symbolic links that lead in a circle") from None
-
-
-_HINT = f"put the policy there, or remove the environment variable {VARIABLE}"
-
-
-def _check_folders(folder: Path) -> None:
-    """Refuse a folder in which others than root could exchange the policy. A sticky folder keeps files of root.
-
-    The folders of links on the way count, too: who can exchange a link leads to another policy.
-    """
-    for one in dict.fromkeys(_on_the_way(folder)):
-        found = one.stat()
-        writable = found.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not found.st_mode & stat.S_ISVTX
-        if found.st_uid or writable:
-            raise _unusable(one, f"others than root can exchange the policy in this folder; chown root {one}; "
-                                 f"chmod go-w {one}")  # fmt: skip
-
-
-def _on_the_way(folder: Path) -> Iterator[Path]:
-    """Yield a folder and those above it, as they are written and as each link on the way leads."""
-    for _ in range(MOST_LINKS):
-        yield from (folder, *folder.parents)
-        link = next((one for one in (*reversed(folder.parents), folder) if one.is_symlink()), None)
-        if link is None:
-            return
-        folder = Path(os.path.normpath(link.parent / link.readlink() / folder.relative_to(link)))
-    yield from ((resolved := folder.resolve()), *resolved.parents)
-
-
-def _unusable(file: Path, reason: str) -> Untrusted:
-    return Untrusted([Problem(file, 1, 1, "", reason)])
 
 
 class Policy:
@@ -281,6 +233,16 @@ class Policy:
     def signature_folder(self) -> Path | None:
         """The folder in which services remember signatures, None for their own."""
         return self._content.signature_folder
+
+    @property
+    def requires_software(self) -> bool:
+        """Whether services refuse to start with software that was changed, or that nobody vouches for."""
+        return self._content.software == "required"
+
+    @property
+    def release_keys(self) -> dict[str, str] | None:
+        """The public keys of those whose releases this machine accepts, by their names; None if a file has them."""
+        return self._content.release_keys
 
     @property
     def binds_secrets(self) -> bool:

@@ -23,7 +23,7 @@ from gateway.status.services import ServiceState, read_gateway, read_ingests
 from gateway.status.spool import iso_time, spool_report
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from gateway.settings.factory import Factory
     from gateway.status.services import GatewayOnBox, GatewayStatus, IngestOnBox, Link
@@ -67,6 +67,7 @@ def read_box(factory: Factory) -> BoxStatus:
     gateway, ingests = read_gateway(factory), read_ingests(factory)
     spools, ledger, unreadable = _spools(factory)
     tested = read_report(self_test_file(factory.gateway.spool.folder, factory.gateway.id))
+    tested_ingests = [(one, read_report(self_test_file(factory.ingest.folder, one.id))) for one in ingests]
     clock = clock_report()
     disk = disk_report(factory.gateway.spool.folder)
     report: dict[str, Any] = {
@@ -76,8 +77,8 @@ def read_box(factory: Factory) -> BoxStatus:
         "gateway": _gateway(factory, gateway),
         "ledger": ledger,
         "spools": spools,
-        "ingest": [_ingest(one) for one in ingests],
-        "self_test": None if tested is None else _self_test(tested),
+        "ingest": [_ingest(one) | {"self_test": _self_test(found)} for one, found in tested_ingests],
+        "self_test": _self_test(tested),
         "clock": clock,
         "disk": disk,
     }
@@ -87,7 +88,7 @@ def read_box(factory: Factory) -> BoxStatus:
         *_of_ledger(ledger),
         *(finding for one in spools for finding in _of_spool(one)),
         *(finding for one in ingests for finding in _of_ingest(factory, one)),
-        *_of_self_test(factory, tested),
+        *_of_self_tests(factory, tested, [found for _, found in tested_ingests]),
         *_of_box(factory, clock, disk),
     ]
     states = {gateway.state, *(one.state for one in ingests if one.id == factory.ingest.id or one.state in _UNCLEAN)}
@@ -203,9 +204,12 @@ def _ingest(ingest: IngestOnBox) -> dict[str, Any]:
     }
 
 
-def _self_test(tested: Report) -> dict[str, Any]:
+def _self_test(tested: Report | None) -> dict[str, Any] | None:
+    if tested is None:
+        return None
     results = {one.check: one.result.value for one in tested.outcomes}
-    return {"time": _time(tested.time), "results": results, "problems": tested.problems}
+    notes = {one.check: one.note for one in tested.outcomes if one.note}
+    return {"time": _time(tested.time), "results": results, "problems": tested.problems, "notes": notes}
 
 
 def _link(link: Link) -> dict[str, Any]:
@@ -342,9 +346,14 @@ def _of_ingest(factory: Factory, ingest: IngestOnBox) -> Iterator[Finding]:
         yield Finding("ingest", text, "lineside spool dead-letters CONFIG shows the reasons")
 
 
-def _of_self_test(factory: Factory, tested: Report | None) -> Iterator[Finding]:
-    if tested is not None:
+def _of_self_tests(factory: Factory, gateway: Report | None, ingests: Sequence[Report | None]) -> Iterator[Finding]:
+    """Yield each problem once: gateway and ingest look at the same software."""
+    seen: set[str] = set()
+    for tested in filter(None, (gateway, *ingests)):
         for problem in tested.problems:
+            if problem in seen:
+                continue
+            seen.add(problem)
             text = f"{problem} (as of {_time(tested.time)})"
             yield Finding("self-test", text, f"when it is mended: lineside self-test {factory.file} --record")
 

@@ -54,9 +54,12 @@ def _lines(report: dict[str, Any]) -> Iterator[tuple[str, str]]:
         yield from _of_ingest(ingest)
     if report["self_test"] is not None:
         tested = report["self_test"]
-        results = [result for result in tested["results"].values() if result != "passed"]
+        results = [result for check, result in tested["results"].items()
+                   if result != "passed" and check not in tested["notes"]]  # fmt: skip
         outcome = f"{len(results)} of {counted(len(tested['results']), 'check')} NOT passed" if results else "passed"
         yield "self-test", f"{outcome}{since(tested['time']).replace(' since ', ' at ')}"
+        if "software" in tested["notes"]:
+            yield "software", tested["notes"]["software"]
     clock, disk = report["clock"], report["disk"]
     yield "clock", "synchronised" if clock["synchronised"] else "the kernel does not call it synchronised"
     if disk is not None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -23,10 +24,11 @@ from gateway.mqtt.messages import (
 )
 from gateway.mqtt.session import Session
 from gateway.mqtt.topics import GATEWAYS, Topics
+from gateway.software.version_order import is_older
 from gateway.status.spool import iso_time
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from gateway.mqtt.client import MqttClient
     from gateway.mqtt.messages import ClientState, GatewayState, IngestReport, IngestState, LedgerReport
@@ -258,7 +260,7 @@ async def _wait_for_broker(session: Session, subscribed: asyncio.Event) -> None:
 
 def fleet_report(fleet: Fleet, link: LinkStatus) -> dict[str, Any]:
     """Return the fleet as plain data; docs/status.md explains the keys."""
-    report = {
+    report: dict[str, Any] = {
         "time": iso_time(time.time_ns() // 1000),
         "broker": link.broker,
         "connected": link.connected,
@@ -267,6 +269,7 @@ def fleet_report(fleet: Fleet, link: LinkStatus) -> dict[str, Any]:
         "ignored_messages": fleet.ignored,
         "denied": list(fleet.denied),
     }
+    report["newest_version"] = _newest([*report["gateways"], *report["ingests"]])
     return report | {"findings": list(_findings(report, link))}
 
 
@@ -277,7 +280,7 @@ def _findings(report: dict[str, Any], link: LinkStatus) -> Iterator[str]:
     for one in report["gateways"]:
         yield from (f"gateway {one['site']}/{one['id']}: {problem}" for problem in _gateway_problems(one, report))
     for one in report["ingests"]:
-        yield from (f"ingest {one['site']}/{one['id']}: {problem}" for problem in _ingest_problems(one))
+        yield from (f"ingest {one['site']}/{one['id']}: {problem}" for problem in _ingest_problems(one, report))
     if report["ignored_messages"]:
         yield f"{report['ignored_messages']:,} messages on topics of gateways and ingests are not valid"
     for topic in report["denied"]:
@@ -295,15 +298,33 @@ def _gateway_problems(one: dict[str, Any], report: dict[str, Any]) -> Iterator[s
         yield "the ledger does not balance"
     if one["clock_trusted"] is False:
         yield "its clock can't be trusted"
+    yield from _old_version(one, report["newest_version"])
 
 
-def _ingest_problems(one: dict[str, Any]) -> Iterator[str]:
+def _ingest_problems(one: dict[str, Any], report: dict[str, Any]) -> Iterator[str]:
     if one["state"] != "online":
         yield _offline(one)
         return
     for store in one["stores"]:
         if store["state"] != "available":
             yield f"store {store['store']} is {store['state']}: {store['error'] or 'no error so far'}"
+    yield from _old_version(one, report["newest_version"])
+
+
+def _newest(members: Iterable[dict[str, Any]]) -> str | None:
+    """Return the newest version that a member runs; None if none has said one."""
+    newest: str | None = None
+    for version in {one["version"] for one in members}:
+        with suppress(ValueError):  # any client may publish a text there
+            if is_older(newest or "0.dev0", version):
+                newest = version
+    return newest
+
+
+def _old_version(one: dict[str, Any], newest: str | None) -> Iterator[str]:
+    with suppress(ValueError):
+        if newest is not None and is_older(one["version"], newest):
+            yield f"it runs version {one['version']}, and {newest} is the newest that was seen; update it"
 
 
 def _offline(one: dict[str, Any]) -> str:

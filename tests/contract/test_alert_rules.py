@@ -275,6 +275,13 @@ CASES = [
         ),
     ),
     Case(
+        "LinesideSoftwareChanged",
+        series("lineside_self_test_failed", GATEWAY, "1x60", check="software"),
+        GATEWAY | {"check": "software"},
+        series("lineside_self_test_failed", GATEWAY, "0x60", check="software")
+        | series("lineside_self_test_failed", GATEWAY, "1x60", check="clock"),
+    ),
+    Case(
         "LinesideVersionsDiffer",
         series("lineside_build_info", GATEWAY, "1x1600", version="1.0.0")
         | series("lineside_build_info", INGEST, "1x1600", version="1.1.0"),

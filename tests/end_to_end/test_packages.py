@@ -14,12 +14,26 @@ from typing import TYPE_CHECKING
 
 import pytest
 from booted_system import BootedSystem
-from packages import DEBCONF, PYTHON, SECOND, architecture, build, only, system_python
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from packages import (
+    DEBCONF,
+    NEXT_PUBLIC_KEY,
+    PUBLIC_KEY,
+    PYTHON,
+    SECOND,
+    architecture,
+    build,
+    only,
+    signing,
+    system_python,
+)
 from processes import Lineside, Process, need, until, write_factory
 from servers import Mosquitto
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from typing import Any
 
 pytestmark = pytest.mark.timeout(900)  # the first of them builds all packages
 
@@ -31,10 +45,10 @@ def test_the_same_tree_gives_the_same_bytes(dist: Path, tmp_path: Path):
     """Plant IT can build a package again and compare: nothing was added on the way."""
     files = [path for path in dist.iterdir() if path.is_file()]
     before = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
-    del before["SHA256SUMS"]
-    assert build(tmp_path / "again") == before
+    del before["SHA256SUMS"], before["SHA256SUMS.sig"]
+    assert build(tmp_path / "again", *signing(dist.parent)) == before
     kinds = {re.sub(r"\d[\w.~-]*?(?=[_-]|\.(?:deb|tar|whl))", "N", name) for name in before}
-    assert len(before) == 6, kinds
+    assert len(before) == 7, kinds
 
 
 def test_the_bill_of_materials_is_valid_and_complete(dist: Path):
@@ -95,6 +109,24 @@ class Installed(Lineside):
         Process.launch(self)
 
 
+def software(command: Path, folder: Path) -> dict[str, Any]:
+    """Return the result of the self-test for the installed software."""
+    file = write_factory(
+        folder / "checked.yaml",
+        gateway={"id": "edge-09", "spool": {"folder": str(folder)}},
+        broker={"url": "mqtts://broker.example"},
+        lines={
+            "line": {
+                "area": "area",
+                "machines": {"m-01": {"template": "curing-press", "connection": "modbus+tcp://127.0.0.1:1"}},
+            }
+        },
+    )
+    _, said = run(command, "self-test", file, "--format", "json", environment={"PATH": os.environ["PATH"]})
+    (found,) = (one for one in json.loads(said)["outcomes"] if one["check"] == "software")
+    return dict(found)
+
+
 async def test_the_bundle_installs_without_a_network_and_its_gateway_reads(dist: Path, tmp_path: Path):
     """The factory of the README, with the wheel in an environment that has nothing else."""
     with tarfile.open(only(dist, "*-bundle.tar")) as archive:
@@ -110,6 +142,7 @@ async def test_the_bundle_installs_without_a_network_and_its_gateway_reads(dist:
     assert code == 0, said
     version = run(prefix / "bin" / "lineside", "--version")[1].split()[-1]
     assert said == f"lineside {version} is in {prefix}\n"
+    assert software(prefix / "bin" / "lineside", tmp_path)["result"] == "passed"
     assert install("--prefix", str(prefix)) == (
         1,
         f"install.sh: {prefix} exists; remove it first to install this version again\n",
@@ -138,6 +171,51 @@ async def test_the_bundle_installs_without_a_network_and_its_gateway_reads(dist:
     gateway.launch()
     await gateway.logged("machine.online", times=2, seconds=SECONDS)
     assert await gateway.stop() == 0
+
+
+def test_the_script_of_the_bundle_asks_for_the_signature_of_a_release_key(dist: Path, tmp_path: Path):
+    """And its installation is compared with the signed manifest of the bundle."""
+    with tarfile.open(only(dist, "*-bundle.tar")) as archive:
+        archive.extractall(tmp_path / "bundle", filter="data")
+    folder, key, prefix = only(tmp_path / "bundle", "lineside-*"), dist.parent / PUBLIC_KEY, tmp_path / "installed"
+    environment = {"PATH": os.environ["PATH"], "PYTHON": sys.executable}
+
+    def install(*arguments: str | Path) -> tuple[int, str]:
+        return run(folder / "install.sh", "--prefix", prefix, *arguments, environment=environment)
+
+    signature, other = folder / "SHA256SUMS.sig", tmp_path / "other.pub"
+    made = signature.read_bytes()
+    private = Ed25519PrivateKey.generate()
+    pem = Encoding.PEM, PublicFormat.SubjectPublicKeyInfo
+    other.write_bytes(private.public_key().public_bytes(*pem))
+    assert install("--key", other) == (
+        1, f"install.sh: this bundle is not signed with a release key of {other}; don't use it\n",
+    )  # fmt: skip
+    signature.unlink()
+    code, said = install("--key", key)
+    assert code == 1
+    assert said.endswith(f"{key} has a release key; to install it although nobody vouches for it, add --unsigned\n")
+    assert install("--key", tmp_path / "missing.pub")[1].endswith("name the file with the release key\n")
+    assert not prefix.exists()
+    signature.write_bytes(made)
+    other.write_bytes(other.read_bytes() + key.read_bytes())  # while a key is replaced by the next
+    code, said = install("--key", other)
+    assert code == 0, said
+
+    command = prefix / "bin" / "lineside"
+    found = software(command, tmp_path)
+    assert (found["result"], found["problems"]) == ("passed", [])
+    assert "there is no release key" in found["note"]
+    check = ["openssl", "pkeyutl", "-verify", "-rawin", "-pubin", "-inkey", key]
+    files = ["-in", prefix / "SHA256SUMS", "-sigfile", prefix / "SHA256SUMS.sig"]
+    assert run(*check, *files)[0] == 0
+    changed = only(prefix, "lib/python*/site-packages/drivers/base.py")
+    changed.write_text(changed.read_text(encoding="utf-8") + "\n", encoding="utf-8")
+    script = prefix / "bin" / "other"
+    script.touch()
+    found = software(command, tmp_path)
+    assert found["result"] == "failed"
+    assert [one.split()[0] for one in found["problems"]] == [str(changed), str(script)]
 
 
 def test_the_bundle_has_wheels_for_both_processors(dist: Path):
@@ -221,6 +299,51 @@ async def test_the_debian_package_installs_starts_upgrades_and_goes(dist: Path, 
     assert (system.root / "var/lib/lineside/edge-01.spool.db").exists()
     left = {path for path in files(system) - before if not path.startswith(("/var/lib/lineside/", "/var/lib/dpkg/"))}
     assert left - set(LEFT) == set()
+
+
+def test_an_update_is_checked_before_it_is_installed(dist: Path, system: BootedSystem):
+    """With the programs of the installed version: those of a changed package are never run."""
+    if system_python() != PYTHON:
+        pytest.skip(f"a package for this Python is not for the system's Python {system_python()}")
+    pattern = f"lineside_*_{architecture()}.deb"
+    first = install(system, only(dist, pattern))
+    for name, folder in (("one", dist), ("two", dist / SECOND)):
+        (system.root / "root" / name).mkdir()
+        for file in (only(folder, pattern), *folder.glob("SHA256SUMS*"), folder / "release-next.pub"):
+            (system.root / "root" / name / file.name).write_bytes(file.read_bytes())
+    old, new = (
+        f"/root/{name}/{only(folder, pattern).name}" for name, folder in (("one", dist), ("two", dist / SECOND))
+    )
+    assert "there is no release key" in system.run("lineside-update", new, code=1)
+    key = system.root / "etc/lineside/release.pub"
+    key.write_bytes((dist.parent / PUBLIC_KEY).read_bytes())
+    changed = system.root / new[1:]
+    content = changed.read_bytes()
+    changed.write_bytes(content + b"\0")
+    assert "it was changed or damaged" in system.run("lineside-update", new, code=1)
+    changed.write_bytes(content)
+    assert system.run("dpkg-query", "--show", "--showformat=${Version}", "lineside") == first
+
+    assert "signed with a release key of /etc/lineside/release.pub" in system.run("lineside-update", new, **DEBCONF)
+    second = system.run("dpkg-query", "--show", "--showformat=${Version}", "lineside")
+    assert second != first
+    later = (dist.parent / NEXT_PUBLIC_KEY).read_bytes()
+    assert key.read_bytes() == (dist.parent / PUBLIC_KEY).read_bytes() + later
+    assert f"version {second} is installed, which is newer" in system.run("lineside-update", old, code=1)
+
+    factory = "/etc/lineside/factory.yaml"
+    line = f"lineside self-test {factory} --format json 2>/dev/null; true"  # other checks may find something
+    said = system.run("bash", "-c", line, user="lineside")
+    (found,) = (one for one in json.loads(said)["outcomes"] if one["check"] == "software")
+    assert (found["result"], found["problems"]) == ("passed", [])
+    assert found["note"].endswith("and signed with a release key of /etc/lineside/release.pub")
+    (system.root / "etc/lineside/policy.yaml").write_text("format: 1\nsoftware: required\n", encoding="utf-8")
+    unit = system.root / "usr/lib/systemd/system/lineside-ingest@.service"
+    unit.write_text(unit.read_text(encoding="utf-8") + "# changed\n", encoding="utf-8")
+    refusal = system.run("lineside", "run", factory, user="lineside", code=1)
+    assert "software: /usr/lib/systemd/system/lineside-ingest@.service was changed" in refusal
+    system.run("lineside-update", old, "--downgrade", **DEBCONF)
+    assert system.run("dpkg-query", "--show", "--showformat=${Version}", "lineside") == first
 
 
 def files(system: BootedSystem) -> set[str]:

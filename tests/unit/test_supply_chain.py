@@ -242,13 +242,60 @@ def test_a_known_vulnerability_is_named_with_the_version_that_mends_it(tmp_path:
 
 def test_a_person_can_accept_a_vulnerability_with_a_reason(tmp_path: Path) -> None:
     judged = tmp_path / "accepted.txt"
-    judged.write_text("# judged\nCVE-2026-1 the function is not used here\n")
+    judged.write_text("# judged\nCVE-2026-1 2999-12-31 the function is not used here\n")
     ran = check(tmp_path, "1.2", ENTRY, more=("--accept", str(judged)))
     assert (ran.returncode, ran.stdout) == (0, "1 packages, 0 vulnerabilities, 1 accepted\n")
-    judged.write_text("CVE-2026-1\n")
+    for line, words in (("", "write the day until which"), (" never", "write the day"),
+                        (" 2999-12-31", "write the reason")):  # fmt: skip
+        judged.write_text(f"CVE-2026-1{line}\n")
+        ran = check(tmp_path, "1.2", ENTRY, more=("--accept", str(judged)))
+        assert ran.returncode == 2
+        assert words in ran.stderr
+    judged.write_text("CVE-2026-1 2020-12-31 the function is not used here\n")
     ran = check(tmp_path, "1.2", ENTRY, more=("--accept", str(judged)))
-    assert ran.returncode == 2
-    assert "write the reason" in ran.stderr
+    assert ran.returncode == 1, "an acceptance ends"
+    assert "was accepted until 2020-12-31; judge it again" in ran.stderr
+
+
+def build(*arguments: str) -> subprocess.CompletedProcess[str]:
+    line = [sys.executable, str(ROOT / "tools" / "release"), "wheel", *arguments]
+    return subprocess.run(line, check=False, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+
+
+def test_a_release_with_a_known_vulnerability_is_refused_unless_it_is_accepted(tmp_path: Path) -> None:
+    """Before anything is built; and nobody signs a release without the comparison by mistake."""
+    database, out = tmp_path / "database", tmp_path / "dist"
+    database.mkdir()
+    package = {"ecosystem": "PyPI", "name": "asyncua"}
+    entry = ENTRY | {
+        "affected": [{"package": package, "ranges": [{"type": "ECOSYSTEM", "events": [{"introduced": "0"}]}]}]
+    }
+    (database / "TEST-2026-1.json").write_text(json.dumps(entry))
+    options = ("--out", str(out), "--database", str(database))
+    ran = build(*options)
+    assert ran.returncode == 1
+    assert "asyncua" in ran.stdout
+    assert "this release has known vulnerabilities: update the packages, or accept them" in ran.stderr
+    assert not out.exists()
+    judged = tmp_path / "accepted.txt"
+    judged.write_text("TEST-2026-1 2999-12-31 the function is not used here\n")
+    assert build(*options, "--accept", str(judged)).returncode == 0
+    assert list(out.glob("*.whl"))
+    key = tmp_path / "release.pem"
+    subprocess.run(["openssl", "genpkey", "-algorithm", "ed25519", "-out", key], check=True)
+    unchecked = build("--out", str(tmp_path / "other"), "--sign-key", str(key))
+    assert unchecked.returncode == 2
+    assert "--unchecked" in unchecked.stderr
+    empty = build("--out", str(tmp_path / "other"), "--database", str(tmp_path))
+    assert empty.returncode == 1
+    assert not (tmp_path / "other").exists()
+
+
+def test_make_and_ci_compare_with_the_database_where_there_is_one() -> None:
+    line = ["make", "--dry-run", "--no-print-directory", "package", "DATABASE=a b", "ACCEPT=c d.txt"]
+    said = subprocess.run(line, check=True, cwd=ROOT, capture_output=True, text=True).stdout
+    assert "tools/release --database 'a b' --accept 'c d.txt'\n" in said
+    assert 'make vulnerabilities DATABASE="$LINESIDE_DATABASE"' in (ROOT / ".ci" / "run").read_text()
 
 
 @pytest.mark.parametrize("entries", [(), ("{",), ("[]",), ('{"id": 7}',)])

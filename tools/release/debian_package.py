@@ -9,6 +9,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from archive import compress, set_times_and_modes
+from installed_files import write_manifest
 from manual_pages import bash_completion, manual_pages
 from project import NAME, NOT_IN_PRODUCTION, ROOT, run, version
 from wheels import install
@@ -16,6 +17,7 @@ from wheels import install
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
     from wheels import Target
 
 RELEASES = {"3.11": "deb12", "3.12": "ubuntu24.04", "3.13": "deb13"}
@@ -38,11 +40,17 @@ sys.exit(main())
 
 
 def build_debian_package(
-    out: Path, wheel: Path, cache: Path, documents: dict[str, str], target: Target, revision: int
+    out: Path,
+    wheel: Path,
+    cache: Path,
+    documents: dict[str, str],
+    target: Target,
+    revision: int,
+    key: Ed25519PrivateKey | None = None,
 ) -> Path:
     """Build the package for a target from the wheel of Lineside and its dependencies in the cache; return its file.
 
-    `documents` are texts for /usr/share/doc/lineside, by name.
+    `documents` are texts for /usr/share/doc/lineside, by name; `key` signs the manifest of its files.
     """
     number = f"{version()}-{revision}~{RELEASES[target.python]}"
     with TemporaryDirectory(prefix="lineside-deb-") as temporary:
@@ -50,6 +58,7 @@ def build_debian_package(
         _environment(root / "opt" / NAME, wheel, cache, target)
         _system_files(root)
         _documents(root / "usr" / "share", documents)
+        write_manifest(root / "opt" / NAME, root, key)
         _control(root, number, target)
         set_times_and_modes(root)
         file = out / f"{NAME}_{number}_{target.architecture}.deb"
@@ -91,6 +100,9 @@ def _system_files(root: Path) -> None:
     _copy(DEPLOY / "systemd" / "lineside.sysusers", root / "usr/lib/sysusers.d/lineside.conf")
     _copy(DEPLOY / "systemd" / "lineside.tmpfiles", root / "usr/lib/tmpfiles.d/lineside.conf")
     _copy(DEPLOY / "debian" / "factory.yaml", root / "etc/lineside/factory.yaml")
+    update = root / "usr" / "sbin" / "lineside-update"
+    _copy(DEPLOY / "lineside-update", update)
+    update.chmod(0o755)
     command = root / "usr" / "bin" / NAME
     command.parent.mkdir(parents=True)
     command.symlink_to(f"/opt/{NAME}/bin/{NAME}")
@@ -107,6 +119,7 @@ def _documents(share: Path, documents: dict[str, str]) -> None:
             (own / name).write_text(text, encoding="utf-8")
     _copy(DEPLOY / "debian" / "copyright", own / "copyright")
     _copy(ROOT / "NOTICE", own / "NOTICE")
+    _copy(DEPLOY / "apparmor" / "lineside-services", own / "apparmor" / "lineside-services")
     (own / "changelog.gz").write_bytes(compress((ROOT / "CHANGELOG.md").read_text(encoding="utf-8")))
     for name, text in manual_pages().items():
         (manual / f"{name}.gz").write_bytes(compress(text))

@@ -7,6 +7,7 @@ from getpass import getpass
 from typing import TYPE_CHECKING
 
 from drivers.private_key import is_locked, load_signing_key
+from gateway.software.release_keys import public_pem, read_keys
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -41,6 +42,18 @@ def read_key(file: Path) -> Ed25519PrivateKey:
         return load_signing_key(content, password)
     except ValueError as error:
         raise UnusableKey(f"{file}: {error}; {RIGHT}") from None
+
+
+def read_public_key(file: Path) -> bytes:
+    """Return a public key in PEM. Raises `UnusableKey`."""
+    try:
+        text = file.read_text(encoding="utf-8")
+        (found,) = read_keys(text, file)
+    except OSError as error:
+        raise UnusableKey(f"{file}: {error.strerror}") from None
+    except ValueError as error:  # no key, or several
+        raise UnusableKey(f"{file}: {error}; write one with openssl pkey -in KEY -pubout") from None
+    return public_pem(found).encode()
 
 
 def write_signature(sums: Path, key: Ed25519PrivateKey | None) -> None:
