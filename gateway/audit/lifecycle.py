@@ -20,7 +20,7 @@ from pydantic import BaseModel
 
 from gateway.common.child_process import output_of
 from gateway.common.tasks import cancel_and_wait
-from gateway.settings.dashboard_section import AuditSection  # noqa: TC001 - for the model below
+from gateway.settings.audit_section import AuditSection  # noqa: TC001 - for the model below
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

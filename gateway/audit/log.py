@@ -23,12 +23,12 @@ from gateway.audit.keys import UnusableKey
 from gateway.audit.syslog import SyslogFollower
 from gateway.audit.writer import ChainWriter, Full
 from gateway.common.state_log import StateLog
-from gateway.settings.dashboard_section import AuditFull
+from gateway.settings.audit_section import AuditFull
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gateway.settings.dashboard_section import AuditSection
+    from gateway.settings.audit_section import AuditSection
 
 log = structlog.get_logger(__name__)
 

@@ -17,7 +17,7 @@ from gateway.audit.lifecycle import error_text, recorded_life
 from gateway.audit.log import AuditLog
 from gateway.audit.verify import verify
 from gateway.common.stop_event import StopEvent
-from gateway.settings.dashboard_section import AuditSection
+from gateway.settings.audit_section import AuditSection
 
 if TYPE_CHECKING:
     from pathlib import Path

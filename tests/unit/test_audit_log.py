@@ -23,7 +23,7 @@ from gateway.audit.keys import PRIVATE, UnusableKey
 from gateway.audit.log import AuditLog, NotRecorded
 from gateway.audit.verify import verify
 from gateway.audit.writer import ChainWriter, Full
-from gateway.settings.dashboard_section import AuditSection
+from gateway.settings.audit_section import AuditSection
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -32,7 +32,7 @@ from gateway.common.public_keys import public_text
 from gateway.model.part import part_name
 from gateway.model.reading import NamedScan
 from gateway.model.record import Record
-from gateway.settings.dashboard_section import AuditSection
+from gateway.settings.audit_section import AuditSection
 from gateway.settings.load import load_factory
 from gateway.settings.policy import VARIABLE
 from gateway.settings.sections import WhenFull
