@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from drivers.extras import require
+from gateway.audit.apart import ApartLog
 from gateway.audit.lifecycle import recorded_life
 from gateway.cli.common import CONFIG, REPORT, WITH_STDIN, load, log_findings, require_metrics, serve, write_report
 from gateway.common.own_files import keep_files_private
@@ -46,9 +47,10 @@ def run(config: Path, report: Path | None, *, trace: bool, with_stdin: bool) -> 
 
     async def main(stop: StopEvent) -> None:
         log_findings(factory, GATEWAY)
-        gateway = make()
-        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, gateway.reload.ask)
-        async with recorded_life(factory.dashboard.audit, "gateway", factory.gateway.id, factory.digest, stop):
+        audit = ApartLog(factory.dashboard.audit, "gateway", factory.gateway.id)
+        async with recorded_life(audit, factory.digest, stop):
+            gateway = make()
+            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, gateway.reload.ask)
             await gateway.run(stop)
         write_report(report, gateway.closing_report())
 

@@ -53,8 +53,8 @@ LARGEST_CHECKED = 64 * 2**20
 
 def check_permissions(factory: Factory) -> Iterator[str]:
     """Find files of the services that other users of the box can change, and secrets that they can read."""
-    folders = dict.fromkeys((factory.gateway.spool.folder, factory.ingest.folder, factory.dashboard.audit.folder))
-    for folder in folders:
+    folders = (factory.gateway.spool.folder, factory.ingest.folder, *_audit_folders(factory))
+    for folder in dict.fromkeys(folders):
         yield from _writable_by_others(folder)
         if folder.is_dir() and not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
             yield f"{folder} can't be used by this user; run chown on it"
@@ -67,6 +67,11 @@ def check_permissions(factory: Factory) -> Iterator[str]:
                 yield f"{file} has a secret, and others can read or change it; run chmod 600 {file}"
 
 
+def _audit_folders(factory: Factory) -> list[Path]:
+    """Return the folders of the audit logs of page and gateway, and of ingest, each once."""
+    return list(dict.fromkeys((factory.dashboard.audit.folder, factory.ingest.audit.folder)))
+
+
 def _writable_by_others(path: Path) -> Iterator[str]:
     with suppress(OSError):
         mode = path.stat().st_mode
@@ -77,7 +82,7 @@ def _writable_by_others(path: Path) -> Iterator[str]:
 def _secret_files(factory: Factory) -> Iterator[Path]:
     dashboard = factory.dashboard
     yield dashboard.users
-    yield dashboard.audit.folder / "audit-key.pem"
+    yield from (folder / "audit-key.pem" for folder in _audit_folders(factory))
     servers = (dashboard.tls, factory.gateway.metrics.tls, factory.ingest.metrics.tls)
     sections = [*sections_of(factory), *(one for one in servers if one is not None)]
     yield from dict.fromkeys(key.file for section in sections for key in getattr(section, "key_files", ()))
@@ -185,8 +190,12 @@ def check_clock(factory: Factory) -> Iterator[str]:
 
 def check_audit(factory: Factory) -> Iterator[str]:
     """Find an audit log whose end was changed or cut off. `lineside audit verify` checks all of it."""
-    folder = factory.dashboard.audit.folder
-    hint = f"look at it: lineside audit verify {factory.file}"
+    for folder in _audit_folders(factory):
+        option = "" if folder == factory.dashboard.audit.folder else " --ingest"
+        yield from _problems_of_log(folder, f"look at it: lineside audit verify {factory.file}{option}")
+
+
+def _problems_of_log(folder: Path, hint: str) -> Iterator[str]:
     try:
         files = log_files(folder)
         if not files:

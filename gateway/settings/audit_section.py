@@ -31,7 +31,11 @@ class AuditSection(Section):
     """The audit log: who did what and when, chained and signed."""
 
     folder: Folder = Path("lineside-data") / AUDIT
-    """The folder of its files; by default `audit` in the folder of the spool, as in `/var/lib/lineside/audit`."""
+    """The folder of its files; by default `audit` in the folder of the spool or of
+    ingest, as in `/var/lib/lineside/audit`."""
+    begin: bool = False
+    """Whether a service begins the log at its start, as in `true`; without it the first command or person that is to
+    be recorded does."""
     max_size: Size = 256 * 2**20
     """The size that all its files may have, as in `256MiB`."""
     when_full: Annotated[AuditFull, Field(strict=False)] = AuditFull.REFUSE
