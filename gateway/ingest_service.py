@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
+from gateway.audit.apart import ApartLog
+from gateway.audit.incidents import Incidents
 from gateway.common.clock import Clock
 from gateway.common.dead_letters import DeadLetters, ingest_letters
 from gateway.common.heartbeat import beat
@@ -44,7 +46,9 @@ class IngestService:
         metadata = MetadataRegistry(folder / f"{factory.ingest.id}.metas.json")
         topics = Topics(factory.broker.root)
         self._manager = ServiceManager.of()
-        self._ingest = Ingest(factory, topics, writers, metadata, self._dead_letters, Clock())
+        self._incidents = Incidents(ApartLog(factory.ingest.audit, "ingest", factory.ingest.id))
+        note = self._incidents.note
+        self._ingest = Ingest(factory, topics, writers, metadata, self._dead_letters, Clock(), note)
         self._factory_file = factory.file
         head = {"service": "ingest", "id": factory.ingest.id}
         self._status_file = StatusFile(status_file(folder, factory.ingest.id), head, self.status)
@@ -68,6 +72,8 @@ class IngestService:
                     supervise(self._inform_manager, BestEffort("service manager")), name="service manager"
                 ),
             ]
+            recording = supervise(self._incidents.run, BestEffort("audit of refused records"))
+            working.append(tasks.create_task(recording, name="audit of refused records"))
             if self._endpoint is not None:
                 serving = supervise(self._endpoint.run, BestEffort("metrics"))
                 working.append(tasks.create_task(serving, name="metrics"))
