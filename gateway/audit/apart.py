@@ -104,7 +104,10 @@ class OpenLog:
     async def write(self, entries: Sequence[Entry], nice: int = NICE) -> str:
         """Write entries by the thread of the log, see `ServiceLog`."""
         del nice
-        recorded = _record(self._audit, [_named(one, self) for one in entries])
+        from gateway.audit.certificates import described  # noqa: PLC0415 - of a process that has the log open
+
+        whole = await asyncio.to_thread(described, [_named(one, self) for one in entries])
+        recorded = _record(self._audit, whole)
         try:
             async with asyncio.timeout(LONGEST):
                 await asyncio.gather(*map(asyncio.wrap_future, recorded))
@@ -140,10 +143,11 @@ def write(content: bytes) -> str:
     order = Order.model_validate(json.loads(content))
     if not log_exists(order.section):
         return WRITTEN  # nobody has made an audit log: nothing is missing
-    from gateway.audit.log import CLOSE_SECONDS, AuditLog, NotRecorded  # noqa: PLC0415 - of this process alone
+    from gateway.audit.certificates import described  # noqa: PLC0415 - of this process alone
+    from gateway.audit.log import CLOSE_SECONDS, AuditLog, NotRecorded  # noqa: PLC0415 - as above
 
     with AuditLog(order.section) as audit:
-        recorded = _record(audit, order.entries)
+        recorded = _record(audit, described(order.entries))
         try:
             for one in recorded:
                 one.result(CLOSE_SECONDS)

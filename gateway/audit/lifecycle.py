@@ -16,7 +16,8 @@ import structlog
 
 from gateway.audit.apart import NICE, Entry, log_exists
 from gateway.audit.life_file import FailedStarts, LifeFile, LifeState, now_text
-from gateway.common.tasks import BestEffort, cancel_and_wait
+from gateway.audit.trust_files import TrustPlaces, TrustWatch
+from gateway.common.tasks import BestEffort, cancel_and_wait, supervise
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -39,6 +40,9 @@ LAST = 3.5
 LEAST = 0.1
 """Seconds for which an end waits in any case."""
 
+RESTART_AFTER = 60.0
+"""Seconds after which the watch of files is started again if it fails."""
+
 ALIVE_EVERY = 10.0
 """Seconds between two signs of life."""
 
@@ -47,24 +51,32 @@ SAME_FAILURE = 3600.0
 
 
 @asynccontextmanager
-async def recorded_life(audit: ServiceLog, config: str, stop: StopEvent) -> AsyncIterator[None]:
+async def recorded_life(
+    audit: ServiceLog, config: str, stop: StopEvent, trusted: TrustPlaces | None = None
+) -> AsyncIterator[None]:
     """Record the start and the end of a service that runs meanwhile, where there is an audit log at its start.
 
-    `config` is the digest of its configuration. Best effort: an entry that can't be written is logged and counted,
-    the next start has the count, and the end waits for its entry no longer than `LAST` seconds after the stop.
+    `config` is the digest of its configuration. Changes of the files `trusted` are recorded as long. Best effort: an
+    entry that can't be written is logged and counted, the next start has the count, and the end waits for its entry
+    no longer than `LAST` seconds after the stop.
     """
     if not await asyncio.to_thread(log_exists, audit.section):
         yield
         return
     life = _Life(audit, config, stop)
     await life.begin()
+    watch = TrustWatch(audit, trusted or TrustPlaces())
+    watching = supervise(watch.run, BestEffort("watch of trust files"), RESTART_AFTER)
+    helper = asyncio.create_task(watching, name="watch of trust files")
     try:
         yield
     except BaseException as error:
         life.fail(error)
         raise
     finally:
+        helper.cancel()
         await life.end()
+        await cancel_and_wait(helper)
 
 
 class _Life:

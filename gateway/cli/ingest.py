@@ -12,6 +12,7 @@ import click
 
 from gateway.audit.apart import ApartLog
 from gateway.audit.lifecycle import recorded_life
+from gateway.audit.trust_files import trust_places
 from gateway.cli.common import CONFIG, REPORT, WITH_STDIN, load, log_findings, require_metrics, serve, write_report
 from gateway.cli.output import echo
 from gateway.common.own_files import keep_files_private
@@ -58,7 +59,8 @@ def ingest(config: Path, report: Path | None, name: str | None, listen: str | No
 
     async def main(stop: StopEvent) -> None:
         log_findings(factory, INGEST)
-        async with recorded_life(ApartLog(factory.ingest.audit, "ingest", factory.ingest.id), factory.digest, stop):
+        audit = ApartLog(factory.ingest.audit, "ingest", factory.ingest.id)
+        async with recorded_life(audit, factory.digest, stop, trust_places(factory, Service.INGEST)):
             service = IngestService(factory)
             asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, service.asked_to_reload)
             await service.run(stop)

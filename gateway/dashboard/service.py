@@ -14,6 +14,7 @@ import uvicorn
 from gateway.audit.apart import OpenLog
 from gateway.audit.lifecycle import recorded_life
 from gateway.audit.log import AuditLog
+from gateway.audit.trust_files import trust_places
 from gateway.common.listening import bind
 from gateway.common.service_manager import ServiceManager
 from gateway.common.setting_types import MissingSecret
@@ -34,6 +35,7 @@ from gateway.dashboard.security.tls import Certificate
 from gateway.dashboard.stored import Stored
 from gateway.dashboard.trends.routes import Trends
 from gateway.settings.dashboard_section import ALARM_NOTES
+from gateway.settings.signature_memory import Service
 from gateway.users.authenticator import Authenticator
 from gateway.users.roles import Role
 from gateway.users.throttle import Lockout
@@ -85,7 +87,7 @@ class DashboardService:
         self.plants = Plants(factories, everything=everything, notes=notes, commands=section.commands)
         self._stored = Stored(factories)
         self._section = section
-        self._digest = factories[0].digest
+        self._digest, self._trusted = factories[0].digest, trust_places(factories[0], Service.DASHBOARD)
         self._trends = Trends(factories, self._published, self._machines, zone=section.time_zone or "")
         self._configurations = Configurations(self.plants, everything=everything)
         self._certificate: Certificate | None = None
@@ -95,7 +97,7 @@ class DashboardService:
         """Serve until `stop` is set. Raises `OSError` for an address in use, or a certificate that can't be used."""
         async with AuditLog(self._section.audit) as audit:
             opened = OpenLog(audit, self._section.audit, SERVICE)
-            async with recorded_life(opened, self._digest, stop):
+            async with recorded_life(opened, self._digest, stop, self._trusted):
                 if self._section.tls is not None:
                     self._certificate = Certificate(self._section.tls, self._note_renewal)
                 await self._serve(_Server(self._config(audit)), self._bind(), stop)
