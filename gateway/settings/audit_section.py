@@ -38,6 +38,8 @@ class AuditSection(Section):
     be recorded does."""
     max_size: Size = 256 * 2**20
     """The size that all its files may have, as in `256MiB`."""
+    nearly_full: Annotated[float, Field(ge=0.1, le=0.99)] = 0.8
+    """The part of `max_size` from which on a log that removes nothing warns that it is nearly full, as in `0.6`."""
     when_full: Annotated[AuditFull, Field(strict=False)] = AuditFull.REFUSE
     """Whether a full log refuses new entries, or removes its oldest signed file, as in `remove_oldest`."""
     syslog: str | None = None

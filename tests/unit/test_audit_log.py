@@ -143,14 +143,21 @@ def test_a_full_log_refuses_and_counts(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("choice", "events"),
-    [("refuse", ["audit.recording", "audit.nearly_full"]), ("remove_oldest", ["audit.recording"])],
+    ("keys", "until", "events"),
+    [
+        ({}, 0.82, ["audit.recording", "audit.nearly_full"]),
+        ({}, 0.7, ["audit.recording"]),
+        ({"nearly_full": 0.3}, 0.32, ["audit.recording", "audit.nearly_full"]),
+        ({"when_full": "remove_oldest"}, 0.82, ["audit.recording"]),
+    ],
 )
-def test_a_log_that_is_nearly_full_warns(tmp_path: Path, choice: str, events: list[str]) -> None:
+def test_a_log_that_is_nearly_full_warns(
+    tmp_path: Path, keys: dict[str, Any], until: float, events: list[str]
+) -> None:
     """A person has time to act before entries are lost; a log that removes its oldest file needs nobody."""
-    wanted = section(tmp_path, max_size=2**20, when_full=choice)
+    wanted = section(tmp_path, max_size=2**20, **keys)
     with structlog.testing.capture_logs() as logs, AuditLog(wanted) as audit:
-        while audit.filled < 0.82:
+        while audit.filled < until:
             for _ in range(49):
                 audit.record("a", who="anna", after="x" * 500)
             audit.record("a", who="anna").result(10)
