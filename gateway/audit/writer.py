@@ -16,6 +16,7 @@ import structlog
 from drivers.own_files import open_own
 from gateway.audit.entry import FIRST, Action, Malformed, clean_action, line_of, parse_line
 from gateway.audit.files import (
+    CLOCK,
     MODE,
     Head,
     UnreadableHead,
@@ -28,6 +29,8 @@ from gateway.audit.files import (
     write_head,
 )
 from gateway.audit.keys import ENTRY, HEAD, open_key
+from gateway.common.atomic_file import load_json, save_json
+from gateway.common.clock import kernel_clock
 from gateway.common.tasks import BestEffort
 
 if TYPE_CHECKING:
@@ -35,6 +38,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gateway.audit.keys import SigningKey
+    from gateway.common.clock import KernelClock
 
 log = structlog.get_logger(__name__)
 
@@ -46,6 +50,10 @@ FILES = 16
 
 OWN = "lineside"
 """The `who` of entries about the log itself."""
+
+
+CREATED = "audit-created"
+"""The action of the first entry."""
 
 
 class Full(Exception):
@@ -84,6 +92,8 @@ class ChainWriter:
         self._head = Head()
         self._n = 0  # of the last entry, there or lost
         self._head_written = BestEffort("audit head", folder=str(folder))
+        self._clock: KernelClock | None = None
+        self._clock_written = BestEffort("audit clock", folder=str(folder))
 
     def commit(self, actions: Sequence[Action]) -> list[dict[str, Any]]:
         """Append actions; returns all new entries, theirs last. They are on disk when this returns.
@@ -95,7 +105,9 @@ class ChainWriter:
             if self._key is None:
                 self._key = open_key(self._folder)
             files = log_files(self._folder)
+            self._clock = kernel_clock()
             first = self._catch_up(files)
+            first += self._clock_changes(first)
             self.size = sum(file.stat().st_size for file in files)
             room = sum(len(line_of(action.numbered(1, FIRST))) + 200 for action in (*first, *actions))
             if self._file is None or self._file_bytes + room > self._file_size:
@@ -105,7 +117,34 @@ class ChainWriter:
             entries = self._append([*first, *actions])
             for file, _ in removed:
                 file.unlink()
+            self._note_clock()
             return entries
+
+    def _clock_changes(self, first: list[Action]) -> list[Action]:
+        """Return an entry if the clock is synchronised now, and was not, or the other way round.
+
+        So the log says of each entry whether its time can be relied on (IEC 62443-4-2, CR 2.11 RE 1). The first entry
+        of a log has the first state.
+        """
+        found = self._clock
+        if found is None or self._clock_noted(found) or any(one.action == CREATED for one in first):
+            return []
+        action = "clock-synchronised" if found.synchronised else "clock-not-synchronised"
+        errors = {"maximum": round(found.maximum_error, 6), "estimated": round(found.estimated_error, 6)}
+        return [_own(action, after={"error_seconds": errors})]
+
+    def _clock_noted(self, found: KernelClock) -> bool:
+        """Return whether the last entry about the clock says the same."""
+        try:
+            noted = load_json(self._folder / CLOCK)
+        except (OSError, ValueError):
+            return False
+        return isinstance(noted, dict) and noted.get("synchronised") is found.synchronised
+
+    def _note_clock(self) -> None:
+        if self._clock is not None and not self._clock_noted(self._clock):
+            with self._clock_written:
+                save_json(self._folder / CLOCK, {"synchronised": self._clock.synchronised})
 
     def _catch_up(self, files: list[Path]) -> list[Action]:
         """Find the end of the log, unless it is where this writer left it; returns the entries about its state."""
@@ -122,7 +161,8 @@ class ChainWriter:
         self._file, self._file_bytes = newest, 0 if tail is None else tail.size
         if tail is None:
             self._head, self._n = Head(), 0
-            said.append(_own("audit-created", after={"key": key.id}))
+            clock = None if self._clock is None else self._clock.synchronised
+            said.append(_own(CREATED, after={"key": key.id, "clock_synchronised": clock}))
         else:
             self._head, self._n = Head(tail.n, tail.hash), tail.n
             if tail.torn or tail.signed_n < tail.n:

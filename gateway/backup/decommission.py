@@ -45,7 +45,7 @@ _KINDS = (
 )  # fmt: skip
 """The words behind the id in the names of files of a gateway or an ingest."""
 
-_AUDIT_STATE = r".+\.(?:life|trust)\.json"
+_AUDIT_STATE = r".+\.(?:life|trust)\.json|audit-clock\.json"
 _AUDIT_FILE = re.compile(rf"(?:\.?(?:{AUDIT_FILE.pattern})|{re.escape(AUDIT_LOCK)}|{_AUDIT_STATE})(?:\..+)?")
 
 _PKI_FILE = re.compile(r"(?:own|trusted|issuers|rejected)/.+")

@@ -1,4 +1,4 @@
-"""The checks of the self-test. Each yields problems, and changes nothing but a file of its own that it removes."""
+"""The checks of the self-test. Each yields problems and warnings, and changes nothing but a file that it removes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from gateway.audit.entry import Malformed, parse_line
 from gateway.audit.files import UnreadableHead, log_files, read_head
 from gateway.audit.keys import HEAD, UnusableKey, is_signed, public_keys
-from gateway.common.clock import synchronised
+from gateway.common.clock import kernel_clock
 from gateway.self_test.certificates import Pair, problems_of
 from gateway.self_test.outcome import MOST_PROBLEMS, Outcome, Report, Result
 from gateway.settings.contents import secrets_of, sections_of
@@ -34,6 +34,13 @@ if TYPE_CHECKING:
     from gateway.settings.factory import Factory
 
     Check = Callable[[Factory], Iterator[str]]
+
+
+class Warned(str):
+    """A finding of a check that does not let it fail."""
+
+    __slots__ = ()
+
 
 SLOW_SYNC = 1.0
 """Seconds for a small file to be on the disk from which on the disk is too slow for a commit each 40 ms."""
@@ -184,8 +191,13 @@ def check_clock(factory: Factory) -> Iterator[str]:
             newest = max([newest, *(file.stat().st_mtime for file in folder.iterdir())])
     if newest > now + AHEAD:
         yield f"files of the services are {(newest - now) / 86_400:,.0f} days newer than the clock; check the clock"
-    if factory.gateway.clock is ClockTrust.REQUIRE_SYNC and not synchronised():
-        yield "nothing synchronises the clock, and gateway.clock is require_sync; start chrony or systemd-timesyncd"
+    found = kernel_clock()
+    required = factory.gateway.clock is ClockTrust.REQUIRE_SYNC
+    if found is None:
+        if required:
+            yield "the kernel can't be asked whether the clock is synchronised, and gateway.clock is require_sync"
+    elif found.problem:
+        yield f"{found.problem}; gateway.clock is require_sync" if required else Warned(found.problem)
 
 
 def check_audit(factory: Factory) -> Iterator[str]:
@@ -283,13 +295,19 @@ def run_checks(factory: Factory, checks: dict[str, Check] | None = None) -> Repo
 
 def _outcome(name: str, check: Check, factory: Factory) -> Outcome:
     try:
-        problems = list(check(factory))
+        found = list(check(factory))
     except Exception as error:  # noqa: BLE001 - the other checks are wanted
         text = f"could not be checked: {type(error).__name__}: {error}"[:2_000]
         return Outcome(check=name, result=Result.NOT_CHECKED, problems=(text,))
-    if not problems:
-        return Outcome(check=name, result=Result.PASSED)
-    shown = [problem[:2_000] for problem in problems[:MOST_PROBLEMS]]
-    if len(problems) > MOST_PROBLEMS:
-        shown.append(f"and {len(problems) - MOST_PROBLEMS:,} more")
-    return Outcome(check=name, result=Result.FAILED, problems=tuple(shown))
+    problems = _shown([one for one in found if not isinstance(one, Warned)])
+    warnings = _shown([one for one in found if isinstance(one, Warned)])
+    return Outcome(
+        check=name, result=Result.FAILED if problems else Result.PASSED, problems=problems, warnings=warnings
+    )
+
+
+def _shown(findings: list[str]) -> tuple[str, ...]:
+    shown = [str(one)[:2_000] for one in findings[:MOST_PROBLEMS]]
+    if len(findings) > MOST_PROBLEMS:
+        shown.append(f"and {len(findings) - MOST_PROBLEMS:,} more")
+    return tuple(shown)

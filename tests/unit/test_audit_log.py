@@ -17,12 +17,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gateway.audit import log as audit_log
+from gateway.audit import writer as writer_module
 from gateway.audit.entry import FIRST, hash_of, line_of, parse_line
 from gateway.audit.files import HEAD, log_files
 from gateway.audit.keys import PRIVATE, UnusableKey
 from gateway.audit.log import AuditLog, NotRecorded
 from gateway.audit.verify import verify
 from gateway.audit.writer import ChainWriter, Full
+from gateway.common.clock import KernelClock
 from gateway.settings.audit_section import AuditSection
 
 if TYPE_CHECKING:
@@ -139,6 +141,26 @@ def test_a_full_log_refuses_and_counts(tmp_path: Path) -> None:
             written += 1
     assert 0 < written < 100
     assert sum(file.stat().st_size for file in log_files(tmp_path)) <= 200_000
+    assert verify(tmp_path).broken is None
+
+
+def test_each_change_of_the_synchronisation_is_an_entry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A reader knows of each entry whether its time can be relied on; so do the writers of other processes."""
+    states = iter([True, True, False, None, False, True])
+
+    def clock() -> KernelClock | None:
+        state = next(states)
+        return None if state is None else KernelClock(synchronised=state, maximum_error=0.25, estimated_error=0.001)
+
+    monkeypatch.setattr(writer_module, "kernel_clock", clock)
+    for action in "abcdef":
+        ChainWriter(tmp_path, 2**20).commit([audit_log.clean_action(1, action, "anna", "", "", None, None, "done")])
+    assert actions(tmp_path) == [
+        "audit-created", "a", "b", "clock-not-synchronised", "c", "d", "e", "clock-synchronised", "f",
+    ]  # fmt: skip
+    created, *_, changed, _ = entries(tmp_path)
+    assert created["after"]["clock_synchronised"] is True
+    assert changed["after"] == {"error_seconds": {"maximum": 0.25, "estimated": 0.001}}
     assert verify(tmp_path).broken is None
 
 
