@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from pydantic import BaseModel
 
+from gateway.audit.entry import OWN
 from gateway.common.child_process import output_of
 from gateway.settings.audit_section import AuditSection  # noqa: TC001 - for the model below
 
@@ -23,9 +24,6 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
     from gateway.audit.log import AuditLog
-
-OWN = "lineside"
-"""The name in entries of a service without an id, and in those of the log about itself."""
 
 WRITTEN = "written"
 """The answer of the process that writes."""

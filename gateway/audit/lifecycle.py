@@ -37,6 +37,9 @@ SETTLE = 3.0
 LAST = 3.5
 """Seconds after the stop of a service for which its end waits for the entry: a gateway is killed after 4.7."""
 
+LAST_UNBOUNDED = 8.0
+"""The same of ingest and page: a service manager and containers kill them after 10."""
+
 LEAST = 0.1
 """Seconds for which an end waits in any case."""
 
@@ -52,18 +55,18 @@ SAME_FAILURE = 3600.0
 
 @asynccontextmanager
 async def recorded_life(
-    audit: ServiceLog, config: str, stop: StopEvent, trusted: TrustPlaces | None = None
+    audit: ServiceLog, config: str, stop: StopEvent, trusted: TrustPlaces | None = None, last: float | None = None
 ) -> AsyncIterator[None]:
     """Record the start and the end of a service that runs meanwhile, where there is an audit log at its start.
 
     `config` is the digest of its configuration. Changes of the files `trusted` are recorded as long. Best effort: an
     entry that can't be written is logged and counted, the next start has the count, and the end waits for its entry
-    no longer than `LAST` seconds after the stop.
+    no longer than `last` seconds after the stop, `LAST` without it.
     """
     if not await asyncio.to_thread(log_exists, audit.section):
         yield
         return
-    life = _Life(audit, config, stop)
+    life = _Life(audit, config, stop, LAST if last is None else last)
     await life.begin()
     watch = TrustWatch(audit, trusted or TrustPlaces())
     watching = supervise(watch.run, BestEffort("watch of trust files"), RESTART_AFTER)
@@ -82,10 +85,11 @@ async def recorded_life(
 class _Life:
     """The life of one service."""
 
-    def __init__(self, audit: ServiceLog, config: str, stop: StopEvent) -> None:
+    def __init__(self, audit: ServiceLog, config: str, stop: StopEvent, last: float) -> None:
         self._audit = audit
         self._config = config
         self._stop = stop
+        self._last = last
         self._file = LifeFile(audit.section.folder, audit.service, audit.who)
         self._state: LifeState | None = None  # None while another process has the file, or it can't be used
         self._began = now_text()
@@ -119,12 +123,12 @@ class _Life:
             self._ended = time.monotonic()
             self._ending.cancel()
             self._ending = asyncio.create_task(self._record_end({"reason": "ended"}, "done"), name="audit of the end")
-        rest = (self._ended or self._stop.asked) + LAST - time.monotonic()
+        rest = (self._ended or self._stop.asked) + self._last - time.monotonic()
         await asyncio.wait({self._ending}, timeout=max(LEAST, rest))
         late = not self._ending.done()
         await cancel_and_wait(self._starting, self._ending, self._living)
         if late:
-            log.warning("audit.not_recorded", action=STOPPED, error=f"not written within {LAST:g} s of the end")
+            log.warning("audit.not_recorded", action=STOPPED, error=f"not written within {self._last:g} s of the end")
             counting = asyncio.create_task(self._count(1), name="count of lost entries")
             await asyncio.wait({counting}, timeout=LEAST)
         await asyncio.to_thread(self._file.close)

@@ -65,7 +65,9 @@ class AuditLog:
         self.lost = 0
         """Entries that were not written: the log is full, or too many wait."""
         remove = section.when_full is AuditFull.REMOVE_OLDEST
-        self._writer = ChainWriter(section.folder, section.max_size, remove_oldest=remove)
+        self._writer = ChainWriter(
+            section.folder, section.max_size, remove_oldest=remove, renew_key=section.renew_key
+        )
         self._warns_from = math.inf if remove else section.nearly_full
         self._syslog = None if section.syslog is None else SyslogFollower(section.syslog, section.syslog_ca)
         self._waiting: deque[_Waiting] = deque()

@@ -6,6 +6,7 @@ The next commit removes a torn line, and an entry says so.
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from hashlib import sha256
@@ -14,7 +15,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import structlog
 
 from drivers.own_files import open_own
-from gateway.audit.entry import FIRST, Action, Malformed, clean_action, line_of, parse_line
+from gateway.audit.entry import (
+    FIRST,
+    OWN,
+    RENEWED,
+    Action,
+    Malformed,
+    clean_action,
+    line_of,
+    parse_line,
+    successor_of,
+)
 from gateway.audit.files import (
     CLOCK,
     MODE,
@@ -28,7 +39,7 @@ from gateway.audit.files import (
     sync_folder,
     write_head,
 )
-from gateway.audit.keys import ENTRY, HEAD, open_key
+from gateway.audit.keys import ENTRY, HEAD, NEXT, PRIVATE, make_next_key, next_key, open_key, promote_next_key
 from gateway.common.atomic_file import load_json, save_json
 from gateway.common.clock import kernel_clock
 from gateway.common.tasks import BestEffort
@@ -45,11 +56,11 @@ log = structlog.get_logger(__name__)
 SMALLEST_FILE, LARGEST_FILE = 64 * 2**10, 16 * 2**20
 """Bytes of a file after which another begins."""
 
+RENEWAL_BYTES = 2_000
+"""Bytes of an entry about another key, with some room."""
+
 FILES = 16
 """Files that a full log has, about."""
-
-OWN = "lineside"
-"""The `who` of entries about the log itself."""
 
 
 CREATED = "audit-created"
@@ -69,6 +80,8 @@ class _Tail(NamedTuple):
     key: str
     size: int
     torn: bytes
+    successor: str = ""
+    """The key that has to sign the next entry, if the last entry of its predecessor is the last of the file."""
 
 
 def _own(action: str, object_: str = "", before: object = None, after: object = None) -> Action:
@@ -78,13 +91,16 @@ def _own(action: str, object_: str = "", before: object = None, after: object = 
 class ChainWriter:
     """Appends to the log of a folder. Blocks; belongs to one thread. Other processes may append to the same log."""
 
-    def __init__(self, folder: Path, max_size: int, *, remove_oldest: bool = False) -> None:
-        """Prepare; no I/O before the first commit."""
+    def __init__(
+        self, folder: Path, max_size: int, *, remove_oldest: bool = False, renew_key: float = math.inf
+    ) -> None:
+        """Prepare; no I/O before the first commit. A key signs for `renew_key` seconds."""
         self.size = 0
         """Bytes of all files."""
         self.max_size = max_size
         self._folder = folder
         self._remove_oldest = remove_oldest
+        self._renew_after = renew_key
         self._file_size = max(SMALLEST_FILE, min(LARGEST_FILE, max_size // FILES))
         self._key: SigningKey | None = None
         self._file: Path | None = None
@@ -102,13 +118,14 @@ class ChainWriter:
         """
         open_folder(self._folder)
         with locked(self._folder):
-            if self._key is None:
-                self._key = open_key(self._folder)
             files = log_files(self._folder)
+            self._end_renewal(files)
+            self._key = open_key(self._folder)  # again: another process may have renewed it
             self._clock = kernel_clock()
             first = self._catch_up(files)
-            first += self._clock_changes(first)
             self.size = sum(file.stat().st_size for file in files)
+            renewed = [] if first else self._renew_key()
+            first += self._clock_changes(first)
             room = sum(len(line_of(action.numbered(1, FIRST))) + 200 for action in (*first, *actions))
             if self._file is None or self._file_bytes + room > self._file_size:
                 first = self._next_file(files, first)
@@ -118,7 +135,34 @@ class ChainWriter:
             for file, _ in removed:
                 file.unlink()
             self._note_clock()
-            return entries
+            self._key = None  # no process remembers a key that another may destroy
+            return [*renewed, *entries]
+
+    def _renew_key(self) -> list[dict[str, Any]]:
+        """Let another key sign from here on if the present key is old enough; returns the entry that says so.
+
+        The order is the new key, the entry, the destruction of the old key. `_end_renewal` goes on after a kill.
+        """
+        age = time.time() - (self._folder / PRIVATE).stat().st_mtime
+        if age < self._renew_after or self.size + RENEWAL_BYTES > self.max_size:
+            return []
+        new = make_next_key(self._folder)
+        entries = self._append([_own(RENEWED, after={"key": new.id, "public": new.public})])
+        promote_next_key(self._folder)
+        self._key = new
+        return entries
+
+    def _end_renewal(self, files: list[Path]) -> None:
+        """End a renewal that was stopped: the successor signs if the log names it, and is removed if it does not."""
+        successor = next_key(self._folder)
+        if successor is None:
+            return
+        tails = (_tail_of(_content(file)) for file in reversed(files))
+        last = next((tail for tail in tails if tail.n), None)
+        if last is not None and last.successor == successor.id:
+            promote_next_key(self._folder)
+        else:
+            (self._folder / NEXT).unlink()
 
     def _clock_changes(self, first: list[Action]) -> list[Action]:
         """Return an entry if the clock is synchronised now, and was not, or the other way round.
@@ -167,7 +211,7 @@ class ChainWriter:
             self._head, self._n = Head(tail.n, tail.hash), tail.n
             if tail.torn or tail.signed_n < tail.n:
                 said.append(self._repair(tail))
-            if tail.key not in {key.id, ""}:
+            if tail.key not in {key.id, ""} and tail.successor != key.id:
                 said.append(_own("audit-key-changed", before={"key": tail.key}, after={"key": key.id}))
         if head is not None and head.n > self._n:
             said.append(_own("audit-entries-missing", before={"last": self._n}, after={"expected": head.n}))
@@ -305,4 +349,4 @@ def _tail_of(content: bytes) -> _Tail:
 
 def _tail(last: dict[str, Any], signed: int, key: str, content: bytes, torn: int) -> _Tail:
     size = len(content) - torn
-    return _Tail(last["n"], last["hash"], signed, key, size, content[size:])
+    return _Tail(last["n"], last["hash"], signed, key, size, content[size:], successor_of(last)[0])

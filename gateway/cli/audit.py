@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 DAY = 86_400.0
 
+MOST_SHOWN = 4
+"""Keys of a log that are all shown."""
+
 
 INGEST = click.option("--ingest", is_flag=True, help="The log of ingest, in place of that of gateway and page.")
 
@@ -34,7 +37,9 @@ def audit() -> None:
 
 @audit.command()
 @CONFIG
-@click.option("--key", "keys", multiple=True, metavar="ID", help="Trust this key only; may be given again.")
+@click.option(
+    "--key", "keys", multiple=True, metavar="ID", help="Trust this key and its successors only; may be given again."
+)
 @INGEST
 @FORMAT
 def verify(config: Path, keys: tuple[str, ...], style: str, *, ingest: bool) -> None:
@@ -54,11 +59,16 @@ def verify(config: Path, keys: tuple[str, ...], style: str, *, ingest: bool) -> 
     if style == "json":
         print_json(_as_dict(folder, found))
     elif found.broken is None:
-        signed = f", signed with {', '.join(found.keys)}" if found.keys else ""
+        signed = f", signed with {_listed(found.keys)}" if found.keys else ""
         echo(f"{folder}: {counted(found.entries, 'entry').replace('entrys', 'entries')} are right{signed}")
     else:
         echo(f"{folder}: {printable(str(found.broken))}", err=True)
     sys.exit(0 if found.broken is None else 1)
+
+
+def _listed(keys: tuple[str, ...]) -> str:
+    """Return the ids of keys, of many the first and the last."""
+    return ", ".join(keys) if len(keys) <= MOST_SHOWN else f"{len(keys)} keys, from {keys[0]} to {keys[-1]}"
 
 
 def _folder(config: Path, *, ingest: bool) -> Path:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from gateway.audit.apart import ApartLog
-from gateway.audit.lifecycle import recorded_life
+from gateway.audit.lifecycle import LAST_UNBOUNDED, recorded_life
 from gateway.audit.trust_files import trust_places
 from gateway.cli.common import CONFIG, REPORT, WITH_STDIN, load, log_findings, require_metrics, serve, write_report
 from gateway.cli.output import echo
@@ -60,7 +60,8 @@ def ingest(config: Path, report: Path | None, name: str | None, listen: str | No
     async def main(stop: StopEvent) -> None:
         log_findings(factory, INGEST)
         audit = ApartLog(factory.ingest.audit, "ingest", factory.ingest.id)
-        async with recorded_life(audit, factory.digest, stop, trust_places(factory, Service.INGEST)):
+        trusted = trust_places(factory, Service.INGEST)
+        async with recorded_life(audit, factory.digest, stop, trusted, LAST_UNBOUNDED):
             service = IngestService(factory)
             asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, service.asked_to_reload)
             await service.run(stop)

@@ -12,7 +12,7 @@ import structlog
 import uvicorn
 
 from gateway.audit.apart import OpenLog
-from gateway.audit.lifecycle import recorded_life
+from gateway.audit.lifecycle import LAST_UNBOUNDED, recorded_life
 from gateway.audit.log import AuditLog
 from gateway.audit.trust_files import trust_places
 from gateway.common.listening import bind
@@ -97,7 +97,7 @@ class DashboardService:
         """Serve until `stop` is set. Raises `OSError` for an address in use, or a certificate that can't be used."""
         async with AuditLog(self._section.audit) as audit:
             opened = OpenLog(audit, self._section.audit, SERVICE)
-            async with recorded_life(opened, self._digest, stop, self._trusted):
+            async with recorded_life(opened, self._digest, stop, self._trusted, LAST_UNBOUNDED):
                 if self._section.tls is not None:
                     self._certificate = Certificate(self._section.tls, self._note_renewal)
                 await self._serve(_Server(self._config(audit)), self._bind(), stop)

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Annotated, Self
 from urllib.parse import urlsplit
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, field_serializer, field_validator, model_validator
 
 from drivers.exposure import is_loopback
 from drivers.url import check_host, split_url
-from gateway.common.setting_types import File, Folder, Section, Size
+from gateway.common.setting_types import Duration, File, Folder, Section, Size
 
 AUDIT = "audit"
 """The folder of the audit log, in the folder of the spool or of ingest."""
@@ -42,12 +42,18 @@ class AuditSection(Section):
     """The part of `max_size` from which on a log that removes nothing warns that it is nearly full, as in `0.6`."""
     when_full: Annotated[AuditFull, Field(strict=False)] = AuditFull.REFUSE
     """Whether a full log refuses new entries, or removes its oldest signed file, as in `remove_oldest`."""
+    renew_key: Annotated[Duration, Field(ge=3600, le=366 * 86400)] = 86400.0
+    """How long a key signs entries, before it names its successor and is destroyed, as in `7d`."""
     syslog: str | None = None
     """A syslog server that gets a copy of each entry (RFC 5424): tls, or tcp and udp to this machine, as in
     `tls://siem.example:6514`."""
     syslog_ca: File | None = None
     """The authority of the syslog server's certificate, in place of the system's, as in
     `/etc/lineside/plant-ca.pem`."""
+
+    @field_serializer("renew_key", when_used="json")
+    def _with_its_unit(self, seconds: float) -> str:
+        return f"{seconds}s"  # as it is read again, by the process that writes the log of a service
 
     @field_validator("max_size")
     @classmethod

@@ -14,7 +14,7 @@ from processes import until
 from structlog.testing import capture_logs
 
 from gateway.audit import apart, lifecycle
-from gateway.audit.apart import ApartLog
+from gateway.audit.apart import ApartLog, Entry, Order
 from gateway.audit.files import log_files
 from gateway.audit.life_file import LifeFile
 from gateway.audit.lifecycle import error_text, recorded_life
@@ -297,6 +297,14 @@ async def test_a_stop_soon_after_the_start_records_both(
     async with recorded_life(ApartLog(section, "gateway", "edge-01"), "abc", stop):
         stop.ask("SIGTERM")
     assert [one["action"] for one in entries(section)] == ["service-started", "service-stopped"]
+
+
+def test_the_process_that_writes_gets_the_section_as_it_is(tmp_path: Path) -> None:
+    """A value that it can't read would lose all entries of a gateway."""
+    keys = {"max_size": "2MiB", "when_full": "remove_oldest", "nearly_full": 0.5, "renew_key": "7d", "begin": True}
+    section = AuditSection.model_validate({"folder": str(tmp_path), "syslog": "tls://siem.example:6514"} | keys)
+    order = Order(section=section, entries=[Entry(action="a", after={"b": [1]})])
+    assert Order.model_validate(json.loads(order.model_dump_json())) == order
 
 
 def test_the_error_of_a_group_is_its_first() -> None:
