@@ -21,6 +21,8 @@ from gateway.acquisition.device_metadata import DeviceMetadata
 from gateway.acquisition.device_worker import DeviceWorker
 from gateway.acquisition.discovery import Discovery, read_found
 from gateway.acquisition.scheduler import Alarms, Waves
+from gateway.audit.apart import ApartLog
+from gateway.audit.incidents import Incidents
 from gateway.audit.single import record_reload
 from gateway.codecs import CODECS
 from gateway.common.clock import Clock
@@ -170,7 +172,7 @@ class GatewayService:
             own.spool.folder / f"{own.id}.states.json", own.id, lambda: self.spool.oldest_seq
         )
         self._commands = commands_of(factory, self.command) if part.has_identity else None
-        self._publisher = self._make_publisher(factory, files, part)
+        self._publisher, self._incidents = self._make_publisher(factory, files, part)
         self._retired = Ledger()
         self._digest = factory.digest
         # a worker is of no concern to the service manager: its supervisor is the service
@@ -217,9 +219,10 @@ class GatewayService:
         topic = self.topics.gateway(place.enterprise, place.site, own.id, "data")
         return RecordBuilder(topic, self._encode_together, halve, self._max_record)
 
-    def _make_publisher(self, factory: Factory, files: SpoolFiles, part: Part) -> Publisher:
+    def _make_publisher(self, factory: Factory, files: SpoolFiles, part: Part) -> tuple[Publisher, Incidents]:
         cutter = Splitter(self.spool, self._codec, DeadLetters(files.letters, SET_ASIDE_SIZE))
-        return Publisher(
+        incidents = Incidents(ApartLog(factory.dashboard.audit, "gateway", factory.gateway.id))
+        publisher = Publisher(
             factory,
             self.topics,
             self.spool,
@@ -233,6 +236,8 @@ class GatewayService:
             self._messages,
             None if self._commands is None else CommandLink(factory, self.topics, self._commands),
         )
+        publisher.note_refused = incidents.note
+        return publisher, incidents
 
     def _make_status_file(self, name: str) -> StatusFile:
         head = {"service": "gateway", "id": self.id, "worker": self._part.worker}
@@ -452,6 +457,7 @@ class GatewayService:
             publishing = _supervised(tasks, self._publisher.run, "publish")
             describing = _supervised(tasks, self._metadata.run, "metadata")
             watching = _supervised(tasks, self._stall.run, "stall watch")
+            recording = _supervised(tasks, self._incidents.run, "audit of refused confirmations")
             self._count_missed()
             self._devices.begin(tasks)
             reloading = [_supervised(tasks, self.reload.run, "reload")] if whole else []
@@ -469,7 +475,7 @@ class GatewayService:
             await stop.wait()
             log.info(stopping)
             self._manager.stopping()
-            await cancel_and_wait(*testing, *reloading, informing, following, describing, counting)
+            await cancel_and_wait(*testing, *reloading, informing, following, describing, counting, recording)
             await self._devices.stop(FINISH_SCANS)
             await cancel_and_wait(ticking)
             await self._totals.save()

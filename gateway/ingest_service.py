@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
+from gateway.audit.apart import ApartLog
+from gateway.audit.incidents import Incidents
 from gateway.common.clock import Clock
 from gateway.common.dead_letters import DeadLetters, ingest_letters
 from gateway.common.heartbeat import beat
@@ -45,7 +47,9 @@ class IngestService:
         metadata = MetadataRegistry(folder / f"{factory.ingest.id}.metas.json")
         topics = Topics(factory.broker.root)
         self._manager = ServiceManager.of()
-        self._ingest = Ingest(factory, topics, writers, metadata, self._dead_letters, Clock())
+        self._incidents = Incidents(ApartLog(factory.ingest.audit, "ingest", factory.ingest.id))
+        note = self._incidents.note
+        self._ingest = Ingest(factory, topics, writers, metadata, self._dead_letters, Clock(), note)
         self._factory_file = factory.file
         head = {"service": "ingest", "id": factory.ingest.id}
         self._status_file = StatusFile(status_file(folder, factory.ingest.id), head, self.status)
@@ -71,6 +75,8 @@ class IngestService:
                 ),
                 tasks.create_task(supervise(self._self_test.run, BestEffort("self-test")), name="self-test"),
             ]
+            recording = supervise(self._incidents.run, BestEffort("audit of refused records"))
+            working.append(tasks.create_task(recording, name="audit of refused records"))
             if self._endpoint is not None:
                 serving = supervise(self._endpoint.run, BestEffort("metrics"))
                 working.append(tasks.create_task(serving, name="metrics"))

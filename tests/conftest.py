@@ -68,6 +68,7 @@ WITH_PROCESSES = (
     "unit/test_apparmor.py",
     "unit/test_audit_kills.py",
     "unit/test_audit_lifecycle.py",
+    "unit/test_audit_trust_files.py",
     "security/*.py",
     "unit/test_imports.py",
     "unit/test_self_test.py",

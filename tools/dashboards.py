@@ -277,6 +277,9 @@ GATEWAYS = Dashboard(
             )),
             Panel("Clock", (
                 Query(f"min(lineside_clock_trusted{{{GATEWAY}}})", "trusted"),
+                Query(f"min(lineside_clock_synchronised{{{GATEWAY}}})", "synchronised"),
+                Query(f"max(lineside_clock_maximum_error_seconds{{{GATEWAY}}})", "maximum error (s)"),
+                Query(f"max(lineside_clock_estimated_error_seconds{{{GATEWAY}}})", "estimated error (s)"),
                 Query(f"max(lineside_clock_ahead_seconds{{{GATEWAY}}})", "ahead (s)"),
                 Query(f"sum(increase(lineside_clock_steps_total{{{GATEWAY}}}[$__rate_interval]))", "steps"),
             )),

@@ -23,6 +23,12 @@ from gateway.model.text import clean_text
 FIRST = "0" * 64
 """The `previous` of the first entry."""
 
+OWN = "lineside"
+"""The `who` of entries about the log itself, and of a service without an id."""
+
+RENEWED = "audit-key-renewed"
+"""The action of the last entry that a key signs: `after` has the id and the public key of its successor."""
+
 LONGEST_WHO, LONGEST_ADDRESS, LONGEST_ACTION, LONGEST_OBJECT, LONGEST_TEXT = 128, 64, 64, 512, 512
 """Characters of the parts of an entry."""
 
@@ -108,6 +114,14 @@ def _plain(value: object, level: int) -> Any:  # noqa: ANN401 - JSON
         if isinstance(value, list | tuple | set | frozenset):
             return [_plain(one, level + 1) for one in list(value)[:MOST_ITEMS]]
     return _clean(str(value), LONGEST_TEXT)
+
+
+def successor_of(entry: dict[str, Any]) -> tuple[str, str]:
+    """Return id and public key of the successor that an entry names; empty texts of another entry."""
+    after = entry["after"]
+    if entry["action"] != RENEWED or entry["who"] != OWN or not isinstance(after, dict):
+        return "", ""
+    return str(after.get("key", "")), str(after.get("public", ""))
 
 
 def canonical(entry: dict[str, Any]) -> bytes:

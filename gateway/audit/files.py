@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-HEAD, LOCK = "audit-head.json", "audit.lock"
+HEAD, LOCK, CLOCK = "audit-head.json", "audit.lock", "audit-clock.json"
 
 MODE = 0o600
 

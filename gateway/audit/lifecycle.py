@@ -1,154 +1,229 @@
-"""Starts and stops of a service in the audit log (IEC 62443-4-2, CR 2.8).
+"""Starts and ends of a service in the audit log (IEC 62443-4-2, CR 2.8).
 
-A gateway has no audit log open: a process of its own writes the entry, so that the gateway has neither the memory of
-its libraries nor the waits of its disk. That process is this module: `python -m gateway.audit.lifecycle`, with the
-entries as JSON on standard input. Its output is `WRITTEN`, or the reason why they are not.
+A service that was killed writes nothing. The next start finds that in the file of its state (`life_file.py`), and
+records it: since when the service ran, its last sign of life, and the reason as far as it is known.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
-import sys
 import time
-from contextlib import asynccontextmanager, redirect_stdout
-from datetime import UTC, datetime
+from contextlib import asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import structlog
-from pydantic import BaseModel
 
-from gateway.common.child_process import output_of
-from gateway.common.tasks import cancel_and_wait
-from gateway.settings.dashboard_section import AuditSection  # noqa: TC001 - for the model below
+from gateway.audit.apart import NICE, Entry, log_exists
+from gateway.audit.life_file import FailedStarts, LifeFile, LifeState, now_text
+from gateway.audit.trust_files import TrustPlaces, TrustWatch
+from gateway.common.tasks import BestEffort, cancel_and_wait, supervise
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-    from pathlib import Path
+    from collections.abc import AsyncIterator, Callable
 
-    from gateway.audit.log import AuditLog
+    from gateway.audit.apart import ServiceLog
     from gateway.common.stop_event import StopEvent
 
 log = structlog.get_logger(__name__)
 
 STARTED, STOPPED = "service-started", "service-stopped"
+INTERRUPTED, FAILED, CHANGED = "service-interrupted", "service-failed", "configuration-changed"
 """The actions."""
-
-OWN = "lineside"
-"""The name in entries of a service without an id, and in those of the log about itself."""
-
-WRITTEN = "written"
-"""The answer of the process that writes."""
 
 SETTLE = 3.0
 """Seconds after the start of a service in which its start is not written: the first readings go first."""
 
-LONGEST = 20.0
-"""Seconds after which the process is killed: a disk may not answer."""
-
 LAST = 3.5
 """Seconds after the stop of a service for which its end waits for the entry: a gateway is killed after 4.7."""
+
+LAST_UNBOUNDED = 8.0
+"""The same of ingest and page: a service manager and containers kill them after 10."""
 
 LEAST = 0.1
 """Seconds for which an end waits in any case."""
 
-MOST_OUTPUT = 2_000
-"""Bytes of the reason of a failure."""
+RESTART_AFTER = 60.0
+"""Seconds after which the watch of files is started again if it fails."""
 
-NICE = 5
-"""The nice value of the process that writes a start: the machines go first."""
+ALIVE_EVERY = 10.0
+"""Seconds between two signs of life."""
 
-
-class LifeEntry(BaseModel):
-    """An entry of a service. `who` is its id, `service` its kind, `about` is plain data."""
-
-    section: AuditSection
-    action: str
-    who: str
-    service: str
-    about: dict[str, Any]
-    outcome: str = "done"
+SAME_FAILURE = 3600.0
+"""Seconds in which starts that fail with one error make one entry: a service is started again and again."""
 
 
 @asynccontextmanager
 async def recorded_life(
-    section: AuditSection, service: str, who: str, config: str, stop: StopEvent
+    audit: ServiceLog, config: str, stop: StopEvent, trusted: TrustPlaces | None = None, last: float | None = None
 ) -> AsyncIterator[None]:
     """Record the start and the end of a service that runs meanwhile, where there is an audit log at its start.
 
-    `config` is the digest of its configuration. Best effort: an entry that can't be written is logged, and the end
-    waits for it no longer than `LAST` seconds after the stop. A service that fails before `SETTLE` makes no entry:
-    a service that is started again and again would fill the log.
+    `config` is the digest of its configuration. Changes of the files `trusted` are recorded as long. Best effort: an
+    entry that can't be written is logged and counted, the next start has the count, and the end waits for its entry
+    no longer than `last` seconds after the stop, `LAST` without it.
     """
-    section = section.model_copy(update={"folder": section.folder.absolute()})
-    if not await asyncio.to_thread(_exists, section.folder):
+    if not await asyncio.to_thread(log_exists, audit.section):
         yield
         return
-    began = {"config": config, "time": datetime.now(UTC).isoformat(timespec="seconds")}
-    written = asyncio.Event()  # the start is being written, or is written
-
-    def entry(action: str, about: dict[str, Any], outcome: str = "done") -> LifeEntry:
-        return LifeEntry(section=section, action=action, who=who, service=service, about=about, outcome=outcome)
-
-    async def settled() -> None:
-        await asyncio.sleep(SETTLE)
-        written.set()
-        await _record([entry(STARTED, began)], NICE)
-
-    async def ended(about: dict[str, Any], outcome: str) -> None:
-        last = [entry(STOPPED, about, outcome)]
-        if written.is_set():
-            await asyncio.wait({starting})
-        else:
-            starting.cancel()
-            last.insert(0, entry(STARTED, began))
-        await _record(last, 0)
-
-    async def asked() -> None:
-        await stop.wait()
-        await ended({"reason": stop.reason}, "done")
-
-    failed = 0.0  # the monotonic time of an error
-    starting = asyncio.create_task(settled(), name="audit of the start")
-    stopping = asyncio.create_task(asked(), name="audit of the stop")
+    life = _Life(audit, config, stop, LAST if last is None else last)
+    await life.begin()
+    watch = TrustWatch(audit, trusted or TrustPlaces())
+    watching = supervise(watch.run, BestEffort("watch of trust files"), RESTART_AFTER)
+    helper = asyncio.create_task(watching, name="watch of trust files")
     try:
         yield
-    except Exception as error:
-        if written.is_set() and not stop.is_set():
-            await cancel_and_wait(stopping)
-            about = {"reason": "error", "error": error_text(error)}
-            failed = time.monotonic()
-            stopping = asyncio.create_task(ended(about, "failed"), name="audit of the failure")
+    except BaseException as error:
+        life.fail(error)
         raise
     finally:
-        if written.is_set() or stop.is_set():
-            await asyncio.wait({stopping}, timeout=max(LEAST, (failed or stop.asked) + LAST - time.monotonic()))
-        await cancel_and_wait(starting, stopping)
+        helper.cancel()
+        await life.end()
+        await cancel_and_wait(helper)
 
 
-def _exists(folder: Path) -> bool:
-    try:
-        return folder.exists()
-    except OSError:  # the process that writes says why
-        return True
+class _Life:
+    """The life of one service."""
 
+    def __init__(self, audit: ServiceLog, config: str, stop: StopEvent, last: float) -> None:
+        self._audit = audit
+        self._config = config
+        self._stop = stop
+        self._last = last
+        self._file = LifeFile(audit.section.folder, audit.service, audit.who)
+        self._state: LifeState | None = None  # None while another process has the file, or it can't be used
+        self._began = now_text()
+        self._settled = False  # the start is being written, or is written
+        self._ended = 0.0  # the monotonic time of an end that nobody has asked for
+        self._using = BestEffort("state of the service", file=str(self._file.file))
+        self._turn = asyncio.Lock()
 
-async def record_start(audit: AuditLog, section: AuditSection, service: str) -> bool:
-    """Record the start of a service that has its audit log open; returns whether its stop is to be recorded, too.
+    async def begin(self) -> None:
+        """Read the state that the last run has left, and begin to record."""
+        with self._using:
+            self._state = await asyncio.to_thread(self._file.begin)
+        self._starting = asyncio.create_task(self._record_start(), name="audit of the start")
+        self._ending = asyncio.create_task(self._record_stop(), name="audit of the stop")
+        self._living = asyncio.create_task(self._show_life(), name="sign of life for the audit log")
 
-    Where nobody has made an audit log yet, a start makes none.
-    """
-    if not await asyncio.to_thread(section.folder.exists):
-        return False
-    audit.record(STARTED, who=OWN, address="local", object=service)
-    return True
+    def fail(self, error: BaseException) -> None:
+        """Record an error that ends the service, unless it was asked to stop before."""
+        if self._stop.is_set():
+            return
+        self._ended = time.monotonic()
+        self._ending.cancel()
+        if isinstance(error, Exception):
+            text = error_text(error)
+            work = self._record_end({"reason": "error", "error": text}, "failed") if self._settled else None
+            self._ending = asyncio.create_task(work or self._record_failed_start(text), name="audit of the failure")
 
+    async def end(self) -> None:
+        """Wait for the last entry, as long as the end of the service may take."""
+        if not self._ended and not self._stop.is_set():
+            self._ended = time.monotonic()
+            self._ending.cancel()
+            self._ending = asyncio.create_task(self._record_end({"reason": "ended"}, "done"), name="audit of the end")
+        rest = (self._ended or self._stop.asked) + self._last - time.monotonic()
+        await asyncio.wait({self._ending}, timeout=max(LEAST, rest))
+        late = not self._ending.done()
+        await cancel_and_wait(self._starting, self._ending, self._living)
+        if late:
+            log.warning("audit.not_recorded", action=STOPPED, error=f"not written within {self._last:g} s of the end")
+            counting = asyncio.create_task(self._count(1), name="count of lost entries")
+            await asyncio.wait({counting}, timeout=LEAST)
+        await asyncio.to_thread(self._file.close)
 
-def record_stop(audit: AuditLog, service: str, reason: str, error: BaseException | None = None) -> None:
-    """Record the stop of a service that has its audit log open, and why it stops."""
-    about = {"reason": reason} if error is None else {"reason": "error", "error": error_text(error)}
-    outcome = "done" if error is None else "failed"
-    audit.record(STOPPED, who=OWN, address="local", object=service, after=about, outcome=outcome)
+    # -- entries --
+
+    async def _record_start(self) -> None:
+        await asyncio.sleep(SETTLE)
+        self._settled = True
+        if await self._written(self._opening(), NICE):
+            await self._change(**self._opened())
+
+    async def _record_stop(self) -> None:
+        await self._stop.wait()
+        await self._change(stopping=self._stop.reason or "asked")
+        await self._record_end({"reason": self._stop.reason}, "done")
+
+    async def _record_end(self, about: dict[str, Any], outcome: str) -> None:
+        entries, changes = [Entry(action=STOPPED, after=about, outcome=outcome)], {}
+        if self._settled:
+            await asyncio.wait({self._starting})
+        else:
+            self._starting.cancel()
+            entries, changes = [*self._opening(), *entries], self._opened()
+        if await self._written(entries, 0):
+            await self._change(ended=True, **changes)
+
+    async def _record_failed_start(self, text: str) -> None:
+        """Record a service that fails before it has settled; the next starts with this error are counted."""
+        self._starting.cancel()
+        if self._state is None:
+            return  # another process of this name runs, or nothing can be counted
+        now, last = time.time(), self._state.failed
+        starts = 1 if last is None else last.starts + 1
+        if last is not None and last.error == text and 0 <= now - last.recorded < SAME_FAILURE:
+            await self._change(ended=True, failed=last.model_copy(update={"starts": starts}))
+            return
+        about = {"reason": "error", "error": text, "time": self._began, "starts": starts}
+        if await self._written([*self._interrupted(), Entry(action=FAILED, after=about, outcome="failed")], 0):
+            failed = FailedStarts(error=text, starts=0, recorded=now)
+            await self._change(ended=True, interrupted=None, failed=failed)
+
+    def _interrupted(self) -> list[Entry]:
+        """Return the entry of earlier runs that have ended without one."""
+        if self._state is None or self._state.interrupted is None:
+            return []
+        return [Entry(action=INTERRUPTED, after=self._state.interrupted.model_dump(), outcome="failed")]
+
+    def _opening(self) -> list[Entry]:
+        """Return the entries of a start."""
+        about: dict[str, Any] = {"config": self._config, "time": self._began}
+        entries = self._interrupted()
+        if (state := self._state) is not None:
+            if state.failed is not None and state.failed.starts:
+                about |= {"failed_starts": state.failed.starts, "error": state.failed.error}
+            if state.not_recorded:
+                about["not_recorded"] = state.not_recorded
+            if state.recorded_config not in {"", self._config}:
+                before, after = {"config": state.recorded_config}, {"config": self._config}
+                entries.append(Entry(action=CHANGED, before=before, after=after))
+        return [*entries, Entry(action=STARTED, after=about)]
+
+    def _opened(self) -> dict[str, Any]:
+        """Return the changes of the state when the entries of a start are written."""
+        return {"recorded_config": self._config, "interrupted": None, "failed": None, "not_recorded": 0}
+
+    async def _written(self, entries: list[Entry], nice: int) -> bool:
+        """Write entries; returns whether they are on disk. Those that are not are logged and counted."""
+        error = await self._audit.write(entries, nice)
+        if error:
+            log.warning("audit.not_recorded", action=entries[-1].action, error=error)
+            await self._count(len(entries))
+        return not error
+
+    # -- state --
+
+    async def _count(self, entries: int) -> None:
+        if self._state is not None:
+            await self._change(not_recorded=self._state.not_recorded + entries)
+
+    async def _change(self, **changes: Any) -> None:  # noqa: ANN401 - parts of the state
+        if self._state is not None:
+            self._state = self._state.model_copy(update=changes)
+            await self._use(partial(self._file.save, self._state))
+
+    async def _show_life(self) -> None:
+        while True:
+            await asyncio.sleep(ALIVE_EVERY)
+            await self._use(self._file.touch)
+
+    async def _use(self, work: Callable[[], None]) -> None:
+        """Work with the file in a thread, one after the other; an error is logged once."""
+        async with self._turn:
+            with self._using:
+                await asyncio.to_thread(work)
 
 
 def error_text(error: BaseException) -> str:
@@ -156,44 +231,3 @@ def error_text(error: BaseException) -> str:
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     return f"{type(error).__name__}: {error}"
-
-
-async def _record(entries: list[LifeEntry], nice: int) -> None:
-    """Let a process write entries. Raises nothing but cancellation."""
-    content = json.dumps([one.model_dump(mode="json") for one in entries]).encode()
-    try:
-        output = await output_of(["gateway.audit.lifecycle"], LONGEST, MOST_OUTPUT, nice=nice, content=content)
-        said = output.decode(errors="replace").strip() or "its process has failed"
-    except (OSError, TimeoutError) as error:
-        said = str(error) or f"not written within {LONGEST:g} s"
-    if said != WRITTEN:
-        log.warning("audit.not_recorded", action=entries[-1].action, error=said)
-
-
-def write(content: bytes) -> str:
-    """Write entries, and wait until they are on disk; return `WRITTEN`, or why they are not."""
-    entries = [LifeEntry.model_validate(one) for one in json.loads(content)]
-    section = entries[0].section
-    if not section.folder.exists():
-        return WRITTEN  # nobody has made an audit log: nothing is missing
-    from gateway.audit.log import CLOSE_SECONDS, AuditLog, NotRecorded  # noqa: PLC0415 - of this process alone
-
-    with AuditLog(section) as audit:
-        recorded = [
-            audit.record(
-                one.action, who=one.who, address="local", object=one.service, after=one.about, outcome=one.outcome
-            )
-            for one in entries
-        ]
-        try:
-            for one in recorded:
-                one.result(CLOSE_SECONDS)
-        except (NotRecorded, TimeoutError) as error:
-            return str(error) or "it can't be written"
-    return WRITTEN
-
-
-if __name__ == "__main__":
-    with redirect_stdout(sys.stderr):  # log events of the audit log go elsewhere than the answer
-        answer = write(sys.stdin.buffer.read())
-    sys.stdout.buffer.write(answer.encode())

@@ -10,6 +10,7 @@ full log, are counted: the action itself goes on (IEC 62443-4-2, CR 2.10).
 from __future__ import annotations
 
 import asyncio
+import math
 import threading
 import time
 from collections import deque
@@ -23,12 +24,12 @@ from gateway.audit.keys import UnusableKey
 from gateway.audit.syslog import SyslogFollower
 from gateway.audit.writer import ChainWriter, Full
 from gateway.common.state_log import StateLog
-from gateway.settings.dashboard_section import AuditFull
+from gateway.settings.audit_section import AuditFull
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gateway.settings.dashboard_section import AuditSection
+    from gateway.settings.audit_section import AuditSection
 
 log = structlog.get_logger(__name__)
 
@@ -40,9 +41,6 @@ MOST_TOGETHER = 100
 
 RETRY_AFTER = 1.0
 """Seconds until a failed commit is tried again."""
-
-NEARLY_FULL = 0.8
-"""The part of its greatest size from which on a log that removes nothing is nearly full."""
 
 CLOSE_SECONDS = 5.0
 """Seconds that entries have to be written when the log is closed."""
@@ -67,8 +65,10 @@ class AuditLog:
         self.lost = 0
         """Entries that were not written: the log is full, or too many wait."""
         remove = section.when_full is AuditFull.REMOVE_OLDEST
-        self._writer = ChainWriter(section.folder, section.max_size, remove_oldest=remove)
-        self._warns = not remove
+        self._writer = ChainWriter(
+            section.folder, section.max_size, remove_oldest=remove, renew_key=section.renew_key
+        )
+        self._warns_from = math.inf if remove else section.nearly_full
         self._syslog = None if section.syslog is None else SyslogFollower(section.syslog, section.syslog_ca)
         self._waiting: deque[_Waiting] = deque()
         self._wake = threading.Condition()
@@ -157,8 +157,8 @@ class AuditLog:
         except (OSError, UnusableKey) as error:
             self._state.enter("audit.unwritable", level="error", error=str(error))
             return False
-        if self._warns and self.filled >= NEARLY_FULL:
-            hint = "raise dashboard.audit.max_size, or write when_full: remove_oldest"
+        if self.filled >= self._warns_from:
+            hint = "raise max_size of the audit log, or write when_full: remove_oldest"
             self._state.enter("audit.nearly_full", filled=round(self.filled, 2), hint=hint)
         else:
             self._state.enter("audit.recording", healthy=True)

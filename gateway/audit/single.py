@@ -9,7 +9,7 @@ import structlog
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from gateway.settings.dashboard_section import AuditSection
+    from gateway.settings.audit_section import AuditSection
 
 log = structlog.get_logger(__name__)
 

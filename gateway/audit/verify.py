@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from gateway.audit.entry import FIRST, LONGEST_LINE, Malformed, parse_line
+from gateway.audit.entry import FIRST, LONGEST_LINE, Malformed, parse_line, successor_of
 from gateway.audit.files import HEAD as HEAD_FILE
 from gateway.audit.files import LOCK, Head, UnreadableHead, locked, log_files, read_head
-from gateway.audit.keys import ENTRY, HEAD, is_signed, public_keys
+from gateway.audit.keys import ENTRY, HEAD, is_signed, key_id, public_keys
+from gateway.common.public_keys import public_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -58,6 +59,8 @@ def read_lines(file: Path) -> Iterator[bytes]:
 def verify(folder: Path, keys: tuple[str, ...] = (), look: Callable[[int], None] | None = None) -> Verified:
     """Check the log of a folder; `keys` are the only ids to trust, all in the folder without any.
 
+    A key that is trusted names its successor, and signs nothing any more then.
+
     `look` is called with the number of entries that are checked, now and then. Raises `OSError` or `UnusableKey`.
     """
     if not (folder / LOCK).exists():
@@ -91,6 +94,7 @@ class _Check:
         self._last: dict[str, Any] = {"n": 0, "hash": FIRST}
         self._signed = 0
         self._removed: set[tuple[int, str]] = set()
+        self._retired: dict[str, int] = {}  # keys that have named a successor, with the entry
         self._place = ("", 0)
 
     def file(self, file: Path) -> None:
@@ -121,12 +125,30 @@ class _Check:
                 self._wrong(n, f"is signed with the key {entry['key'][:64]}, which is not trusted here")
             elif not is_signed(key, ENTRY, entry["hash"], entry["signature"]):
                 self._wrong(n, "the signature is wrong")
+            elif (retired := self._retired.get(entry["key"])) is not None:
+                self._wrong(n, f"is signed with the key {entry['key']}, which was destroyed after entry {retired}")
             self._signed = n
             self._used[entry["key"]] = None
+            self._succeed(entry)
         if entry["action"] == "audit-removed" and isinstance(entry["before"], dict):
             self._removed.add((entry["before"].get("last", 0), str(entry["before"].get("hash"))))
         self._last = entry
         self._entries += 1
+
+    def _succeed(self, entry: dict[str, Any]) -> None:
+        """Trust the successor that a key names with its last signature."""
+        name, public = successor_of(entry)
+        if not name:
+            return
+        try:
+            key = public_key(public)
+        except ValueError as error:
+            self._wrong(entry["n"], f"names another key, which can't be used: {error}")
+        else:
+            if key_id(key) != name:
+                self._wrong(entry["n"], "names another key by a wrong id")
+            self._keys[name] = key
+            self._retired[entry["key"]] = entry["n"]
 
     def _wrong(self, n: int, reason: str) -> None:
         raise _Wrong(Broken(*self._place, n, reason))
@@ -158,6 +180,9 @@ class _Check:
         key = self._keys.get(head.key)
         if key is None or not is_signed(key, HEAD, head.hash, head.signature):
             raise _Wrong(Broken(HEAD_FILE, 0, head.n, "the signature of the head is wrong"))
+        if (retired := self._retired.get(head.key)) is not None and head.n != retired:
+            reason = f"the head is signed with the key {head.key}, which was destroyed after entry {retired}"
+            raise _Wrong(Broken(HEAD_FILE, 0, head.n, reason))
 
     def result(self, files: int, broken: Broken | None) -> Verified:
         """Return the findings so far."""

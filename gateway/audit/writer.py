@@ -6,6 +6,7 @@ The next commit removes a torn line, and an entry says so.
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from hashlib import sha256
@@ -14,8 +15,19 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import structlog
 
 from drivers.own_files import open_own
-from gateway.audit.entry import FIRST, Action, Malformed, clean_action, line_of, parse_line
+from gateway.audit.entry import (
+    FIRST,
+    OWN,
+    RENEWED,
+    Action,
+    Malformed,
+    clean_action,
+    line_of,
+    parse_line,
+    successor_of,
+)
 from gateway.audit.files import (
+    CLOCK,
     MODE,
     Head,
     UnreadableHead,
@@ -27,7 +39,9 @@ from gateway.audit.files import (
     sync_folder,
     write_head,
 )
-from gateway.audit.keys import ENTRY, HEAD, open_key
+from gateway.audit.keys import ENTRY, HEAD, NEXT, PRIVATE, make_next_key, next_key, open_key, promote_next_key
+from gateway.common.atomic_file import load_json, save_json
+from gateway.common.clock import kernel_clock
 from gateway.common.tasks import BestEffort
 
 if TYPE_CHECKING:
@@ -35,17 +49,22 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gateway.audit.keys import SigningKey
+    from gateway.common.clock import KernelClock
 
 log = structlog.get_logger(__name__)
 
 SMALLEST_FILE, LARGEST_FILE = 64 * 2**10, 16 * 2**20
 """Bytes of a file after which another begins."""
 
+RENEWAL_BYTES = 2_000
+"""Bytes of an entry about another key, with some room."""
+
 FILES = 16
 """Files that a full log has, about."""
 
-OWN = "lineside"
-"""The `who` of entries about the log itself."""
+
+CREATED = "audit-created"
+"""The action of the first entry."""
 
 
 class Full(Exception):
@@ -61,6 +80,8 @@ class _Tail(NamedTuple):
     key: str
     size: int
     torn: bytes
+    successor: str = ""
+    """The key that has to sign the next entry, if the last entry of its predecessor is the last of the file."""
 
 
 def _own(action: str, object_: str = "", before: object = None, after: object = None) -> Action:
@@ -70,13 +91,16 @@ def _own(action: str, object_: str = "", before: object = None, after: object = 
 class ChainWriter:
     """Appends to the log of a folder. Blocks; belongs to one thread. Other processes may append to the same log."""
 
-    def __init__(self, folder: Path, max_size: int, *, remove_oldest: bool = False) -> None:
-        """Prepare; no I/O before the first commit."""
+    def __init__(
+        self, folder: Path, max_size: int, *, remove_oldest: bool = False, renew_key: float = math.inf
+    ) -> None:
+        """Prepare; no I/O before the first commit. A key signs for `renew_key` seconds."""
         self.size = 0
         """Bytes of all files."""
         self.max_size = max_size
         self._folder = folder
         self._remove_oldest = remove_oldest
+        self._renew_after = renew_key
         self._file_size = max(SMALLEST_FILE, min(LARGEST_FILE, max_size // FILES))
         self._key: SigningKey | None = None
         self._file: Path | None = None
@@ -84,6 +108,8 @@ class ChainWriter:
         self._head = Head()
         self._n = 0  # of the last entry, there or lost
         self._head_written = BestEffort("audit head", folder=str(folder))
+        self._clock: KernelClock | None = None
+        self._clock_written = BestEffort("audit clock", folder=str(folder))
 
     def commit(self, actions: Sequence[Action]) -> list[dict[str, Any]]:
         """Append actions; returns all new entries, theirs last. They are on disk when this returns.
@@ -92,11 +118,14 @@ class ChainWriter:
         """
         open_folder(self._folder)
         with locked(self._folder):
-            if self._key is None:
-                self._key = open_key(self._folder)
             files = log_files(self._folder)
+            self._end_renewal(files)
+            self._key = open_key(self._folder)  # again: another process may have renewed it
+            self._clock = kernel_clock()
             first = self._catch_up(files)
             self.size = sum(file.stat().st_size for file in files)
+            renewed = [] if first else self._renew_key()
+            first += self._clock_changes(first)
             room = sum(len(line_of(action.numbered(1, FIRST))) + 200 for action in (*first, *actions))
             if self._file is None or self._file_bytes + room > self._file_size:
                 first = self._next_file(files, first)
@@ -105,7 +134,61 @@ class ChainWriter:
             entries = self._append([*first, *actions])
             for file, _ in removed:
                 file.unlink()
-            return entries
+            self._note_clock()
+            self._key = None  # no process remembers a key that another may destroy
+            return [*renewed, *entries]
+
+    def _renew_key(self) -> list[dict[str, Any]]:
+        """Let another key sign from here on if the present key is old enough; returns the entry that says so.
+
+        The order is the new key, the entry, the destruction of the old key. `_end_renewal` goes on after a kill.
+        """
+        age = time.time() - (self._folder / PRIVATE).stat().st_mtime
+        if age < self._renew_after or self.size + RENEWAL_BYTES > self.max_size:
+            return []
+        new = make_next_key(self._folder)
+        entries = self._append([_own(RENEWED, after={"key": new.id, "public": new.public})])
+        promote_next_key(self._folder)
+        self._key = new
+        return entries
+
+    def _end_renewal(self, files: list[Path]) -> None:
+        """End a renewal that was stopped: the successor signs if the log names it, and is removed if it does not."""
+        successor = next_key(self._folder)
+        if successor is None:
+            return
+        tails = (_tail_of(_content(file)) for file in reversed(files))
+        last = next((tail for tail in tails if tail.n), None)
+        if last is not None and last.successor == successor.id:
+            promote_next_key(self._folder)
+        else:
+            (self._folder / NEXT).unlink()
+
+    def _clock_changes(self, first: list[Action]) -> list[Action]:
+        """Return an entry if the clock is synchronised now, and was not, or the other way round.
+
+        So the log says of each entry whether its time can be relied on (IEC 62443-4-2, CR 2.11 RE 1). The first entry
+        of a log has the first state.
+        """
+        found = self._clock
+        if found is None or self._clock_noted(found) or any(one.action == CREATED for one in first):
+            return []
+        action = "clock-synchronised" if found.synchronised else "clock-not-synchronised"
+        errors = {"maximum": round(found.maximum_error, 6), "estimated": round(found.estimated_error, 6)}
+        return [_own(action, after={"error_seconds": errors})]
+
+    def _clock_noted(self, found: KernelClock) -> bool:
+        """Return whether the last entry about the clock says the same."""
+        try:
+            noted = load_json(self._folder / CLOCK)
+        except (OSError, ValueError):
+            return False
+        return isinstance(noted, dict) and noted.get("synchronised") is found.synchronised
+
+    def _note_clock(self) -> None:
+        if self._clock is not None and not self._clock_noted(self._clock):
+            with self._clock_written:
+                save_json(self._folder / CLOCK, {"synchronised": self._clock.synchronised})
 
     def _catch_up(self, files: list[Path]) -> list[Action]:
         """Find the end of the log, unless it is where this writer left it; returns the entries about its state."""
@@ -122,12 +205,13 @@ class ChainWriter:
         self._file, self._file_bytes = newest, 0 if tail is None else tail.size
         if tail is None:
             self._head, self._n = Head(), 0
-            said.append(_own("audit-created", after={"key": key.id}))
+            clock = None if self._clock is None else self._clock.synchronised
+            said.append(_own(CREATED, after={"key": key.id, "clock_synchronised": clock}))
         else:
             self._head, self._n = Head(tail.n, tail.hash), tail.n
             if tail.torn or tail.signed_n < tail.n:
                 said.append(self._repair(tail))
-            if tail.key not in {key.id, ""}:
+            if tail.key not in {key.id, ""} and tail.successor != key.id:
                 said.append(_own("audit-key-changed", before={"key": tail.key}, after={"key": key.id}))
         if head is not None and head.n > self._n:
             said.append(_own("audit-entries-missing", before={"last": self._n}, after={"expected": head.n}))
@@ -265,4 +349,4 @@ def _tail_of(content: bytes) -> _Tail:
 
 def _tail(last: dict[str, Any], signed: int, key: str, content: bytes, torn: int) -> _Tail:
     size = len(content) - torn
-    return _Tail(last["n"], last["hash"], signed, key, size, content[size:])
+    return _Tail(last["n"], last["hash"], signed, key, size, content[size:], successor_of(last)[0])

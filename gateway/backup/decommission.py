@@ -45,7 +45,8 @@ _KINDS = (
 )  # fmt: skip
 """The words behind the id in the names of files of a gateway or an ingest."""
 
-_AUDIT_FILE = re.compile(rf"(?:\.?(?:{AUDIT_FILE.pattern})|{re.escape(AUDIT_LOCK)})(?:\..+)?")
+_AUDIT_STATE = r".+\.(?:life|trust)\.json|audit-clock\.json"
+_AUDIT_FILE = re.compile(rf"(?:\.?(?:{AUDIT_FILE.pattern})|{re.escape(AUDIT_LOCK)}|{_AUDIT_STATE})(?:\..+)?")
 
 _PKI_FILE = re.compile(r"(?:own|trusted|issuers|rejected)/.+")
 
@@ -74,7 +75,7 @@ def plan(factory: Factory, *, keep_audit: bool = False) -> Plan:
     places = places_of(factory)
     own, dashboard = factory.gateway, factory.dashboard
     state, ingest = own.spool.folder.absolute(), factory.ingest.folder.absolute()
-    audit = dashboard.audit.folder.absolute()
+    audits = {one.folder.absolute(): None for one in (dashboard.audit, factory.ingest.audit)}
     pki = [folder for section, folder in places.folders.items() if section.startswith(PKI)]
     users = dashboard.users.absolute()
     keys = [one.file for one in places.sources if one.section == CONFIGURATION and one.key]
@@ -97,9 +98,10 @@ def plan(factory: Factory, *, keep_audit: bool = False) -> Plan:
     kept += [f"secret {one}: {reason}" for one, reason in missing]
     kept += [f"store {name}: the readings of the plant" for name in factory.store_names]
     if keep_audit:
-        kept.append(f"audit log in {audit}: as asked")
-    folders = [*_folders(pki), *([] if keep_audit else _folders([audit]))]
-    return Plan(files, folders, [] if keep_audit else _all(audit, _AUDIT_FILE), kept)
+        kept += [f"audit log in {audit}: as asked" for audit in audits if audit.is_dir()]
+    folders = [*_folders(pki), *([] if keep_audit else _folders(audits))]
+    removed = [] if keep_audit else [file for audit in audits for file in _all(audit, _AUDIT_FILE)]
+    return Plan(files, folders, removed, kept)
 
 
 def remove(files: Iterable[Path], report: Callable[[Path], None] = lambda _file: None) -> list[str]:

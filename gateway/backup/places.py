@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from drivers.opcua.security.settings import SecureConnection
 from drivers.secret import Secret
+from gateway.common.key_files import is_key_file
 from gateway.model.part import BETWEEN
 from gateway.settings.contents import secrets_of, sections_of, values_in
 from gateway.settings.dashboard_section import ALARM_NOTES
@@ -50,17 +51,11 @@ _PKI_FILE = re.compile(
     r"own/(?:certs|private)/[^/]+|(?:trusted|issuers)/(?:certs|crl)/[^/]+"
 )  # those of rejected servers come again
 
-PEM = b"-----BEGIN "
-"""The begin of a file in PEM (RFC 7468), if no text precedes it."""
-
 PRIVATE_KEY = b"PRIVATE KEY-----"
 """In every file in PEM that has a private key (RFC 7468)."""
 
 LARGEST_KEY = 2**20
 """Bytes of the largest file that is looked at as a key."""
-
-KEY_FILES = {".cer", ".crl", ".crt", ".der", ".key", ".p12", ".pem", ".pfx"}
-"""Ends of the names of certificates and keys; files in PEM may have any name."""
 
 MOST_FILES = 10_000
 """Files of one section."""
@@ -208,17 +203,9 @@ def _named_files(factory: Factory) -> set[Path]:
             file = one if isinstance(one, Path) else None
         if file is None or not file.is_file() or file.stat().st_size > LARGEST_KEY:
             continue
-        if isinstance(one, Secret) or _is_key_file(file):
+        if isinstance(one, Secret) or is_key_file(file):
             found.add(file)
     return found
-
-
-def _is_key_file(file: Path) -> bool:
-    """Return whether a file has a certificate or a key, by its name or its begin."""
-    if file.suffix.lower() in KEY_FILES:
-        return True
-    with file.open("rb") as opened:
-        return opened.read(len(PEM)) == PEM
 
 
 def has_private_key(file: Path) -> bool:

@@ -23,6 +23,12 @@ if TYPE_CHECKING:
 
 DAY = 86_400.0
 
+MOST_SHOWN = 4
+"""Keys of a log that are all shown."""
+
+
+INGEST = click.option("--ingest", is_flag=True, help="The log of ingest, in place of that of gateway and page.")
+
 
 @click.group(cls=CommandGroup)
 def audit() -> None:
@@ -31,9 +37,12 @@ def audit() -> None:
 
 @audit.command()
 @CONFIG
-@click.option("--key", "keys", multiple=True, metavar="ID", help="Trust this key only; may be given again.")
+@click.option(
+    "--key", "keys", multiple=True, metavar="ID", help="Trust this key and its successors only; may be given again."
+)
+@INGEST
 @FORMAT
-def verify(config: Path, keys: tuple[str, ...], style: str) -> None:
+def verify(config: Path, keys: tuple[str, ...], style: str, *, ingest: bool) -> None:
     """Check each entry, the chain and the signatures of the audit log of CONFIG.
 
     Exits 1 and names the first entry that was changed, removed, moved or added.
@@ -41,7 +50,7 @@ def verify(config: Path, keys: tuple[str, ...], style: str) -> None:
     from gateway.audit.keys import UnusableKey  # noqa: PLC0415 - see gateway.cli
     from gateway.audit.verify import verify as check  # noqa: PLC0415 - see gateway.cli
 
-    folder = load(config).dashboard.audit.folder
+    folder = _folder(config, ingest=ingest)
     try:
         with Progress(f"reading {folder}") as progress:
             found = check(folder, keys, lambda entries: progress.show(f"{entries:,} entries"))
@@ -50,11 +59,22 @@ def verify(config: Path, keys: tuple[str, ...], style: str) -> None:
     if style == "json":
         print_json(_as_dict(folder, found))
     elif found.broken is None:
-        signed = f", signed with {', '.join(found.keys)}" if found.keys else ""
+        signed = f", signed with {_listed(found.keys)}" if found.keys else ""
         echo(f"{folder}: {counted(found.entries, 'entry').replace('entrys', 'entries')} are right{signed}")
     else:
         echo(f"{folder}: {printable(str(found.broken))}", err=True)
     sys.exit(0 if found.broken is None else 1)
+
+
+def _listed(keys: tuple[str, ...]) -> str:
+    """Return the ids of keys, of many the first and the last."""
+    return ", ".join(keys) if len(keys) <= MOST_SHOWN else f"{len(keys)} keys, from {keys[0]} to {keys[-1]}"
+
+
+def _folder(config: Path, *, ingest: bool) -> Path:
+    """Return the folder of the audit log of a configuration."""
+    factory = load(config)
+    return (factory.ingest.audit if ingest else factory.dashboard.audit).folder
 
 
 def _as_dict(folder: Path, found: Verified) -> dict[str, Any]:
@@ -71,17 +91,19 @@ def _as_dict(folder: Path, found: Verified) -> dict[str, Any]:
 @click.option(
     "--action", "actions", default="*", metavar="PATTERN", help="Only actions that match, such as 'user-*'."
 )
+@INGEST
 @FORMAT
 def show(
-    config: Path, last: float | None, since: int | None, until: int | None, who: str, actions: str, style: str
-) -> None:
+    config: Path, last: float | None, since: int | None, until: int | None, who: str, actions: str, style: str,
+    *, ingest: bool,
+) -> None:  # fmt: skip
     """Print entries of the audit log of CONFIG, oldest first; JSON is one entry a line.
 
     Nothing is verified.
     """
     import orjson  # noqa: PLC0415 - see gateway.cli
 
-    folder = load(config).dashboard.audit.folder
+    folder = _folder(config, ingest=ingest)
     span = span_of(last, since, until, DAY)
     for entry in _entries(folder):
         if not span.since <= entry["time"] < span.until:

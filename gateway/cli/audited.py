@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from gateway.settings.dashboard_section import AuditSection
+    from gateway.settings.audit_section import AuditSection
 
 
 class Said(NamedTuple):

@@ -21,7 +21,7 @@ from gateway.cli.audited import Said, record
 from gateway.cli.common import FORMAT, SET, load, print_json
 from gateway.cli.group import CommandGroup
 from gateway.cli.output import echo
-from gateway.settings.dashboard_section import AUDIT, AuditSection
+from gateway.settings.audit_section import AUDIT, AuditSection
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

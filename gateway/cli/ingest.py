@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from gateway.audit.apart import ApartLog
+from gateway.audit.lifecycle import LAST_UNBOUNDED, recorded_life
+from gateway.audit.trust_files import trust_places
 from gateway.cli.common import CONFIG, REPORT, WITH_STDIN, load, log_findings, require_metrics, serve, write_report
 from gateway.cli.output import echo
 from gateway.common.own_files import keep_files_private
@@ -21,6 +24,8 @@ from gateway.settings.signature_memory import Service
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from gateway.common.stop_event import StopEvent
 
 
 @click.command()
@@ -52,11 +57,14 @@ def ingest(config: Path, report: Path | None, name: str | None, listen: str | No
         echo(f"{config}: stores is missing: there is nowhere to write to", err=True)
         sys.exit(1)
 
-    async def main(stop: asyncio.Event) -> None:
+    async def main(stop: StopEvent) -> None:
         log_findings(factory, INGEST)
-        service = IngestService(factory)
-        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, service.asked_to_reload)
-        await service.run(stop)
+        audit = ApartLog(factory.ingest.audit, "ingest", factory.ingest.id)
+        trusted = trust_places(factory, Service.INGEST)
+        async with recorded_life(audit, factory.digest, stop, trusted, LAST_UNBOUNDED):
+            service = IngestService(factory)
+            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, service.asked_to_reload)
+            await service.run(stop)
         write_report(report, service.report())
 
     serve(main, with_stdin=with_stdin)

@@ -87,7 +87,7 @@ def _head(one: Restore) -> str:
 def _record(one: Restore, done: Restored, into: Path) -> None:
     """Record the restore in the audit log of the restored gateway, as its configuration has it if that loads."""
     from gateway.backup.places import AUDIT  # noqa: PLC0415 - see gateway.cli
-    from gateway.settings.dashboard_section import AuditSection  # noqa: PLC0415 - see gateway.cli
+    from gateway.settings.audit_section import AuditSection  # noqa: PLC0415 - see gateway.cli
     from gateway.settings.load import load_factory  # noqa: PLC0415 - see gateway.cli
     from gateway.settings.problems import ConfigurationError  # noqa: PLC0415 - see gateway.cli
 

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 import click
 
 from drivers.extras import require
+from gateway.audit.apart import ApartLog
 from gateway.audit.lifecycle import recorded_life
+from gateway.audit.trust_files import trust_places
 from gateway.cli.common import CONFIG, REPORT, WITH_STDIN, load, log_findings, require_metrics, serve, write_report
 from gateway.common.own_files import keep_files_private
 from gateway.gateway_service import GatewayService
@@ -46,9 +48,10 @@ def run(config: Path, report: Path | None, *, trace: bool, with_stdin: bool) -> 
 
     async def main(stop: StopEvent) -> None:
         log_findings(factory, GATEWAY)
-        gateway = make()
-        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, gateway.reload.ask)
-        async with recorded_life(factory.dashboard.audit, "gateway", factory.gateway.id, factory.digest, stop):
+        audit = ApartLog(factory.dashboard.audit, "gateway", factory.gateway.id)
+        async with recorded_life(audit, factory.digest, stop, trust_places(factory, Service.GATEWAY)):
+            gateway = make()
+            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, gateway.reload.ask)
             await gateway.run(stop)
         write_report(report, gateway.closing_report())
 

@@ -49,6 +49,8 @@ def self_test(config: Path, style: str, service: str, name: str | None, *, recor
             echo(f"{one.check:<{WIDTH}}{one.result.value.replace('_', ' ')}{note}")
             for problem in one.problems:
                 echo(f"  {printable(problem)}")
+            for warning in one.warnings:
+                echo(f"  warning: {printable(warning)}")
     sys.exit(1 if report.problems else 0)
 
 

@@ -28,8 +28,11 @@ CHECK_EVERY = 10_000_000
 MAX_ERAS = 64
 """Eras whose times are remembered."""
 
+MOST_ERROR = 5.0
+"""Seconds of the maximum error from which on a synchronised clock has had no correction for hours."""
+
 _TIMEX_BYTES = 512
-"""More than the kernel's `struct timex` has anywhere; all zero, it asks and changes nothing."""
+"""More than the rest of the kernel's `struct timex` has anywhere."""
 
 _TIME_ERROR = 5
 """The value that adjtimex(2) returns while the clock is not synchronised."""
@@ -142,10 +145,48 @@ class Clock:
             log.warning("clock.not_trusted", reason=fault.code)
 
 
-def synchronised() -> bool:
-    """Return whether the kernel says that something keeps its clock right: chrony, ntpd, systemd-timesyncd.
+class KernelClock(NamedTuple):
+    """The kernel's account of its clock, see adjtimex(2). Errors in seconds; uncorrected, the maximum grows."""
 
-    See adjtimex(2); where it can't be asked, the answer is no.
+    synchronised: bool
+    maximum_error: float
+    estimated_error: float
+
+    @property
+    def problem(self) -> str:
+        """Why times of this machine may be wrong; empty where something keeps the clock right."""
+        if not self.synchronised:
+            return "nothing synchronises the clock; start chrony or systemd-timesyncd with a time server of the plant"
+        if self.maximum_error > MOST_ERROR:
+            return f"the clock may be wrong by {self.maximum_error:.1f} s; check that the time server answers"
+        return ""
+
+
+class _Timex(ctypes.Structure):
+    """The first fields of the kernel's `struct timex`."""
+
+    _fields_ = (
+        ("modes", ctypes.c_uint), ("offset", ctypes.c_long), ("freq", ctypes.c_long), ("maxerror", ctypes.c_long),
+        ("esterror", ctypes.c_long), ("status", ctypes.c_int), ("rest", ctypes.c_char * _TIMEX_BYTES),
+    )  # fmt: skip
+
+
+def kernel_clock() -> KernelClock | None:
+    """Return the kernel's account of its clock: whether chrony, ntpd or systemd-timesyncd keep it right.
+
+    Returns None where the kernel can't be asked.
     """
-    state: int = ctypes.CDLL(None).adjtimex(ctypes.create_string_buffer(_TIMEX_BYTES))
-    return 0 <= state < _TIME_ERROR
+    asked = _Timex()  # all zero, it changes nothing
+    try:
+        state: int = ctypes.CDLL(None).adjtimex(ctypes.byref(asked))
+    except (AttributeError, OSError):
+        return None
+    if state < 0:
+        return None
+    return KernelClock(state < _TIME_ERROR, asked.maxerror / 1e6, asked.esterror / 1e6)
+
+
+def synchronised() -> bool:
+    """Return whether the kernel says that something keeps its clock right; where it can't be asked, no."""
+    found = kernel_clock()
+    return found is not None and found.synchronised

@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING
 import structlog
 import uvicorn
 
-from gateway.audit.lifecycle import record_start, record_stop
+from gateway.audit.apart import OpenLog
+from gateway.audit.lifecycle import LAST_UNBOUNDED, recorded_life
 from gateway.audit.log import AuditLog
+from gateway.audit.trust_files import trust_places
 from gateway.common.listening import bind
 from gateway.common.service_manager import ServiceManager
 from gateway.common.setting_types import MissingSecret
@@ -34,6 +36,7 @@ from gateway.dashboard.stored import Stored
 from gateway.dashboard.trends.routes import Trends
 from gateway.self_test.runner import SelfTest
 from gateway.settings.dashboard_section import ALARM_NOTES
+from gateway.settings.signature_memory import Service
 from gateway.users.authenticator import Authenticator
 from gateway.users.roles import Role
 from gateway.users.throttle import Lockout
@@ -86,6 +89,7 @@ class DashboardService:
         self._stored = Stored(factories)
         self._section = section
         self._self_test = SelfTest(factories[0], service=SERVICE)
+        self._digest, self._trusted = factories[0].digest, trust_places(factories[0], Service.DASHBOARD)
         self._trends = Trends(factories, self._published, self._machines, zone=section.time_zone or "")
         self._configurations = Configurations(self.plants, everything=everything)
         self._certificate: Certificate | None = None
@@ -93,20 +97,12 @@ class DashboardService:
 
     async def run(self, stop: StopEvent) -> None:
         """Serve until `stop` is set. Raises `OSError` for an address in use, or a certificate that can't be used."""
-        if self._section.tls is not None:
-            self._certificate = Certificate(self._section.tls, self._note_renewal)
         async with AuditLog(self._section.audit) as audit:
-            server = _Server(self._config(audit))
-            listening = self._bind()  # before: a page that is started again and again fills no audit log
-            recorded = await record_start(audit, self._section.audit, SERVICE)
-            try:
-                await self._serve(server, listening, stop)
-            except Exception as error:
-                if recorded:
-                    record_stop(audit, SERVICE, "error", error)
-                raise
-            if recorded:
-                record_stop(audit, SERVICE, stop.reason)
+            opened = OpenLog(audit, self._section.audit, SERVICE)
+            async with recorded_life(opened, self._digest, stop, self._trusted, LAST_UNBOUNDED):
+                if self._section.tls is not None:
+                    self._certificate = Certificate(self._section.tls, self._note_renewal)
+                await self._serve(_Server(self._config(audit)), self._bind(), stop)
 
     def _config(self, audit: AuditLog) -> uvicorn.Config:
         """Return the settings of the server."""

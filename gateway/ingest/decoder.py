@@ -10,7 +10,7 @@ from gateway.codecs import Undecodable, codec_of, decode
 from gateway.common.dead_letters import DeadLetter
 from gateway.common.state_log import RepeatLog
 from gateway.ingest.batch import ReceivedRecord, Sender
-from gateway.ingest.owners import OTHER_GATEWAY, MachineOwners
+from gateway.ingest.owners import OTHER_GATEWAY, MachineOwners, NoteRefused
 from gateway.ingest.placement import check_levels, placed_scans, source_of
 from gateway.ingest.retained import RetainedRecords
 from gateway.ingest.signatures import BAD_SIGNATURE, HINT, Signatures
@@ -49,6 +49,10 @@ UNKNOWN_METADATA = "unknown_metadata"
 """Drop reason of readings whose metadata no gateway knows."""
 
 
+RECORD_REFUSED = "record-refused"
+"""The action of a gateway that publishes records of another gateway, or without its signature."""
+
+
 class MessageDecoder:
     """Decode messages into batches, whatever the codec of each.
 
@@ -67,10 +71,11 @@ class MessageDecoder:
         signatures: Signatures | None = None,
         *,
         gateway_resends: bool,
+        note_refused: NoteRefused | None = None,
     ) -> None:
         """Prepare. Without `owners` the gateways of machines are learned; without `retained` nothing is cleared.
 
-        Without `signatures` no record has to be signed.
+        Without `signatures` no record has to be signed. `note_refused` is called with each record of a wrong gateway.
         """
         self._topics = topics
         self._metadata = metadata
@@ -80,6 +85,7 @@ class MessageDecoder:
         self._retained = retained or RetainedRecords(status)
         self._signatures = signatures
         self._gateway_resends = gateway_resends
+        self._note_refused = note_refused
         self.confirm_key = b""
         """The secret of the receipts; set it before the first message."""
         self._refused: dict[bytes, None] = {}
@@ -139,6 +145,8 @@ class MessageDecoder:
         self._status.not_stored[kind] += received.readings
         self._status.set_aside += received.readings
         batch.other_letters.append(DeadLetter(received.topic, reason, received.payload))
+        if self._note_refused is not None:
+            self._note_refused(RECORD_REFUSED, received.sender.gateway, received.topic, kind)
 
     def _sender(self, source: Source, record: AnyRecord) -> Sender:
         """Return the spool of a record, the same object for all its records."""

@@ -7,6 +7,7 @@ change is logged.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
@@ -27,6 +28,12 @@ log = structlog.get_logger(__name__)
 OTHER_GATEWAY = "other_gateway"
 """Drop reason of readings of a machine that their gateway must not publish."""
 
+MACHINE_CLAIMED = "machine-claimed"
+"""The action of a gateway that publishes records of a machine that another gateway had."""
+
+NoteRefused = Callable[[str, str, str, str], None]
+"""Is called with an action, the gateway that is said to have sent a message, its topic or machine, and a reason."""
+
 HINT = "find its publisher; if this gateway has the machine now, change ingest.gateways"
 
 
@@ -39,8 +46,13 @@ class MachineOwners:
         gateways: Mapping[str, Iterable[str]] | None = None,
         place: tuple[str, str] = ("*", "*"),
         learned: LearnedOwners | None = None,
+        note: NoteRefused | None = None,
     ) -> None:
-        """Prepare; `place` is the enterprise and the site of patterns without them."""
+        """Prepare; `place` is the enterprise and the site of patterns without them.
+
+        `note` is called with each machine that another gateway than before publishes.
+        """
+        self._note = note
         self._patterns = {
             gateway: [_levels(one, place) for one in patterns] for gateway, patterns in (gateways or {}).items()
         }
@@ -79,6 +91,8 @@ class MachineOwners:
                 "machine.other_gateway", key=str(path), machine=str(path), gateway=gateway, before=before,
                 hint="if it has not moved, find the publisher, and set ingest.gateways",
             )  # fmt: skip
+            if self._note is not None:
+                self._note(MACHINE_CLAIMED, gateway, str(path), f"was of gateway {before}")
 
 
 def _levels(pattern: str, place: tuple[str, str]) -> tuple[str, ...]:

@@ -25,7 +25,7 @@ from gateway.ingest.decoder import MessageDecoder
 from gateway.ingest.durability_queue import DurabilityQueue
 from gateway.ingest.learned_owners import LearnedOwners
 from gateway.ingest.metadata_requests import MetadataRequests
-from gateway.ingest.owners import MachineOwners
+from gateway.ingest.owners import MachineOwners, NoteRefused
 from gateway.ingest.periodic_report import PeriodicReport
 from gateway.ingest.retained import RetainedRecords
 from gateway.ingest.set_aside import SetAside
@@ -87,7 +87,9 @@ class Ingest:
         metadata: MetadataRegistry,
         dead_letters: DeadLetters,
         clock: Callable[[], int],
+        note_refused: NoteRefused | None = None,
     ) -> None:
+        """Prepare; no I/O. `note_refused` is called with each record of a wrong gateway."""
         self.status = IngestStatus()
         self._factory = factory
         self._settings = factory.ingest
@@ -101,12 +103,14 @@ class Ingest:
         self._requests = MetadataRequests(time.monotonic)
         own = factory.factory
         self._learned = LearnedOwners(factory.ingest.folder / f"{factory.ingest.id}.owners.json")
-        owners = MachineOwners(self.status, self._settings.gateways, (own.enterprise, own.site), self._learned)
+        place = own.enterprise, own.site
+        owners = MachineOwners(self.status, self._settings.gateways, place, self._learned, note_refused)
         # MQTT 3.1.1 has no answer for a client without the right to publish
         self._retained = RetainedRecords(self.status, may_clear=factory.broker.version is Version.V5)
         self._decoder = MessageDecoder(
             topics, metadata, self._requests, self.status, owners, self._retained,
             Signatures(self._settings.public_keys) if self._settings.public_keys else None, gateway_resends=not late,
+            note_refused=note_refused,
         )  # fmt: skip
         self._queue = DurabilityQueue(writers)
         name = f"{factory.ingest.id}-{factory.gateway.id}"

@@ -71,6 +71,11 @@ _BUILD = (
 )  # fmt: skip
 
 _PROCESS = (
+    Definition("lineside_clock_synchronised", GAUGE, "1 if the kernel says that something keeps the clock of the box "
+               "right, else 0; missing where it can't be asked."),
+    Definition("lineside_clock_maximum_error_seconds", GAUGE, "The error that the kernel gives as the maximum; it "
+               "grows as long as no time server corrects the clock."),
+    Definition("lineside_clock_estimated_error_seconds", GAUGE, "The error that the kernel estimates."),
     Definition("process_cpu_seconds_total", COUNTER, "Processor time of the process, user and system."),
     Definition("process_resident_memory_bytes", GAUGE, "Resident memory of the process."),
     Definition("process_virtual_memory_bytes", GAUGE, "Virtual memory of the process."),

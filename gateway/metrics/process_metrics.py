@@ -7,6 +7,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from gateway import __version__
+from gateway.common.clock import kernel_clock
 from gateway.metrics.definitions import DEFINITIONS
 
 if TYPE_CHECKING:
@@ -22,11 +23,15 @@ def add_build(found: Samples, configuration: tuple[str, str, str, str]) -> None:
 
 
 def add_process(found: Samples) -> None:
-    """Add the figures of this process out of /proc, as the client library of Prometheus collects them."""
+    """Add the clock of the box, and this process out of /proc as the client library of Prometheus collects it."""
     for metric in _collector().collect():
         for sample in metric.samples:
             if sample.name in DEFINITIONS:
                 found.set(sample.name, sample.value)
+    if (clock := kernel_clock()) is not None:
+        found.set("lineside_clock_synchronised", clock.synchronised)
+        found.set("lineside_clock_maximum_error_seconds", clock.maximum_error)
+        found.set("lineside_clock_estimated_error_seconds", clock.estimated_error)
 
 
 @cache

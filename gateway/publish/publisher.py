@@ -60,6 +60,9 @@ _HINTS = {
 }
 """What to do about refused confirmations, by reason."""
 
+CONFIRMATION_REFUSED = "confirmation-refused"
+"""The action of a client that confirms records without a proof, or with a wrong proof."""
+
 
 class Descriptions(Protocol):
     """The descriptions of machines; `change` is set while `take_changed` has something to return."""
@@ -137,6 +140,8 @@ class Publisher:
         self._commands = commands
         self._wanted = WantedIds()
         self._ignored = RepeatLog(log)
+        self.note_refused: Callable[[str, str, str, str, int], None] | None = None
+        """Is called with an action, the name of a confirmation's sender, the topic, the reason and the records."""
         self._logged: Counter[str] = Counter()
         self._topic = {
             leaf: topics.gateway(own.enterprise, own.site, gateway.id, leaf)
@@ -324,6 +329,9 @@ class Publisher:
         """Log once for each reason that records of confirmations are not proved."""
         for reason, hint in _HINTS.items():
             if (refused := self.proofs.refused[reason]) > self._logged[reason]:
+                if self.note_refused is not None:
+                    topic, records = self._topic["confirmed"], refused - self._logged[reason]
+                    self.note_refused(CONFIRMATION_REFUSED, by, topic, reason, records)
                 self._logged[reason] = refused
                 self._ignored.warning(
                     "records.confirmation_refused", key=reason, topic=self._topic["confirmed"], by=by, reason=reason,

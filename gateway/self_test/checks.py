@@ -1,4 +1,4 @@
-"""The checks of the self-test. Each yields problems, and changes nothing but a file of its own that it removes."""
+"""The checks of the self-test. Each yields problems and warnings, and changes nothing but a file that it removes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from gateway.audit.entry import Malformed, parse_line
 from gateway.audit.files import UnreadableHead, log_files, read_head
 from gateway.audit.keys import HEAD, UnusableKey, is_signed, public_keys
-from gateway.common.clock import synchronised
+from gateway.common.clock import kernel_clock
 from gateway.self_test.certificates import Pair, problems_of
 from gateway.self_test.outcome import MOST_PROBLEMS, Outcome, Report, Result
 from gateway.settings.contents import secrets_of, sections_of
@@ -35,7 +35,8 @@ if TYPE_CHECKING:
     from gateway.settings.factory import Factory
 
     Check = Callable[[Factory], Iterator[str]]
-    """Yields problems, and statements (`Note`)."""
+    """Yields problems, warnings (`Warned`), and statements (`Note`)."""
+
 
 SLOW_SYNC = 1.0
 """Seconds for a small file to be on the disk from which on the disk is too slow for a commit each 40 ms."""
@@ -59,14 +60,20 @@ class Note(str):
     __slots__ = ()
 
 
+class Warned(str):
+    """A finding of a check that does not let it fail."""
+
+    __slots__ = ()
+
+
 class NotApplicable(Exception):
     """There is nothing to check here; the message says why."""
 
 
 def check_permissions(factory: Factory) -> Iterator[str]:
     """Find files of the services that other users of the box can change, and secrets that they can read."""
-    folders = dict.fromkeys((factory.gateway.spool.folder, factory.ingest.folder, factory.dashboard.audit.folder))
-    for folder in folders:
+    folders = (factory.gateway.spool.folder, factory.ingest.folder, *_audit_folders(factory))
+    for folder in dict.fromkeys(folders):
         yield from _writable_by_others(folder)
         if folder.is_dir() and not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
             yield f"{folder} can't be used by this user; run chown on it"
@@ -79,6 +86,11 @@ def check_permissions(factory: Factory) -> Iterator[str]:
                 yield f"{file} has a secret, and others can read or change it; run chmod 600 {file}"
 
 
+def _audit_folders(factory: Factory) -> list[Path]:
+    """Return the folders of the audit logs of page and gateway, and of ingest, each once."""
+    return list(dict.fromkeys((factory.dashboard.audit.folder, factory.ingest.audit.folder)))
+
+
 def _writable_by_others(path: Path) -> Iterator[str]:
     with suppress(OSError):
         mode = path.stat().st_mode
@@ -89,7 +101,7 @@ def _writable_by_others(path: Path) -> Iterator[str]:
 def _secret_files(factory: Factory) -> Iterator[Path]:
     dashboard = factory.dashboard
     yield dashboard.users
-    yield dashboard.audit.folder / "audit-key.pem"
+    yield from (folder / "audit-key.pem" for folder in _audit_folders(factory))
     servers = (dashboard.tls, factory.gateway.metrics.tls, factory.ingest.metrics.tls)
     sections = [*sections_of(factory), *(one for one in servers if one is not None)]
     yield from dict.fromkeys(key.file for section in sections for key in getattr(section, "key_files", ()))
@@ -191,14 +203,23 @@ def check_clock(factory: Factory) -> Iterator[str]:
             newest = max([newest, *(file.stat().st_mtime for file in folder.iterdir())])
     if newest > now + AHEAD:
         yield f"files of the services are {(newest - now) / 86_400:,.0f} days newer than the clock; check the clock"
-    if factory.gateway.clock is ClockTrust.REQUIRE_SYNC and not synchronised():
-        yield "nothing synchronises the clock, and gateway.clock is require_sync; start chrony or systemd-timesyncd"
+    found = kernel_clock()
+    required = factory.gateway.clock is ClockTrust.REQUIRE_SYNC
+    if found is None:
+        if required:
+            yield "the kernel can't be asked whether the clock is synchronised, and gateway.clock is require_sync"
+    elif found.problem:
+        yield f"{found.problem}; gateway.clock is require_sync" if required else Warned(found.problem)
 
 
 def check_audit(factory: Factory) -> Iterator[str]:
     """Find an audit log whose end was changed or cut off. `lineside audit verify` checks all of it."""
-    folder = factory.dashboard.audit.folder
-    hint = f"look at it: lineside audit verify {factory.file}"
+    for folder in _audit_folders(factory):
+        option = "" if folder == factory.dashboard.audit.folder else " --ingest"
+        yield from _problems_of_log(folder, f"look at it: lineside audit verify {factory.file}{option}")
+
+
+def _problems_of_log(folder: Path, hint: str) -> Iterator[str]:
     try:
         files = log_files(folder)
         if not files:
@@ -315,10 +336,18 @@ def _outcome(name: str, check: Check, factory: Factory) -> Outcome:
     except Exception as error:  # noqa: BLE001 - the other checks are wanted
         text = f"could not be checked: {type(error).__name__}: {error}"[:2_000]
         return Outcome(check=name, result=Result.NOT_CHECKED, problems=(text,))
-    problems = [one for one in found if not isinstance(one, Note)]
-    if not problems:
-        return Outcome(check=name, result=Result.PASSED, note="; ".join(found)[:2_000])
-    shown = [problem[:2_000] for problem in problems[:MOST_PROBLEMS]]
-    if len(problems) > MOST_PROBLEMS:
-        shown.append(f"and {len(problems) - MOST_PROBLEMS:,} more")
-    return Outcome(check=name, result=Result.FAILED, problems=tuple(shown))
+    problems = _shown([one for one in found if not isinstance(one, (Note, Warned))])
+    return Outcome(
+        check=name,
+        result=Result.FAILED if problems else Result.PASSED,
+        problems=problems,
+        warnings=_shown([one for one in found if isinstance(one, Warned)]),
+        note="" if problems else "; ".join(one for one in found if isinstance(one, Note))[:2_000],
+    )
+
+
+def _shown(findings: list[str]) -> tuple[str, ...]:
+    shown = [str(one)[:2_000] for one in findings[:MOST_PROBLEMS]]
+    if len(findings) > MOST_PROBLEMS:
+        shown.append(f"and {len(findings) - MOST_PROBLEMS:,} more")
+    return tuple(shown)

@@ -35,12 +35,16 @@ class _Model(BaseModel):
 
 
 class Outcome(_Model):
-    """The result of one check. `problems` name faults, each with a remedy; `note` is its statement."""
+    """The result of one check. `problems` name faults, each with a remedy; `note` is its statement.
+
+    `warnings` are of a box that a plant may run so: they do not let the check fail.
+    """
 
     check: Annotated[str, StringConstraints(pattern=r"^[a-z_]{1,40}$")]
     result: Result
     problems: Annotated[tuple[_Text, ...], Field(max_length=MOST_PROBLEMS + 1)] = ()
     note: _Text = ""
+    warnings: Annotated[tuple[_Text, ...], Field(max_length=MOST_PROBLEMS + 1)] = ()
 
 
 class Report(_Model):
@@ -54,6 +58,11 @@ class Report(_Model):
     def problems(self) -> list[str]:
         """All problems, each with the name of its check before it."""
         return [f"{one.check}: {problem}" for one in self.outcomes for problem in one.problems]
+
+    @property
+    def warnings(self) -> list[str]:
+        """All warnings, likewise."""
+        return [f"{one.check}: {warning}" for one in self.outcomes for warning in one.warnings]
 
 
 class Unreadable(ValueError):

@@ -77,6 +77,8 @@ class SelfTest:
             log.warning("self_test.failed", problems=problems, seconds=self.report.seconds)
         else:
             log.info("self_test.passed", checks=len(self.report.outcomes), seconds=self.report.seconds)
+        if warnings := self.report.warnings:
+            log.warning("self_test.warned", warnings=warnings)
 
     def add_to(self, samples: Samples) -> None:
         """Add the result to the metrics of the service, once there is one."""

@@ -1,4 +1,4 @@
-"""The section `dashboard`: where the page is served, who may sign in, and the audit log."""
+"""The section `dashboard`: where the page is served, and who may sign in."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from difflib import get_close_matches
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Self
-from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 
 from drivers.exposure import is_loopback
 from drivers.private_key import KeyFile
 from drivers.url import check_host, split_url
-from gateway.common.setting_types import Duration, File, Folder, Secret, Section, Size
+from gateway.common.setting_types import Duration, File, Secret, Section
 from gateway.model.text import check_text
+from gateway.settings.audit_section import AUDIT, AuditSection
 from gateway.settings.problems import CLOSE, Problem, Severity
 from gateway.settings.sections import Endpoint, Listen, parse_endpoint
 
@@ -25,14 +25,11 @@ if TYPE_CHECKING:
 
     from gateway.settings.factory import Factory
 
-USERS, AUDIT = "users.yaml", "audit"
-"""The users' file and the folder of the audit log, in the folder of the spool."""
+USERS = "users.yaml"
+"""The users' file, in the folder of the spool."""
 
 ALARM_NOTES = "alarm-notes.json"
 """The file of what operators noted of alarms, in the folder of the spool."""
-
-SMALLEST_AUDIT = 2**20
-"""Bytes that the audit log must at least have."""
 
 MOST_KEY_NAME = 128
 """Characters of the name of a key."""
@@ -53,13 +50,6 @@ class Language(StrEnum):
     ENGLISH = "en"
     GERMAN = "de"
     CHINESE = "zh"
-
-
-class AuditFull(StrEnum):
-    """The action of a full audit log."""
-
-    REFUSE = "refuse"
-    REMOVE_OLDEST = "remove_oldest"
 
 
 def _time_zone(name: str) -> str:
@@ -169,53 +159,6 @@ class OidcSection(Section):
         if parts.scheme == "http" and not is_loopback(host):
             raise ValueError(f"http:// is for the loopback interface; write https://{host}")
         return url
-
-
-class AuditSection(Section):
-    """The audit log: who did what and when, chained and signed."""
-
-    folder: Folder = Path("lineside-data") / AUDIT
-    """The folder of its files; by default `audit` in the folder of the spool, as in `/var/lib/lineside/audit`."""
-    max_size: Size = 256 * 2**20
-    """The size that all its files may have, as in `256MiB`."""
-    when_full: Annotated[AuditFull, Field(strict=False)] = AuditFull.REFUSE
-    """Whether a full log refuses new entries, or removes its oldest signed file, as in `remove_oldest`."""
-    syslog: str | None = None
-    """A syslog server that gets a copy of each entry (RFC 5424): tls, or tcp and udp to this machine, as in
-    `tls://siem.example:6514`."""
-    syslog_ca: File | None = None
-    """The authority of the syslog server's certificate, in place of the system's, as in
-    `/etc/lineside/plant-ca.pem`."""
-
-    @field_validator("max_size")
-    @classmethod
-    def _holds_something(cls, size: int) -> int:
-        if size < SMALLEST_AUDIT:
-            raise ValueError(f"an audit log of {size} bytes holds next to nothing; write 1MiB or more")
-        return size
-
-    @field_validator("syslog")
-    @classmethod
-    def _is_syslog(cls, url: str | None) -> str | None:
-        if url is None:
-            return None
-        parts = split_url(url)
-        try:
-            usable = parts.scheme in {"tls", "tcp", "udp"} and parts.hostname and parts.port != 0
-        except ValueError:
-            usable = False
-        if not usable or parts.path or parts.query or parts.username is not None:
-            raise ValueError(f"{url[:100]!r} is not a syslog server; write tls://HOST:6514")
-        check_host(parts.hostname or "")
-        if parts.scheme != "tls" and not is_loopback(parts.hostname or ""):
-            raise ValueError(f"{parts.scheme}:// is for the loopback interface; write tls://{parts.hostname}:6514")
-        return url
-
-    @model_validator(mode="after")
-    def _fits(self) -> Self:
-        if self.syslog_ca is not None and (self.syslog is None or urlsplit(self.syslog).scheme != "tls"):
-            raise ValueError("syslog_ca is for syslog: tls://HOST:6514")
-        return self
 
 
 class LockoutSection(Section):

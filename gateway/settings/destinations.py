@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from gateway.common.setting_types import Secret
-    from gateway.settings.document import Step
+    from gateway.settings.document import Document, Step
     from gateway.settings.factory import Factory
 
 
@@ -65,9 +65,7 @@ def destinations(factory: Factory) -> Iterator[Destination]:
         url = getattr(entry.settings, "url", None)
         yield Destination(Use.STORES, place, (url,) if isinstance(url, str) else (), _secrets(entry.settings))
     page = factory.dashboard
-    if page.audit.syslog is not None:
-        place = Place(document, ("dashboard", "audit", "syslog"))
-        yield Destination(Use.SYSLOG, place, (page.audit.syslog,), ())
+    yield from _syslog(factory, document)
     if page.oidc is not None:
         place = Place(document, ("dashboard", "oidc"))
         yield Destination(Use.IDENTITY_PROVIDER, place, (page.oidc.issuer,), _secrets(page.oidc))
@@ -81,6 +79,12 @@ def destinations(factory: Factory) -> Iterator[Destination]:
             seen.add(id(machine.connection))
             place = Place(machine.place.document, (*machine.place.path, "connection"))
             yield Destination(Use.DEVICES, place, tuple(machine.connection.hosts()), _secrets(machine.connection))
+
+
+def _syslog(factory: Factory, document: Document) -> Iterator[Destination]:
+    for name, audit in (("dashboard", factory.dashboard.audit), ("ingest", factory.ingest.audit)):
+        if audit.syslog is not None:
+            yield Destination(Use.SYSLOG, Place(document, (name, "audit", "syslog")), (audit.syslog,), ())
 
 
 def _secrets(section: object) -> tuple[tuple[tuple[Step, ...], Secret], ...]:

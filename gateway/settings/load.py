@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from drivers.extras import instruction
 from gateway.codecs import CODECS
 from gateway.common.setting_types import Section
+from gateway.settings.audit_section import AUDIT
 from gateway.settings.calendar import CalendarSection
 from gateway.settings.dashboard_section import DashboardSection
 from gateway.settings.destinations import destinations, shared_secrets
@@ -125,7 +126,7 @@ def _load(file: Path, overrides: tuple[Override, ...]) -> Factory:
     factory = None if "factory" in slips else _section(FactorySection, document, "factory")
     gateway = None if "gateway" in slips else _section(GatewaySection, document, "gateway")
     broker = None if "broker" in slips else _section(BrokerSection, document, "broker")
-    ingest = None if "ingest" in slips else _section(IngestSection, document, "ingest")
+    ingest = None if "ingest" in slips else _ingest(document)
     dashboard = None if "dashboard" in slips else _dashboard(document, gateway)
     calendar = None if "calendar" in slips else _section(CalendarSection, document, "calendar")
     if gateway is not None:
@@ -168,6 +169,17 @@ def _dashboard(document: Document, gateway: GatewaySection | None) -> DashboardS
     if section is not None and gateway is not None:
         section = section.beside(gateway.spool.folder)
     return None if section is None else anchored(section, document, ("dashboard",))
+
+
+def _ingest(document: Document) -> IngestSection | None:
+    """Return the section `ingest`, with its audit log in its folder unless another is written."""
+    section = validate(IngestSection, document, document.data.get("ingest"), ("ingest",))
+    if section is None:
+        return None
+    found = anchored(section, document, ("ingest",))
+    if "folder" in section.audit.model_fields_set:
+        return found
+    return found.model_copy(update={"audit": found.audit.model_copy(update={"folder": found.folder / AUDIT})})
 
 
 def _section(model: type[S], document: Document, key: str) -> S | None:

@@ -17,6 +17,7 @@ from drivers.url import check_host, split_url
 from gateway.common.public_keys import PublicKey
 from gateway.common.setting_types import Duration, File, Folder, Name, Secret, Section, Size
 from gateway.model.part import MAX_WORKERS
+from gateway.settings.audit_section import AuditSection
 from gateway.settings.commands_section import CommandsSection
 from gateway.settings.notify_section import NotifySection
 
@@ -463,3 +464,5 @@ class IngestSection(Section):
     """The size of the dead-letter file, as in `64MiB`."""
     metrics: MetricsSection = MetricsSection()
     """Metrics for Prometheus over HTTP, as in `{listen: "127.0.0.1:9465"}`."""
+    audit: AuditSection = AuditSection()
+    """The audit log of ingest, as in `{begin: true, syslog: "tls://siem.example:6514"}`."""

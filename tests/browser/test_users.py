@@ -13,7 +13,7 @@ from processes import LOOPBACK, Lineside, free_port
 from secured_page import HASH, PASSWORD
 
 from gateway.audit.log import AuditLog
-from gateway.settings.dashboard_section import AuditSection
+from gateway.settings.audit_section import AuditSection
 from gateway.users.roles import Role
 from gateway.users.users_file import changing, new_user
 

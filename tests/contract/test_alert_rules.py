@@ -175,6 +175,19 @@ CASES = [
         series("lineside_clock_trusted", GATEWAY, "1x60"),
     ),
     Case(
+        "LinesideClockNotSynchronised",
+        series("lineside_clock_synchronised", GATEWAY, "0x60"),
+        GATEWAY,
+        series("lineside_clock_synchronised", GATEWAY, "1x60")
+        | series("lineside_clock_maximum_error_seconds", GATEWAY, "0.5x60"),
+    ),
+    Case(
+        "LinesideClockNotSynchronised",
+        series("lineside_clock_maximum_error_seconds", INGEST, "6x60"),
+        INGEST,
+        series("lineside_clock_maximum_error_seconds", INGEST, "4x60"),
+    ),
+    Case(
         "LinesideProcessStalled",
         series("lineside_process_stalls_total", GATEWAY, "0+1x60"),
         GATEWAY,

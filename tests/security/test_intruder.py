@@ -22,11 +22,15 @@ from processes import LOOPBACK, Lineside, free_port, until, write_factory
 from servers import Mosquitto
 from stored import report, rows
 
+from gateway.audit.files import log_files
+from gateway.audit.log import AuditLog
 from gateway.ingest.batch import Confirmation, Sender
 from gateway.ingest.confirmations import confirmation_messages
 from gateway.model.receipt import receipt_of
 from gateway.mqtt.messages import BadMessage, parse_confirmation, parse_gateway_state, parse_ledger
 from gateway.mqtt.topics import Topics
+from gateway.settings.audit_section import AuditSection
+from gateway.settings.load import load_factory
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -222,6 +226,28 @@ async def test_a_forged_confirmation_frees_nothing(plant: Plant):
     assert len(plant.gateway.events("records.confirmation_refused")) == 2, "each reason is logged once"
 
 
+async def test_a_forged_confirmation_is_in_the_audit_log(plant: Plant):
+    """The log of the box is gone after some days, and an intruder at the broker is worth a look."""
+    folder = load_factory(plant.configuration("edge-01")).dashboard.audit.folder
+    with AuditLog(AuditSection.model_validate({"folder": str(folder)})) as audit:
+        audit.record("user-added", who="root", object="anna").result(10)
+    await plant.acquire()
+    await plant.grown(10)
+    await publish(plant, CONFIRMED, guessed(plant.spool, 3))
+    await until(lambda: refused(folder), "it is in the audit log")
+    assert refused(folder) == [("confirmation-refused", CONFIRMED, "", "wrong_proof", 3)]
+
+
+def refused(folder: Path) -> list[tuple[str, str, str, str, int]]:
+    """Return action, object, sender, reason and number of the refused messages in an audit log."""
+    entries = [json.loads(line) for file in log_files(folder) for line in file.read_bytes().splitlines()]
+    return [
+        (one["action"], one["object"], *(one["after"][key] for key in ("sender", "reason", "messages")))
+        for one in entries
+        if one["outcome"] == "refused"
+    ]
+
+
 async def test_a_repeated_confirmation_frees_nothing(plant: Plant):
     """All clients may read confirmations; those of stored records say nothing about the records that wait."""
     await plant.acquire()
@@ -344,7 +370,7 @@ async def test_a_record_without_the_signature_of_its_gateway_is_set_aside(plant:
     pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
     plant.environment, plant.codec = {"LINESIDE_SECRET_SIGN_KEY": pem}, codec
     public = b64encode(key.public_key().public_bytes_raw()).decode()
-    ingest = await plant.ingest(public_keys={"edge-01": public})
+    ingest = await plant.ingest(public_keys={"edge-01": public}, audit={"begin": True})
     await plant.acquire()
     await until(lambda: len(plant.stored()) > 3, "some are stored")
     forged_record = of_another(1).replace(b"edge-09", b"edge-01")
@@ -353,6 +379,9 @@ async def test_a_record_without_the_signature_of_its_gateway_is_set_aside(plant:
     assert found["gateway"] == "edge-01"
     await plant.closed()
     assert len(ingest.events("record.signature_refused")) == 1
+    folder = load_factory(plant.folder / "ingest.yaml").ingest.audit.folder
+    await until(lambda: refused(folder), "it is in the audit log of ingest")
+    assert refused(folder) == [("record-refused", f"{ROOT}/area/line/m-01/data", "edge-01", "bad_signature", 1)]
     await ingest.stop()
     assert report(plant.folder / "ingest.json")["not_stored"] == {"bad_signature": 1}
 

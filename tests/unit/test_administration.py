@@ -16,7 +16,7 @@ from gateway.audit.verify import verify
 from gateway.audit.writer import Full
 from gateway.dashboard.administration import audit_entries, sign_ins
 from gateway.dashboard.administration.sign_ins import SignIn, SignIns, User
-from gateway.settings.dashboard_section import AuditSection
+from gateway.settings.audit_section import AuditSection
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from gateway.audit.files import log_files
 from gateway.audit.log import AuditLog
 from gateway.audit.verify import verify
-from gateway.settings.dashboard_section import AuditSection
+from gateway.settings.audit_section import AuditSection
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 WRITER = """
 import sys
 from gateway.audit.log import AuditLog
-from gateway.settings.dashboard_section import AuditSection
+from gateway.settings.audit_section import AuditSection
 
 with AuditLog(AuditSection.model_validate({"folder": sys.argv[1]})) as audit:
     number = 0

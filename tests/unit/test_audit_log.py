@@ -17,13 +17,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gateway.audit import log as audit_log
-from gateway.audit.entry import FIRST, hash_of, line_of, parse_line
-from gateway.audit.files import HEAD, log_files
-from gateway.audit.keys import PRIVATE, UnusableKey
+from gateway.audit import writer as writer_module
+from gateway.audit.entry import FIRST, Action, hash_of, line_of, parse_line
+from gateway.audit.files import HEAD, Head, log_files, write_head
+from gateway.audit.keys import ENTRY, NEXT, PRIVATE, SigningKey, UnusableKey, open_key
+from gateway.audit.keys import HEAD as HEAD_DOMAIN
 from gateway.audit.log import AuditLog, NotRecorded
 from gateway.audit.verify import verify
 from gateway.audit.writer import ChainWriter, Full
-from gateway.settings.dashboard_section import AuditSection
+from gateway.common.clock import KernelClock
+from gateway.settings.audit_section import AuditSection
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -142,15 +145,42 @@ def test_a_full_log_refuses_and_counts(tmp_path: Path) -> None:
     assert verify(tmp_path).broken is None
 
 
+def test_each_change_of_the_synchronisation_is_an_entry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A reader knows of each entry whether its time can be relied on; so do the writers of other processes."""
+    states = iter([True, True, False, None, False, True])
+
+    def clock() -> KernelClock | None:
+        state = next(states)
+        return None if state is None else KernelClock(synchronised=state, maximum_error=0.25, estimated_error=0.001)
+
+    monkeypatch.setattr(writer_module, "kernel_clock", clock)
+    for action in "abcdef":
+        ChainWriter(tmp_path, 2**20).commit([an_action(action)])
+    assert actions(tmp_path) == [
+        "audit-created", "a", "b", "clock-not-synchronised", "c", "d", "e", "clock-synchronised", "f",
+    ]  # fmt: skip
+    created, *_, changed, _ = entries(tmp_path)
+    assert created["after"]["clock_synchronised"] is True
+    assert changed["after"] == {"error_seconds": {"maximum": 0.25, "estimated": 0.001}}
+    assert verify(tmp_path).broken is None
+
+
 @pytest.mark.parametrize(
-    ("choice", "events"),
-    [("refuse", ["audit.recording", "audit.nearly_full"]), ("remove_oldest", ["audit.recording"])],
+    ("keys", "until", "events"),
+    [
+        ({}, 0.82, ["audit.recording", "audit.nearly_full"]),
+        ({}, 0.7, ["audit.recording"]),
+        ({"nearly_full": 0.3}, 0.32, ["audit.recording", "audit.nearly_full"]),
+        ({"when_full": "remove_oldest"}, 0.82, ["audit.recording"]),
+    ],
 )
-def test_a_log_that_is_nearly_full_warns(tmp_path: Path, choice: str, events: list[str]) -> None:
+def test_a_log_that_is_nearly_full_warns(
+    tmp_path: Path, keys: dict[str, Any], until: float, events: list[str]
+) -> None:
     """A person has time to act before entries are lost; a log that removes its oldest file needs nobody."""
-    wanted = section(tmp_path, max_size=2**20, when_full=choice)
+    wanted = section(tmp_path, max_size=2**20, **keys)
     with structlog.testing.capture_logs() as logs, AuditLog(wanted) as audit:
-        while audit.filled < 0.82:
+        while audit.filled < until:
             for _ in range(49):
                 audit.record("a", who="anna", after="x" * 500)
             audit.record("a", who="anna").result(10)
@@ -254,6 +284,127 @@ def test_a_new_key_is_an_entry_and_can_be_pinned(tmp_path: Path) -> None:
     assert "audit-key-changed" in actions(tmp_path)
     assert verify(tmp_path).broken is None
     assert "is not trusted here" in str(verify(tmp_path, (old,)).broken)
+
+
+def renew(folder: Path) -> str:
+    """Let the key be old, and write an entry; returns the key before."""
+    before = open_key(folder).id
+    os.utime(folder / PRIVATE, (1.0, 1.0))
+    write(folder, "a")
+    return before
+
+
+def test_a_key_names_its_successor_and_is_destroyed(tmp_path: Path) -> None:
+    """A person who takes the key of today can't sign the entries of yesterday."""
+    write(tmp_path, "a")
+    first = renew(tmp_path)
+    second = renew(tmp_path)
+    assert actions(tmp_path) == ["audit-created", "a", "audit-key-renewed", "a", "audit-key-renewed", "a"]
+    found = verify(tmp_path, (first,))
+    assert (found.broken, found.keys) == (None, (first, second, open_key(tmp_path).id))
+    assert entries(tmp_path)[2]["key"] == first
+    assert entries(tmp_path)[2]["after"]["key"] == second
+    assert not (tmp_path / NEXT).exists()
+    assert verify(tmp_path).broken is None
+
+
+def test_a_key_that_is_not_old_stays(tmp_path: Path) -> None:
+    write(tmp_path, "a")
+    write(tmp_path, "b")
+    assert actions(tmp_path) == ["audit-created", "a", "b"]
+
+
+def rewritten(folder: Path, upto: int, *, key: SigningKey, cut: bool = False) -> None:
+    """Change entry `upto` as an intruder who has `key`: hashes and signatures from there on are made again."""
+    [file] = log_files(folder)
+    lines = [json.loads(line) for line in file.read_bytes().splitlines()]
+    kept, rest = lines[: upto - 1], lines[upto - 1 :]
+    made, previous = [], kept[-1]["hash"]
+    for entry in rest[:1] if cut else rest:
+        changed = {name: value for name, value in entry.items() if name not in {"hash", "signature", "key"}}
+        changed |= {"previous": previous, "key": key.id, "who": "nobody" if entry is rest[0] else entry["who"]}
+        previous = hash_of(changed)
+        made.append(changed | {"hash": previous, "signature": key.sign(ENTRY, previous)})
+    file.write_bytes(b"".join(map(line_of, kept + made)))
+    write_head(folder, Head(made[-1]["n"], previous, key.id, key.sign(HEAD_DOMAIN, previous)))
+
+
+@pytest.mark.parametrize("cut", [False, True])
+def test_the_key_of_today_can_not_rewrite_yesterday(tmp_path: Path, cut: bool) -> None:  # noqa: FBT001 - of a table
+    """The intruder has all files of the box, and the key; the first public key is elsewhere."""
+    write(tmp_path, "a", "b")
+    first = renew(tmp_path)
+    write(tmp_path, "c")
+    today = open_key(tmp_path)
+    rewritten(tmp_path, 2, key=today, cut=cut)
+    found = verify(tmp_path, (first,)).broken
+    assert found is not None
+    assert "is not trusted here" in found.reason
+
+
+def test_a_destroyed_key_signs_nothing_more(tmp_path: Path) -> None:
+    """A copy of an old key, as out of a backup, does not continue the log."""
+    write(tmp_path, "a")
+    old = open_key(tmp_path)
+    first = renew(tmp_path)
+    rewritten(tmp_path, 4, key=old)
+    found = verify(tmp_path, (first,)).broken
+    assert found is not None
+    assert found.reason == f"is signed with the key {first}, which was destroyed after entry 3"
+
+
+@pytest.mark.parametrize("at", ["make_next_key", "_append", "promote_next_key", "replace"])
+def test_a_renewal_that_is_killed_at_any_point_goes_on_or_begins_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: str
+) -> None:
+    """The old key may be destroyed already, and its successor not yet in its place."""
+
+    class Killed(BaseException):
+        """The process ends."""
+
+    def killed(*_: object) -> None:
+        raise Killed
+
+    write(tmp_path, "a")
+    first = open_key(tmp_path).id
+    os.utime(tmp_path / PRIVATE, (1.0, 1.0))
+    patched = {"_append": ChainWriter, "replace": type(tmp_path)}.get(at, writer_module)
+    with monkeypatch.context() as patch:
+        patch.setattr(patched, at, killed)
+        with pytest.raises(Killed):
+            ChainWriter(tmp_path, 2**20, renew_key=60.0).commit([an_action("lost")])
+    write(tmp_path, "b")
+    write(tmp_path, "c")
+    assert actions(tmp_path) == ["audit-created", "a", "audit-key-renewed", "b", "c"]
+    assert verify(tmp_path, (first,)).broken is None
+    assert not (tmp_path / NEXT).exists()
+
+
+def test_a_writer_that_stays_open_uses_the_key_of_another_process(tmp_path: Path) -> None:
+    """The page has the log open for weeks, and a command renews the key."""
+    page = ChainWriter(tmp_path, 2**20, renew_key=60.0)
+    page.commit([an_action("a")])
+    first = renew(tmp_path)
+    page.commit([an_action("c")])
+    assert actions(tmp_path) == ["audit-created", "a", "audit-key-renewed", "a", "c"]
+    assert verify(tmp_path, (first,)).broken is None
+
+
+def test_a_full_log_keeps_its_key(tmp_path: Path) -> None:
+    """There is no room for the entry that names another key."""
+    writer = ChainWriter(tmp_path, 100_000, renew_key=60.0)
+    with suppress(Full):
+        while True:
+            writer.commit([an_action("a")])
+    os.utime(tmp_path / PRIVATE, (1.0, 1.0))
+    with pytest.raises(Full):
+        writer.commit([an_action("b")])
+    assert verify(tmp_path).broken is None
+    assert "audit-key-renewed" not in actions(tmp_path)
+
+
+def an_action(action: str) -> Action:
+    return audit_log.clean_action(1, action, "anna", "", "", None, None, "done")
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ from served import make_certificate
 
 from gateway.audit import syslog
 from gateway.audit.log import AuditLog
-from gateway.settings.dashboard_section import AuditSection
+from gateway.settings.audit_section import AuditSection
 
 if TYPE_CHECKING:
     from pathlib import Path

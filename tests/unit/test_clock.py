@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from types import SimpleNamespace
 
 import pytest
 import structlog
@@ -219,6 +220,31 @@ def test_a_clock_without_synchronisation_is_doubted_only_on_request(
 def test_the_kernel_is_asked_whether_the_clock_is_synchronised() -> None:
     """The answer depends on this machine, but there is an answer, and it does not change."""
     assert clock.synchronised() is clock.synchronised()
+
+
+def test_the_kernel_gives_the_errors_of_its_clock() -> None:
+    """In seconds: an unsynchronised kernel says 16, and a synchronised kernel less."""
+    found = clock.kernel_clock()
+    assert found is not None
+    assert 0 <= found.maximum_error <= 60
+    assert 0 <= found.estimated_error <= 60
+    assert found.synchronised is clock.synchronised()
+
+
+def test_a_system_that_does_not_answer_is_not_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A confined process may not ask, and other systems have no such call."""
+    monkeypatch.setattr("ctypes.CDLL", lambda _: object())
+    assert clock.kernel_clock() is None
+    assert clock.synchronised() is False
+    monkeypatch.setattr("ctypes.CDLL", lambda _: SimpleNamespace(adjtimex=lambda _: -1))
+    assert clock.kernel_clock() is None
+
+
+def test_a_clock_without_corrections_has_a_problem() -> None:
+    """The kernel lets a time server be away for hours before it says so."""
+    assert clock.KernelClock(synchronised=True, maximum_error=0.1, estimated_error=0.0).problem == ""
+    assert "wrong by 5.5 s" in clock.KernelClock(synchronised=True, maximum_error=5.5, estimated_error=0.0).problem
+    assert "nothing" in clock.KernelClock(synchronised=False, maximum_error=0.1, estimated_error=0.0).problem
 
 
 def test_a_clock_set_forward_is_followed_at_once(times: Times) -> None:
