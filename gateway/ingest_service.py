@@ -22,7 +22,9 @@ from gateway.metrics.definitions import INGEST_LABEL
 from gateway.metrics.endpoint import MetricsEndpoint, Sources
 from gateway.metrics.ingest_metrics import ingest_samples, named
 from gateway.metrics.samples import MetricsPart
+from gateway.metrics.storage_watch import StorageWatch
 from gateway.mqtt.topics import Topics
+from gateway.settings.signature_memory import Service
 
 if TYPE_CHECKING:
     from gateway.metrics.health import Checks
@@ -52,6 +54,7 @@ class IngestService:
         self._configuration = (
             factory.factory.enterprise, factory.factory.site, factory.gateway.id, factory.digest,
         )  # fmt: skip
+        self._storage = StorageWatch(factory, Service.INGEST)
         self._endpoint: MetricsEndpoint | None = None
         if (address := factory.ingest.metrics.endpoint) is not None:
             sources = Sources(self._metric_parts, self._checks)
@@ -68,6 +71,9 @@ class IngestService:
                     supervise(self._inform_manager, BestEffort("service manager")), name="service manager"
                 ),
             ]
+            working.append(
+                tasks.create_task(supervise(self._storage.run, BestEffort("storage")), name="storage"),
+            )
             if self._endpoint is not None:
                 serving = supervise(self._endpoint.run, BestEffort("metrics"))
                 working.append(tasks.create_task(serving, name="metrics"))
@@ -103,6 +109,7 @@ class IngestService:
 
     async def _metric_parts(self) -> list[MetricsPart]:
         samples = ingest_samples(self._ingest, self._writers, self._configuration)
+        self._storage.add_to(samples)
         return [MetricsPart({INGEST_LABEL: self._id}, samples)]
 
     async def _checks(self) -> Checks:
@@ -111,6 +118,7 @@ class IngestService:
         return {
             "broker": "" if self._ingest.session.connected else "not connected",
             "dead_letters": f"{letters} dead letters wait for the disk" if letters else "",
+            "storage": self._storage.reason,
         } | {
             f"store {name}": "" if writer.state == "available" else writer.state
             for name, writer in named(self._writers)

@@ -26,7 +26,7 @@ WIDTH = 14
 @click.option("--record", "recorded", is_flag=True, help="Note the result for lineside status, and in the audit log.")
 @FORMAT
 def self_test(config: Path, style: str, *, recorded: bool) -> None:
-    """Check this box for the services of CONFIG: rights, certificates, keys, disk, clock, audit log and spool.
+    """Check this box for the services of CONFIG: rights, certificates, keys, disks, clock, audit log and spool.
 
     Nothing is changed, and the services may run. A gateway does the same after each start. Exits with 1 if there is
     something to act on.

@@ -185,6 +185,8 @@ GATEWAY = (
                "could not be made, else 0.", ("check",)),
     Definition("lineside_self_test_timestamp_seconds", GAUGE, "Time of the self-test after the start, since the "
                "epoch."),
+    Definition("lineside_storage_encrypted", GAUGE, "1 if a folder of the service is on encrypted storage or in "
+               "memory, 0 if it is not or may not be.", ("folder",)),
     # -- workers --
     Definition("lineside_worker_up", GAUGE, "1 while a worker process reports, else 0; only with workers."),
     Definition("lineside_worker_restarts_total", COUNTER, "Starts of a worker process after its first; only with "
@@ -227,6 +229,8 @@ INGEST = (
                "store.", ("store",)),
     Definition("lineside_store_events_total", COUNTER, "Events that a store counts: rows_ignored, "
                "scans_merged.", ("store", "event")),
+    Definition("lineside_storage_encrypted", GAUGE, "1 if a folder of the service is on encrypted storage or in "
+               "memory, 0 if it is not or may not be.", ("folder",)),
     *_PROCESS,
 )  # fmt: skip
 

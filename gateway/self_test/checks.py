@@ -19,13 +19,16 @@ from gateway.common.clock import synchronised
 from gateway.self_test.certificates import Pair, problems_of
 from gateway.self_test.outcome import MOST_PROBLEMS, Outcome, Report, Result
 from gateway.settings.contents import secrets_of, sections_of
+from gateway.settings.encrypted_storage import storage_of
 from gateway.settings.sections import ClockTrust
 from gateway.settings.shared_key import shared_key_problems
+from gateway.settings.storage_section import Encrypted
 from gateway.spool.errors import is_damage
 from gateway.spool.inspect import NotReadable, inspect
 from gateway.spool.integrity import open_read_only
 from gateway.spool.limits import LEAST_FREE
 from gateway.spool.siblings import spools_of
+from gateway.storage.swap import verdict_of_swap
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -168,6 +171,19 @@ def check_disk(factory: Factory) -> Iterator[str]:
             file.unlink(missing_ok=True)
 
 
+def check_storage(factory: Factory) -> Iterator[str]:
+    """Find folders that are not on encrypted storage, and swap space in the clear, where the configuration asks."""
+    if factory.storage.encrypted is Encrypted.REPORTED:
+        return
+    yield from (one.problem for one in storage_of(factory) if one.problem)
+    swap = verdict_of_swap()
+    if not swap.protected:
+        yield (
+            f"memory can reach a disk that is not known to be encrypted: {swap.device}, {swap.why}; encrypt the swap "
+            "space, turn it off, or set MemorySwapMax=0 in the unit of the service"
+        )
+
+
 def check_clock(factory: Factory) -> Iterator[str]:
     """Find a clock that was never set, was set back, or is not synchronised where it has to be."""
     now = time.time()
@@ -258,6 +274,7 @@ CHECKS: dict[str, Check] = {
     "certificates": check_certificates,
     "keys": check_keys,
     "disk": check_disk,
+    "storage": check_storage,
     "clock": check_clock,
     "audit": check_audit,
     "spool": check_spool,

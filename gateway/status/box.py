@@ -18,7 +18,7 @@ from gateway.settings.sections import ClockTrust
 from gateway.spool.inspect import NotReadable, inspect
 from gateway.spool.limits import LEAST_FREE
 from gateway.spool.siblings import ledger_of_all, spools_of
-from gateway.status.host import clock_report, disk_report
+from gateway.status.host import clock_report, disk_report, storage_report
 from gateway.status.services import ServiceState, read_gateway, read_ingests
 from gateway.status.spool import iso_time, spool_report
 
@@ -80,6 +80,7 @@ def read_box(factory: Factory) -> BoxStatus:
         "self_test": None if tested is None else _self_test(tested),
         "clock": clock,
         "disk": disk,
+        "storage": storage_report(factory),
     }
     findings = [
         *_of_gateway(factory, gateway),
