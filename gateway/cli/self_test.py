@@ -44,6 +44,8 @@ def self_test(config: Path, style: str, *, recorded: bool) -> None:
             echo(f"{one.check:<{WIDTH}}{one.result.value.replace('_', ' ')}")
             for problem in one.problems:
                 echo(f"  {printable(problem)}")
+            for note in one.notes:
+                echo(f"  note: {printable(note)}")
     sys.exit(1 if report.problems else 0)
 
 

@@ -23,6 +23,7 @@ from gateway.settings.encrypted_storage import storage_of
 from gateway.settings.sections import ClockTrust
 from gateway.settings.shared_key import shared_key_problems
 from gateway.settings.storage_section import Encrypted
+from gateway.settings.unauthenticated import unauthenticated
 from gateway.spool.errors import is_damage
 from gateway.spool.inspect import NotReadable, inspect
 from gateway.spool.integrity import open_read_only
@@ -37,6 +38,13 @@ if TYPE_CHECKING:
     from gateway.settings.factory import Factory
 
     Check = Callable[[Factory], Iterator[str]]
+
+
+class Note(str):
+    """A line of a check that is a fact for the person who assesses the box, and not a problem."""
+
+    __slots__ = ()
+
 
 SLOW_SYNC = 1.0
 """Seconds for a small file to be on the disk from which on the disk is too slow for a commit each 40 ms."""
@@ -140,6 +148,11 @@ def _opcua_pairs(factory: Factory) -> Iterator[Pair]:
         certificate, key = folder / "own" / "certs" / "lineside.der", folder / "own" / "private" / "lineside.pem"
         if certificate.exists():
             yield Pair("OPC UA", certificate, key, passwords[folder])
+
+
+def check_connections(factory: Factory) -> Iterator[str]:
+    """Note the machines whose protocol has no authentication. A policy refuses them, and nothing here."""
+    yield from (Note(one.text) for one in unauthenticated(factory.machines))
 
 
 def check_disk(factory: Factory) -> Iterator[str]:
@@ -273,6 +286,7 @@ CHECKS: dict[str, Check] = {
     "permissions": check_permissions,
     "certificates": check_certificates,
     "keys": check_keys,
+    "connections": check_connections,
     "disk": check_disk,
     "storage": check_storage,
     "clock": check_clock,
@@ -291,13 +305,15 @@ def run_checks(factory: Factory, checks: dict[str, Check] | None = None) -> Repo
 
 def _outcome(name: str, check: Check, factory: Factory) -> Outcome:
     try:
-        problems = list(check(factory))
+        found = list(check(factory))
     except Exception as error:  # noqa: BLE001 - the other checks are wanted
         text = f"could not be checked: {type(error).__name__}: {error}"[:2_000]
         return Outcome(check=name, result=Result.NOT_CHECKED, problems=(text,))
+    notes = tuple(str(one)[:2_000] for one in found if isinstance(one, Note))[:MOST_PROBLEMS]
+    problems = [one for one in found if not isinstance(one, Note)]
     if not problems:
-        return Outcome(check=name, result=Result.PASSED)
+        return Outcome(check=name, result=Result.PASSED, notes=notes)
     shown = [problem[:2_000] for problem in problems[:MOST_PROBLEMS]]
     if len(problems) > MOST_PROBLEMS:
         shown.append(f"and {len(problems) - MOST_PROBLEMS:,} more")
-    return Outcome(check=name, result=Result.FAILED, problems=tuple(shown))
+    return Outcome(check=name, result=Result.FAILED, problems=tuple(shown), notes=notes)

@@ -35,11 +35,12 @@ class _Model(BaseModel):
 
 
 class Outcome(_Model):
-    """The result of one check. `problems` say what is wrong, each with what would be right."""
+    """The result of one check. `problems` say what is wrong, each with what would be right; `notes` are facts."""
 
     check: Annotated[str, StringConstraints(pattern=r"^[a-z_]{1,40}$")]
     result: Result
     problems: Annotated[tuple[_Text, ...], Field(max_length=MOST_PROBLEMS + 1)] = ()
+    notes: Annotated[tuple[_Text, ...], Field(max_length=MOST_PROBLEMS)] = ()
 
 
 class Report(_Model):

@@ -15,6 +15,7 @@ from gateway.common.digests import same_digest, short_digest
 from gateway.common.text import counted, listed
 from gateway.self_test.outcome import Report, read_report, self_test_file
 from gateway.settings.sections import ClockTrust
+from gateway.settings.unauthenticated import unauthenticated
 from gateway.spool.inspect import NotReadable, inspect
 from gateway.spool.limits import LEAST_FREE
 from gateway.spool.siblings import ledger_of_all, spools_of
@@ -39,6 +40,9 @@ LONG_LAG = 60_000.0
 
 LONG_START = 30.0
 """Seconds after which a machine should have been read."""
+
+MOST_MACHINES = 1_000
+"""Machines of a protocol without authentication that are listed."""
 
 NEARLY_FULL = 0.8
 """The part of `max_size` from which on a spool is nearly full."""
@@ -81,6 +85,14 @@ def read_box(factory: Factory) -> BoxStatus:
         "clock": clock,
         "disk": disk,
         "storage": storage_report(factory),
+        "unauthenticated": [
+            {
+                "protocol": one.protocol,
+                "machines": [str(machine.path) for machine in one.machines[:MOST_MACHINES]],
+                "count": len(one.machines),
+            }
+            for one in unauthenticated(factory.machines)
+        ],
     }
     findings = [
         *_of_gateway(factory, gateway),
