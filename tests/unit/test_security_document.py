@@ -296,6 +296,20 @@ def test_the_picture_is_as_its_script_draws_it_with_the_conduits_of_the_page() -
     assert listed == drawn
 
 
+def test_each_conduit_has_a_risk() -> None:
+    """A conduit that the assessment lacks is a risk that nobody has looked at; the risk follows from its row."""
+    text = (ROOT / "docs" / "risk-assessment.md").read_text(encoding="utf-8")
+    risks = [row for row in rows(text, 8) if row[0] != "conduit"]
+    assessed = {name for row in risks for name in row[0].split(", ")}
+    assert assessed == {row[0] for row in rows(section("Threat model"), 4) if re.fullmatch(r"C\d+", row[0])}
+    levels = {"low": 1, "medium": 2, "high": 3}
+    for _, threat, before, consequence, measures, after, left, who in risks:
+        assert measures, threat
+        assert levels[after] <= levels[before], threat
+        assert who in {"plant", "product"}, threat
+        assert levels[left] >= min(levels[after], levels[consequence]), threat
+
+
 def test_the_policy_of_disclosure_is_complete() -> None:
     """The law asks for a way to report, for times, and for the end of support."""
     text = (ROOT / "SECURITY.md").read_text(encoding="utf-8")
