@@ -214,6 +214,14 @@ class Connection(Settings):
         return (url,) if "://" in url else ()
 
     @property
+    def unauthenticated(self) -> str:
+        """The protocol in which the device proves no identity, and no message its origin; empty if both are proved.
+
+        IEC 62443-4-2, CR 1.2 and CR 3.1: the plant has to compensate for such a connection.
+        """
+        return ""
+
+    @property
     def patience(self) -> float:
         """Seconds for which connecting waits for a device that dials in; 0 if the gateway connects to the device."""
         return 0.0

@@ -41,6 +41,7 @@ from gateway.metrics.endpoint import MetricsEndpoint, Sources
 from gateway.metrics.gateway_metrics import Durations, GatewayMetrics
 from gateway.metrics.health import machines_reason
 from gateway.metrics.samples import MetricsPart
+from gateway.metrics.storage_watch import StorageWatch
 from gateway.model.ledger import Ledger, ScheduleCounts
 from gateway.model.part import WHOLE_GATEWAY, part_name
 from gateway.model.path import MachinePath
@@ -62,6 +63,7 @@ from gateway.self_test.runner import SelfTest
 from gateway.settings.notify_section import Limits, worker_share
 from gateway.settings.reload import Reload
 from gateway.settings.sections import ClockTrust, Publish
+from gateway.settings.signature_memory import Service
 from gateway.spool.calculations import saved_states
 from gateway.spool.files import SET_ASIDE_SIZE, SpoolFiles
 from gateway.spool.record_builder import RecordBuilder
@@ -190,7 +192,7 @@ class GatewayService:
         self._place = factory.factory.enterprise, factory.factory.site
         self._metrics = None if self._durations is None else self._make_metrics(own, self._durations)
         self._endpoint = self._make_endpoint(own)
-        self._self_test = SelfTest(factory)
+        self._self_test, self._storage = SelfTest(factory), StorageWatch(factory, Service.GATEWAY)
 
     def _make_notifier(self, own: GatewaySection, part: Part) -> tuple[Notifier | None, Notify | None]:
         """Make the notification of alarms, None without rules."""
@@ -374,6 +376,7 @@ class GatewayService:
         async with self._changing:
             change = await self._change_over(self._discovery.configure(factory.machines))
         self._publisher.reconfigure(factory.broker, factory.digest)
+        self._storage.reconfigure(factory)
         self._digest = factory.digest
         return change.as_dict()
 
@@ -471,7 +474,8 @@ class GatewayService:
             self.started.set()
             self._manager.ready()
             informing = _supervised(tasks, self._inform_manager, "service manager")
-            testing = [_supervised(tasks, self._self_test.run, "self-test")] if whole else []
+            helpers_of_box = {"self-test": self._self_test.run, "storage": self._storage.run} if whole else {}
+            testing = [_supervised(tasks, run, name) for name, run in helpers_of_box.items()]
             await stop.wait()
             log.info(stopping)
             self._manager.stopping()
@@ -629,10 +633,12 @@ class GatewayService:
             return []
         found.set_each(RELOADS, self.reload.counts)
         self._self_test.add_to(found)
+        self._storage.add_to(found)
         return [MetricsPart({GATEWAY_LABEL: self.id}, found)]
 
     async def _all_checks(self) -> Checks:
-        return self.checks() | {"machines": machines_reason(self.machine_states())}
+        own = {"machines": machines_reason(self.machine_states()), "storage": self._storage.reason}
+        return self.checks() | own
 
     def closing_report(self) -> dict[str, Any]:
         """Return the report with every machine, and the points that were never read good."""

@@ -24,8 +24,10 @@ from gateway.metrics.definitions import INGEST_LABEL
 from gateway.metrics.endpoint import MetricsEndpoint, Sources
 from gateway.metrics.ingest_metrics import ingest_samples, named
 from gateway.metrics.samples import MetricsPart
+from gateway.metrics.storage_watch import StorageWatch
 from gateway.mqtt.topics import Topics
 from gateway.self_test.runner import SelfTest
+from gateway.settings.signature_memory import Service
 
 if TYPE_CHECKING:
     from gateway.metrics.health import Checks
@@ -58,6 +60,7 @@ class IngestService:
             factory.factory.enterprise, factory.factory.site, factory.gateway.id, factory.digest,
         )  # fmt: skip
         self._self_test = SelfTest(factory, service="ingest")
+        self._storage = StorageWatch(factory, Service.INGEST)
         self._endpoint: MetricsEndpoint | None = None
         if (address := factory.ingest.metrics.endpoint) is not None:
             sources = Sources(self._metric_parts, self._checks)
@@ -77,6 +80,9 @@ class IngestService:
             ]
             recording = supervise(self._incidents.run, BestEffort("audit of refused records"))
             working.append(tasks.create_task(recording, name="audit of refused records"))
+            working.append(
+                tasks.create_task(supervise(self._storage.run, BestEffort("storage")), name="storage"),
+            )
             if self._endpoint is not None:
                 serving = supervise(self._endpoint.run, BestEffort("metrics"))
                 working.append(tasks.create_task(serving, name="metrics"))
@@ -113,6 +119,7 @@ class IngestService:
     async def _metric_parts(self) -> list[MetricsPart]:
         samples = ingest_samples(self._ingest, self._writers, self._configuration)
         self._self_test.add_to(samples)
+        self._storage.add_to(samples)
         return [MetricsPart({INGEST_LABEL: self._id}, samples)]
 
     async def _checks(self) -> Checks:
@@ -121,6 +128,7 @@ class IngestService:
         return {
             "broker": "" if self._ingest.session.connected else "not connected",
             "dead_letters": f"{letters} dead letters wait for the disk" if letters else "",
+            "storage": self._storage.reason,
         } | {
             f"store {name}": "" if writer.state == "available" else writer.state
             for name, writer in named(self._writers)

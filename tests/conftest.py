@@ -78,6 +78,7 @@ WITH_PROCESSES = (
     "unit/test_prose.py",
     "unit/test_settings.py",
     "unit/test_sim_command.py",
+    "unit/test_storage_zfs.py",
     "unit/test_spool_full_disk.py",
     "unit/test_spool_kills.py",
     "unit/test_units.py",

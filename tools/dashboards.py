@@ -247,6 +247,8 @@ GATEWAYS = Dashboard(
                 "{{result}}"),)),
             Panel("Checks of the self-test that failed", (Query(
                 f"max by (check) (lineside_self_test_failed{{{GATEWAY}}}) > 0", "{{check}}"),)),
+            Panel("Folders on encrypted storage (1) or not (0)", (Query(
+                f"min by (folder) (lineside_storage_encrypted{{{GATEWAY}}})", "{{folder}}"),)),
         )),
         ("Spool", (
             Panel("Size of the spool", (

@@ -297,6 +297,10 @@ class ModbusConnection(WithTlsFiles, Connection):
             f"ADDRESS or NETWORK; {ACCEPT}"
         )
 
+    @property
+    def unauthenticated(self) -> str:
+        return "" if self.transport is Transport.TLS else str(self.transport)
+
     def listening(self) -> object | None:
         return ("tcp", self.port) if self.transport is Transport.LISTEN else None
 

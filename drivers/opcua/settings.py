@@ -346,6 +346,10 @@ class OpcUaConnection(SecureConnection):
         secure = "security: auto (or leave it out), and trust the server's certificate with lineside certs trust"
         return "" if remote is None else readable_text("messages", remote, secure)
 
+    @property
+    def unauthenticated(self) -> str:
+        return "opc.tcp without security" if self.security is Policy.NONE else ""
+
     def listening(self) -> object | None:
         return ("tcp", urlsplit(self.url).port or PORT) if self.reverse else None
 

@@ -127,11 +127,18 @@ def _point(point: Point, reported: PointMetadata | None) -> dict[str, Any]:
 def _longest_pause(point: Point) -> float:
     """Return the longest time between two readings of a point that is read, in seconds; 0 where there is no limit.
 
-    A server that pushes changes sends nothing while a value stays, unless somebody wrote `at_least_every`.
+    A server that pushes changes sends nothing while a value stays, unless somebody wrote `at_least_every`. A derived
+    point has a reading with each scan of an input that is read, and none while its inputs are pushed and stay.
     """
-    if point.source.pushed or content_of(point):
+    every = point.every
+    if isinstance(point.source, Derivation):
+        periods = [one.every for one in point.source.program.inputs if not one.pushed]
+        if not periods:
+            return 0.0
+        every = max(every, min(periods))
+    elif point.source.pushed or content_of(point):
         return point.at_least_every if point.repeated and not point.source.events else 0.0
-    return max(point.every, point.at_least_every) if point.on_change or point.deadband is not None else point.every
+    return max(every, point.at_least_every) if point.on_change or point.deadband is not None else every
 
 
 class DeviceMetadata:

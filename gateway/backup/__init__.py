@@ -5,6 +5,7 @@
 | `places.py` | the files that belong to a gateway and the ingest of its configuration |
 | `manifest.py` | the list of the members of an archive: a bounded model |
 | `container.py` | the form of an archive: a compressed tar of regular files, read in bounded pieces |
+| `encrypted.py` | the encryption of a whole archive, with a passphrase or for a public key |
 | `sealed.py` | keys and secrets, encrypted with a passphrase |
 | `save.py` | `lineside backup` |
 | `restore.py` | `lineside restore` |

@@ -9,12 +9,10 @@ from __future__ import annotations
 import gzip
 import tarfile
 import zlib
-from contextlib import contextmanager
 from hashlib import sha256
 from typing import IO, TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
     from typing import BinaryIO
 
@@ -144,13 +142,6 @@ class ArchiveReader:
         if len(found) != size:
             raise BadArchive(f"the archive is cut off, in {what}")
         return found
-
-
-@contextmanager
-def open_archive(file: Path) -> Iterator[ArchiveReader]:
-    """Open an archive to read it. Raises `OSError`."""
-    with file.open("rb") as opened:
-        yield ArchiveReader(opened)
 
 
 def digest_of(file: Path) -> str:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.audit.files import LOCK as AUDIT_LOCK
-from gateway.backup.places import AUDIT_FILE, CONFIGURATION, PKI, STAGING, has_private_key, places_of
+from gateway.backup.places import AUDIT_FILE, CONFIGURATION, PKI, SAVING, STAGING, has_private_key, places_of
 from gateway.model.part import BETWEEN
 from gateway.settings.contents import secrets_of
 from gateway.settings.dashboard_section import ALARM_NOTES
@@ -50,7 +50,7 @@ _AUDIT_FILE = re.compile(rf"(?:\.?(?:{AUDIT_FILE.pattern})|{re.escape(AUDIT_LOCK
 
 _PKI_FILE = re.compile(r"(?:own|trusted|issuers|rejected)/.+")
 
-_LEFT_BY_A_RESTORE = re.compile(rf"{re.escape(STAGING)}[^/]+/.+")
+_LEFT_BY_A_RESTORE = re.compile(rf"(?:{re.escape(STAGING)}|{re.escape(SAVING)})[^/]+/.+")
 
 
 class Plan(NamedTuple):

@@ -36,6 +36,9 @@ SPOOL = ".spool.db"
 STAGING = ".lineside-restore-"
 """The begin of the name of a folder with the contents of an archive, while a restore checks them."""
 
+SAVING = ".lineside-backup-"
+"""The begin of the name of the folder with the copies for an encrypted archive, on the disk of the spool."""
+
 STATE_FILES = (
     ".set-aside.jsonl", ".set-aside.jsonl.1", ".metas.json", ".told.json", ".found.json", ".totals.json",
     ".states.json", ".retained.json", ".workers.json",
@@ -219,3 +222,8 @@ def _has_key(file: Path) -> bool:
     content = file.read_bytes()
     public = b"-----BEGIN CERTIFICATE" in content or file.suffix.lower() in {".cer", ".crt"}
     return PRIVATE_KEY in content or not public
+
+
+def existing(folder: Path) -> Path:
+    """Return a folder, or the nearest folder above it that exists."""
+    return next(one for one in (folder.absolute(), *folder.absolute().parents) if one.is_dir())

@@ -14,15 +14,16 @@ import filecmp
 import os
 import secrets
 import shutil
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, Self
+from typing import TYPE_CHECKING, NamedTuple, Self, cast
 
 from gateway.audit.files import log_files, sync_folder
-from gateway.backup.container import BadArchive, open_archive
+from gateway.backup.container import ArchiveReader, BadArchive
+from gateway.backup.encrypted import DecryptingReader, read_header
 from gateway.backup.manifest import LARGEST, LARGEST_SEALED, NAME, SEALED, BadManifest, parse_manifest
-from gateway.backup.places import AUDIT, CONFIGURATION, INGEST, SPOOL, STAGING, STATE, fits, is_private
+from gateway.backup.places import AUDIT, CONFIGURATION, INGEST, SPOOL, STAGING, STATE, existing, fits, is_private
 from gateway.backup.running import check_stopped, locked_out
 from gateway.backup.sealed import Contents, WrongPassphrase, unseal
 from gateway.spool.files import SpoolFiles
@@ -30,7 +31,9 @@ from gateway.spool.snapshot import Copied, rename_spool
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from typing import BinaryIO
 
+    from gateway.backup.encrypted import Header, Unlock
     from gateway.backup.manifest import Manifest
 
 ROOM_LEFT = 16 * 2**20
@@ -68,18 +71,40 @@ class Restored(NamedTuple):
 class Options:
     """How to restore. `into` is the folder below which all folders are, `/` in general.
 
-    `secrets` is the folder for named secrets, which are left out without it. `replace` allows to replace files.
+    `secrets` is the folder for named secrets, which are left out without it. `passphrase` is that of keys and
+    secrets, `unlock` that of an encrypted archive, or its private key. `replace` allows to replace files.
     """
 
     into: Path = Path("/")
     secrets: Path | None = None
     passphrase: str | None = None
     replace: bool = False
+    unlock: Unlock | None = None
 
 
-def read_manifest(file: Path) -> Manifest:
-    """Return the manifest of an archive. Raises `BadArchive` or `OSError`."""
-    with open_archive(file) as archive:
+def header_of(file: Path) -> Header | None:
+    """Return the header of an encrypted archive, None of another. Raises `BadArchive` or `OSError`."""
+    with file.open("rb") as opened:
+        return read_header(opened)
+
+
+@contextmanager
+def open_archive(file: Path, unlock: Unlock | None = None) -> Iterator[ArchiveReader]:
+    """Open an archive to read it. Raises `WrongPassphrase`, `BadArchive` or `OSError`."""
+    with file.open("rb") as opened:
+        header = read_header(opened)
+        if header is None:
+            yield ArchiveReader(opened)
+        elif unlock is None:
+            needed = "--passphrase-stdin" if header.needs_passphrase else "--key FILE"
+            raise WrongPassphrase(f"{file} is encrypted; write {needed}")
+        else:
+            yield ArchiveReader(cast("BinaryIO", DecryptingReader(opened, header, unlock)))
+
+
+def read_manifest(file: Path, unlock: Unlock | None = None) -> Manifest:
+    """Return the manifest of an archive. Raises `WrongPassphrase`, `BadArchive` or `OSError`."""
+    with open_archive(file, unlock) as archive:
         found = archive.next()
         if found is None or found[0] != NAME:
             raise BadArchive(f"{file}: is not an archive of lineside backup: its first member is not {NAME}")
@@ -102,8 +127,8 @@ class Restore:
     """One restore: `check`, which changes nothing outside of a folder of its own, then `apply`."""
 
     def __init__(self, file: Path, options: Options, report: Callable[[str], None] = lambda _text: None) -> None:
-        """Read the manifest. Raises `BadArchive` or `OSError`."""
-        self.manifest = read_manifest(file)
+        """Read the manifest. Raises `WrongPassphrase`, `BadArchive` or `OSError`."""
+        self.manifest = read_manifest(file, options.unlock)
         self._file = file
         self._options = options
         self._report = report
@@ -177,7 +202,7 @@ class Restore:
 
     def _new_staging(self) -> Path:
         """Make the folder of the checked members, on the disk of the spool, and check the room there."""
-        above = _existing(self.folder(STATE))
+        above = existing(self.folder(STATE))
         free = shutil.disk_usage(above).free
         if free < 2 * self.manifest.size + ROOM_LEFT:
             raise OSError(
@@ -195,7 +220,7 @@ class Restore:
         """Extract all members, and compare each with the manifest; return their contents by name."""
         wanted = {member.name: member for member in self.manifest.members}
         contents: dict[str, Path] = {}
-        with open_archive(self._file) as archive:
+        with open_archive(self._file, self._options.unlock) as archive:
             archive.next()  # the manifest, which is known
             while (found := archive.next()) is not None:
                 name, size = found
@@ -267,10 +292,6 @@ class Restore:
                 self._spools[part] = rename_spool(one.content, self.manifest.gateway, secrets.token_hex(4))
 
 
-def _existing(folder: Path) -> Path:
-    return next(one for one in (folder.absolute(), *folder.absolute().parents) if one.is_dir())
-
-
 def _differs(one: Planned) -> bool:
     """Return whether another file is in the place of a planned file. A link there is another file."""
     if one.target.is_symlink():
@@ -284,7 +305,7 @@ def _differs(one: Planned) -> bool:
 
 def _write_beside(one: Planned) -> Path:
     """Write a file beside its place, durable, with the rights of its section and the owner of its folder."""
-    above = _existing(one.target.parent)
+    above = existing(one.target.parent)
     owner = above.stat()
     is_root = os.geteuid() == 0
     for folder in reversed([part for part in (one.target.parent, *one.target.parent.parents) if not part.is_dir()]):

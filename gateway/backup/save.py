@@ -12,7 +12,7 @@ import socket
 import time
 from contextlib import nullcontext, suppress
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 from drivers.secret import MissingSecret
 from gateway import __version__
@@ -20,6 +20,7 @@ from gateway.audit.files import LOCK as AUDIT_LOCK
 from gateway.audit.files import locked as audit_locked
 from gateway.audit.files import sync_folder
 from gateway.backup.container import ArchiveWriter, digest_of
+from gateway.backup.encrypted import EncryptingWriter
 from gateway.backup.manifest import (
     FORMAT,
     LARGEST_SEALED,
@@ -31,14 +32,16 @@ from gateway.backup.manifest import (
     SpoolInArchive,
     encoded,
 )
-from gateway.backup.places import AUDIT, SPOOL, STATE, places_of
+from gateway.backup.places import AUDIT, SAVING, SPOOL, STATE, existing, places_of
 from gateway.backup.sealed import seal
 from gateway.spool.snapshot import copy_spool
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
+    from typing import BinaryIO
 
+    from gateway.backup.encrypted import Lock
     from gateway.backup.places import Places, Source
     from gateway.settings.factory import Factory
 
@@ -64,34 +67,56 @@ class Saved(NamedTuple):
 
 
 def save(
-    factory: Factory, file: Path, passphrase: str | None, report: Callable[[str], None] = lambda _text: None
+    factory: Factory,
+    file: Path,
+    passphrase: str | None,
+    report: Callable[[str], None] = lambda _text: None,
+    lock: Lock | None = None,
 ) -> Saved:
     """Write the archive of a configuration's gateway into a file, which it replaces.
 
-    With a `passphrase` keys and secrets are in it, encrypted. Raises `NoRoom`, `OSError`, `NotReadable` for a damaged
-    spool, `BadArchive` for a name that does not fit, and `MissingSecret` for a missing secret that should be saved.
+    With a `passphrase` keys and secrets are in it, encrypted. A `lock` encrypts all of it: nothing is on the disk of
+    the archive in the clear, and the copies are on the disk of the spool meanwhile. Raises `NoRoom`, `OSError`,
+    `NotReadable` for a damaged spool, `BadArchive` for a name that does not fit, and `MissingSecret` for a missing
+    secret that should be saved.
     """
     places = places_of(factory)
-    _check_room(places, file)
-    staging = file.with_name(f".{file.name}.partial")
-    shutil.rmtree(staging, ignore_errors=True)  # of a run that was killed
+    partial = file.absolute().with_name(f".{file.name}.partial")
+    state = existing(places.folders[STATE])
+    staging = partial if lock is None else state / f"{SAVING}{places.gateway}"
+    _check_room(places, (staging.parent, partial.parent))
+    for one in (staging, partial):  # of a run that was killed
+        _remove(one)
     staging.mkdir(mode=0o700)
+    archive = staging / "archive" if lock is None else partial
     try:
-        return _Save(factory, places, staging, report).run(file, passphrase)
+        return _Save(factory, places, staging, report).run(file, archive, passphrase, lock)
     finally:
-        shutil.rmtree(staging, ignore_errors=True)
+        for one in (staging, partial):
+            _remove(one)
 
 
-def _check_room(places: Places, file: Path) -> None:
-    """Raise `NoRoom` if the copies and the archive may not fit."""
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with suppress(OSError):
+            path.unlink()
+
+
+def _check_room(places: Places, folders: Sequence[Path]) -> None:
+    """Raise `NoRoom` if the copies and the archive, one in each of the folders, may not fit."""
     parts = (*((one.db, one.wal) for one in places.spools), *((one.file,) for one in places.sources))
     size = sum(one.stat().st_size for part in parts for one in part if one.exists())
-    free = shutil.disk_usage(file.absolute().parent).free
-    if free < 2 * size + ROOM_LEFT:
-        raise NoRoom(
-            f"{file.absolute().parent} has {free / 1e6:,.0f} MB free, and the copies and the archive may need "
-            f"{(2 * size + ROOM_LEFT) / 1e6:,.0f} MB: name a file on another disk"
-        )
+    on_one = len({folder.stat().st_dev for folder in folders}) == 1
+    needed = (2 * size if on_one else size) + ROOM_LEFT
+    for folder in folders:
+        free = shutil.disk_usage(folder).free
+        if free < needed:
+            raise NoRoom(
+                f"{folder} has {free / 1e6:,.0f} MB free, and the copies and the archive may need "
+                f"{needed / 1e6:,.0f} MB: name a file on another disk"
+            )
 
 
 class _Save:
@@ -106,7 +131,8 @@ class _Save:
         self._left_out: list[LeftOut] = []
         self._keys: dict[str, bytes] = {}
 
-    def run(self, file: Path, passphrase: str | None) -> Saved:
+    def run(self, file: Path, archive: Path, passphrase: str | None, lock: Lock | None) -> Saved:
+        """Write the archive into the file `archive`, which is renamed to `file` at the end."""
         spools = self._copy_spools()
         self._copy_files(keep_keys=passphrase is not None)
         named = self._secrets(reveal=passphrase is not None)
@@ -120,7 +146,7 @@ class _Save:
         manifest = self._manifest(spools)
         if passphrase is not None:
             manifest = self._seal(manifest, named, passphrase)
-        archive = self._pack(manifest)
+        self._pack(manifest, archive, lock)
         size = archive.stat().st_size
         archive.replace(file)
         sync_folder(file.absolute().parent)
@@ -211,14 +237,14 @@ class _Save:
         member = Member(name=SEALED, size=len(data), sha256=digest_of(copy), mode=MODE)
         return manifest.model_copy(update={"members": (*manifest.members, member)})
 
-    def _pack(self, manifest: Manifest) -> Path:
-        """Write the archive beside the copies; it is on disk when this returns."""
-        archive = self._staging / "archive"
+    def _pack(self, manifest: Manifest, archive: Path, lock: Lock | None) -> None:
+        """Write the archive of the copies; it is on disk when this returns."""
         head = encoded(manifest)
         (self._staging / NAME).write_bytes(head)
         descriptor = os.open(archive, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, MODE)
         with os.fdopen(descriptor, "wb") as opened:
-            writer = ArchiveWriter(opened, int(time.time()))
+            encrypting = None if lock is None else EncryptingWriter(opened, lock)
+            writer = ArchiveWriter(cast("BinaryIO", encrypting or opened), int(time.time()))
             files = [(NAME, self._staging / NAME), *((name, copy) for name, (copy, _) in self._members.items())]
             for name, copy in files:
                 self._report(f"writing {name}")
@@ -227,6 +253,7 @@ class _Save:
                 with suppress(OSError):
                     copy.unlink()  # as early as possible: the disk of a box is small
             writer.close()
+            if encrypting is not None:
+                encrypting.finish()
             opened.flush()
             os.fsync(opened.fileno())
-        return archive

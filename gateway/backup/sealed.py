@@ -33,7 +33,7 @@ SHORTEST = 12
 
 
 class WrongPassphrase(Exception):
-    """The passphrase is wrong, or the archive was changed."""
+    """The passphrase or the key is wrong, or the archive was changed."""
 
 
 class Contents(BaseModel):
@@ -58,7 +58,7 @@ def seal(named: dict[str, str], files: dict[str, bytes], passphrase: str, bound:
     contents = Contents(secrets=named, files={name: b64encode(data).decode() for name, data in files.items()})
     salt, nonce = secrets.token_bytes(SALT), secrets.token_bytes(NONCE)
     plain = orjson.dumps(contents.model_dump(mode="json"))
-    return MAGIC + salt + nonce + AESGCM(_key(passphrase, salt)).encrypt(nonce, plain, bound)
+    return MAGIC + salt + nonce + AESGCM(key_of_passphrase(passphrase, salt)).encrypt(nonce, plain, bound)
 
 
 def unseal(data: bytes, passphrase: str, bound: bytes) -> Contents:
@@ -68,7 +68,7 @@ def unseal(data: bytes, passphrase: str, bound: bytes) -> Contents:
     rest = data[len(MAGIC) :]
     salt, nonce, encrypted = rest[:SALT], rest[SALT : SALT + NONCE], rest[SALT + NONCE :]
     try:
-        plain = AESGCM(_key(passphrase, salt)).decrypt(nonce, encrypted, bound)
+        plain = AESGCM(key_of_passphrase(passphrase, salt)).decrypt(nonce, encrypted, bound)
         found = Contents.model_validate_json(plain)
         found.contents  # noqa: B018 - raises if a file is damaged
     except InvalidTag:
@@ -78,5 +78,6 @@ def unseal(data: bytes, passphrase: str, bound: bytes) -> Contents:
     return found
 
 
-def _key(passphrase: str, salt: bytes) -> bytes:
+def key_of_passphrase(passphrase: str, salt: bytes) -> bytes:
+    """Return the key of 32 bytes that scrypt makes of a passphrase."""
     return Scrypt(salt=salt, length=KEY, n=SCRYPT_N, r=SCRYPT_R, p=SCRYPT_P).derive(passphrase.encode())

@@ -98,7 +98,11 @@ def check(
         if simulated or trace or junit is not None:
             raise click.UsageError("--broker reads no machine: leave out --simulated, --trace and --junit")
         _check_broker(
-            factory, part, None if other is None else load(other).broker, style, while_running=while_running
+            factory,
+            part,
+            None if other is None else load(other, as_written=True).broker,
+            style,
+            while_running=while_running,
         )
         return
     machines = machines_of(factory, pattern)

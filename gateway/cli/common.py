@@ -184,15 +184,17 @@ def overrides() -> tuple[Override, ...]:
     return found
 
 
-def load(file: Path, *, service: Service | None = None) -> Factory:
+def load(file: Path, *, service: Service | None = None, as_written: bool = False) -> Factory:
     """Return the configuration with the values of `--set`; prints every problem and exits with 1 where it has any.
+
+    The values of `--set` are for the CONFIG of a command: another file is loaded `as_written`.
 
     A `service` accepts no configuration without the signature that the policy of this machine requires, and remembers
     the signature that it accepts. It refuses changed software as well, if the policy requires that.
     """
     try:
         with Progress(f"reading {file}"):
-            factory = load_factory(file, overrides(), service=service)
+            factory = load_factory(file, () if as_written else overrides(), service=service)
         if service is not None:
             require_software(read_policy())
         remember(factory)

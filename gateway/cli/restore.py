@@ -17,6 +17,7 @@ from gateway.common.text import counted, printable
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from gateway.backup.encrypted import Unlock
     from gateway.backup.restore import Restore, Restored
 
 MOST_SHOWN = 20
@@ -28,13 +29,17 @@ MOST_SHOWN = 20
 @click.option("--into", type=OUTPUT_FOLDER, default="/", help="Put all folders below this folder, in place of /.")
 @click.option("--secrets", "secrets_", type=OUTPUT_FOLDER, help="Write the named secrets into files of this folder.")
 @PASSPHRASE_STDIN
+@click.option(
+    "--key", type=click.Path(dir_okay=False, exists=True, path_type=pathlib.Path), metavar="FILE",
+    help="The private key for whose public key the archive is encrypted.",
+)  # fmt: skip
 @click.option("--with-keys", is_flag=True, help="Restore keys and secrets too; the passphrase is asked for.")
 @click.option("--replace", is_flag=True, help="Replace files that are there already and differ.")
 @click.option("--check", "only_check", is_flag=True, help="Check the archive and this box, and change nothing.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @FORMAT
 def restore(
-    file: Path, into: Path, secrets_: Path | None, style: str, *,
+    file: Path, into: Path, secrets_: Path | None, style: str, key: Path | None, *,
     with_keys: bool, replace: bool, only_check: bool, yes: bool, stdin: bool,
 ) -> None:  # fmt: skip
     """Put the gateway back whose archive FILE is.
@@ -47,9 +52,13 @@ def restore(
     from gateway.backup.restore import InTheWay, Options, Restore  # noqa: PLC0415 - see gateway.cli
     from gateway.backup.sealed import WrongPassphrase  # noqa: PLC0415 - see gateway.cli
 
-    secret = passphrase(stdin=stdin) if with_keys or stdin or secrets_ is not None else None
-    options = Options(into.absolute(), None if secrets_ is None else secrets_.absolute(), secret, replace)
     try:
+        by_passphrase = _by_passphrase(file)
+        with_sealed = with_keys or secrets_ is not None or (stdin and not by_passphrase)
+        secret = passphrase(stdin=stdin) if with_sealed or by_passphrase else None
+        unlock = secret if by_passphrase else None if key is None else _private_key(key)
+        folder = None if secrets_ is None else secrets_.absolute()
+        options = Options(into.absolute(), folder, secret if with_sealed else None, replace, unlock)
         with Progress(f"checking {file}") as progress:
             one = Restore(file, options, progress.show)
         with one:
@@ -70,6 +79,23 @@ def restore(
         ) from None
     _record(one, done, into)
     _print(one, done, style, _refusals(one.config) if into == pathlib.Path("/") else [])
+
+
+def _by_passphrase(file: Path) -> bool:
+    """Return whether a passphrase opens an archive. Raises `BadArchive`."""
+    from gateway.backup.restore import header_of  # noqa: PLC0415 - see gateway.cli
+
+    header = header_of(file)
+    return header is not None and header.needs_passphrase
+
+
+def _private_key(file: Path) -> Unlock:
+    from gateway.backup.encrypted import UnusableKey, private_key_of  # noqa: PLC0415 - see gateway.cli
+
+    try:
+        return private_key_of(file)
+    except UnusableKey as error:
+        raise click.ClickException(printable(str(error))) from None
 
 
 def _ask(one: Restore) -> None:

@@ -45,12 +45,13 @@ def self_test(config: Path, style: str, service: str, name: str | None, *, recor
         print_json(report.model_dump(mode="json"))
     else:
         for one in report.outcomes:
-            note = f": {printable(one.note)}" if one.note else ""
-            echo(f"{one.check:<{WIDTH}}{one.result.value.replace('_', ' ')}{note}")
+            echo(f"{one.check:<{WIDTH}}{one.result.value.replace('_', ' ')}")
             for problem in one.problems:
                 echo(f"  {printable(problem)}")
             for warning in one.warnings:
                 echo(f"  warning: {printable(warning)}")
+            for note in one.notes:
+                echo(f"  note: {printable(note)}")
     sys.exit(1 if report.problems else 0)
 
 

@@ -16,6 +16,7 @@ from gateway.settings.locked_keys import key_problems
 from gateway.settings.problems import ConfigurationError, Severity, in_order
 from gateway.settings.shared_key import shared_key_problems
 from gateway.settings.standalone import Kind, check_lines, check_template, kind_of
+from gateway.settings.unauthenticated import unauthenticated
 from gateway.status.configuration_warnings import configuration_warnings
 
 if TYPE_CHECKING:
@@ -71,6 +72,7 @@ def _factory(file: Path, of_factories: dict[Path, Path]) -> Validated:
     return Validated(
         file, Kind.FACTORY, valid=True, problems=problems, text=size_of(factory), digest=factory.digest,
         machines=len(factory.machines), points=points,
+        notes=[one.text for one in unauthenticated(factory.machines)],
     )  # fmt: skip
 
 

@@ -13,7 +13,7 @@ import orjson
 from gateway import __version__
 from gateway.cli.output import echo, echo_json
 from gateway.cli.problem_text import print_problems
-from gateway.common.text import counted
+from gateway.common.text import counted, printable
 from gateway.settings.problems import Severity, in_order
 from gateway.settings.standalone import Kind
 
@@ -27,7 +27,10 @@ SARIF_SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
 
 @dataclass(frozen=True, slots=True)
 class Validated:
-    """One file: its kind, its problems, and the content of a valid file, as text and as numbers."""
+    """One file: its kind, its problems, and the content of a valid file, as text and as numbers.
+
+    `notes` are facts for the person who assesses the plant, and not warnings.
+    """
 
     file: Path
     kind: Kind
@@ -37,6 +40,7 @@ class Validated:
     digest: str | None = None
     machines: int = 0
     points: int = 0
+    notes: Sequence[str] = ()
 
     def passes(self, *, strict: bool) -> bool:
         """Return whether the file is valid, with `strict` also without a warning."""
@@ -73,6 +77,9 @@ def _text(results: Sequence[Validated], *, strict: bool) -> None:
         echo(f"{one.file}: {kind}valid: {one.text}{warnings}{digest}")
         if not one.passes(strict=strict):
             echo(f"{one.file}: {kind}refused: --strict allows no warnings", err=True)
+    for one in results:
+        for note in one.notes:
+            echo(f"{one.file}: note: {printable(note)}")
 
 
 def _json(results: Sequence[Validated], *, strict: bool) -> None:
@@ -90,6 +97,7 @@ def _as_data(one: Validated) -> dict[str, Any]:
         "config": one.digest,
         "machines": one.machines,
         "points": one.points,
+        "notes": list(one.notes),
         "problems": [problem._asdict() | {"file": str(problem.file)} for problem in one.problems],
     }
 

@@ -192,6 +192,8 @@ GATEWAY = (
     Definition("lineside_process_stalls_total", COUNTER, "Times that the process did not run for a while: it was "
                "stopped, suspended or blocked."),
     *_SELF_TEST,
+    Definition("lineside_storage_encrypted", GAUGE, "1 if a folder of the service is on encrypted storage or in "
+               "memory, 0 if it is not or may not be.", ("folder",)),
     # -- workers --
     Definition("lineside_worker_up", GAUGE, "1 while a worker process reports, else 0; only with workers."),
     Definition("lineside_worker_restarts_total", COUNTER, "Starts of a worker process after its first; only with "
@@ -235,6 +237,8 @@ INGEST = (
     Definition("lineside_store_events_total", COUNTER, "Events that a store counts: rows_ignored, "
                "scans_merged.", ("store", "event")),
     *_SELF_TEST,
+    Definition("lineside_storage_encrypted", GAUGE, "1 if a folder of the service is on encrypted storage or in "
+               "memory, 0 if it is not or may not be.", ("folder",)),
     *_PROCESS,
 )  # fmt: skip
 

@@ -433,7 +433,8 @@ class MachineProduction(Calculation):
             return
         self._end_stop()
         self._close_row()
-        self._close_shift()
+        if self._calendar.span_at(time).shift != self._shift:
+            self._close_shift()  # else it goes on: a shift has one row
         self._state, self._lost, self.is_calm = TimeState.UNKNOWN, True, False
         self._at = self._heard = self._row_begin = time
         self._known_since, self._cycle_began, self._cycle_pending = 0, None, False

@@ -1,4 +1,4 @@
-"""The self-test of a box: rights of files, certificates, disk, clock, audit log, spool and installed software.
+"""The self-test of a box: rights of files, certificates, disk, encryption, clock, audit log, spool, software.
 
 | file | contains |
 |---|---|

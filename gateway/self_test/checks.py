@@ -19,14 +19,18 @@ from gateway.common.clock import kernel_clock
 from gateway.self_test.certificates import Pair, problems_of
 from gateway.self_test.outcome import MOST_PROBLEMS, Outcome, Report, Result
 from gateway.settings.contents import secrets_of, sections_of
+from gateway.settings.encrypted_storage import storage_of
 from gateway.settings.policy import read_policy
 from gateway.settings.sections import ClockTrust
 from gateway.settings.shared_key import shared_key_problems
+from gateway.settings.storage_section import Encrypted
+from gateway.settings.unauthenticated import unauthenticated
 from gateway.spool.errors import is_damage
 from gateway.spool.inspect import NotReadable, inspect
 from gateway.spool.integrity import open_read_only
 from gateway.spool.limits import LEAST_FREE
 from gateway.spool.siblings import spools_of
+from gateway.storage.swap import verdict_of_swap
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -36,6 +40,12 @@ if TYPE_CHECKING:
 
     Check = Callable[[Factory], Iterator[str]]
     """Yields problems, warnings (`Warned`), and statements (`Note`)."""
+
+
+class Note(str):
+    """A line of a check that is a fact for the person who assesses the box, and not a problem."""
+
+    __slots__ = ()
 
 
 SLOW_SYNC = 1.0
@@ -52,12 +62,6 @@ TAIL = 2**20
 
 LARGEST_CHECKED = 64 * 2**20
 """Bytes of the largest spool whose pages are all read. A gateway checks the heads of all records at its start."""
-
-
-class Note(str):
-    """A statement of a check that has found nothing."""
-
-    __slots__ = ()
 
 
 class Warned(str):
@@ -163,6 +167,11 @@ def _opcua_pairs(factory: Factory) -> Iterator[Pair]:
             yield Pair("OPC UA", certificate, key, passwords[folder])
 
 
+def check_connections(factory: Factory) -> Iterator[str]:
+    """Note the machines whose protocol has no authentication. A policy refuses them, and nothing here."""
+    yield from (Note(one.text) for one in unauthenticated(factory.machines))
+
+
 def check_disk(factory: Factory) -> Iterator[str]:
     """Find a disk that is nearly full, refuses, returns other bytes, or is slow."""
     folder = factory.gateway.spool.folder
@@ -190,6 +199,19 @@ def check_disk(factory: Factory) -> Iterator[str]:
     finally:
         with suppress(OSError):
             file.unlink(missing_ok=True)
+
+
+def check_storage(factory: Factory) -> Iterator[str]:
+    """Find folders that are not on encrypted storage, and swap space in the clear, where the configuration asks."""
+    if factory.storage.encrypted is Encrypted.REPORTED:
+        return
+    yield from (one.problem for one in storage_of(factory) if one.problem)
+    swap = verdict_of_swap()
+    if not swap.protected:
+        yield (
+            f"memory can reach a disk that is not known to be encrypted: {swap.device}, {swap.why}; encrypt the swap "
+            "space, turn it off, or set MemorySwapMax=0 in the unit of the service"
+        )
 
 
 def check_clock(factory: Factory) -> Iterator[str]:
@@ -308,7 +330,9 @@ CHECKS: dict[str, Check] = {
     "permissions": check_permissions,
     "certificates": check_certificates,
     "keys": check_keys,
+    "connections": check_connections,
     "disk": check_disk,
+    "storage": check_storage,
     "clock": check_clock,
     "audit": check_audit,
     "spool": check_spool,
@@ -332,7 +356,7 @@ def _outcome(name: str, check: Check, factory: Factory) -> Outcome:
     try:
         found = list(check(factory))
     except NotApplicable as error:
-        return Outcome(check=name, result=Result.NOT_CHECKED, note=str(error)[:2_000])
+        return Outcome(check=name, result=Result.NOT_CHECKED, notes=(str(error)[:2_000],))
     except Exception as error:  # noqa: BLE001 - the other checks are wanted
         text = f"could not be checked: {type(error).__name__}: {error}"[:2_000]
         return Outcome(check=name, result=Result.NOT_CHECKED, problems=(text,))
@@ -342,7 +366,7 @@ def _outcome(name: str, check: Check, factory: Factory) -> Outcome:
         result=Result.FAILED if problems else Result.PASSED,
         problems=problems,
         warnings=_shown([one for one in found if isinstance(one, Warned)]),
-        note="" if problems else "; ".join(one for one in found if isinstance(one, Note))[:2_000],
+        notes=tuple(str(one)[:2_000] for one in found if isinstance(one, Note))[:MOST_PROBLEMS],
     )
 
 

@@ -35,7 +35,7 @@ class _Model(BaseModel):
 
 
 class Outcome(_Model):
-    """The result of one check. `problems` name faults, each with a remedy; `note` is its statement.
+    """The result of one check. `problems` name faults, each with a remedy; `notes` are facts.
 
     `warnings` are of a box that a plant may run so: they do not let the check fail.
     """
@@ -43,8 +43,8 @@ class Outcome(_Model):
     check: Annotated[str, StringConstraints(pattern=r"^[a-z_]{1,40}$")]
     result: Result
     problems: Annotated[tuple[_Text, ...], Field(max_length=MOST_PROBLEMS + 1)] = ()
-    note: _Text = ""
     warnings: Annotated[tuple[_Text, ...], Field(max_length=MOST_PROBLEMS + 1)] = ()
+    notes: Annotated[tuple[_Text, ...], Field(max_length=MOST_PROBLEMS)] = ()
 
 
 class Report(_Model):

@@ -11,6 +11,7 @@ from gateway.settings.factory import Place
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from drivers.base import Connection
     from gateway.common.setting_types import Secret
     from gateway.settings.document import Document, Step
     from gateway.settings.factory import Factory
@@ -73,12 +74,17 @@ def destinations(factory: Factory) -> Iterator[Destination]:
         yield Destination(Use.DASHBOARD, Place(document, ("dashboard", "tls")), (), _secrets(page.tls))
     if page.commands is not None:
         yield Destination(Use.DASHBOARD, Place(document, ("dashboard", "commands")), (), _secrets(page.commands))
+    for connection, place in connections(factory):
+        yield Destination(Use.DEVICES, place, tuple(connection.hosts()), _secrets(connection))
+
+
+def connections(factory: Factory) -> Iterator[tuple[Connection, Place]]:
+    """Yield the connection of each device once, with the place where it is written."""
     seen: set[int] = set()
     for machine in factory.machines:
         if id(machine.connection) not in seen and machine.place is not None:
             seen.add(id(machine.connection))
-            place = Place(machine.place.document, (*machine.place.path, "connection"))
-            yield Destination(Use.DEVICES, place, tuple(machine.connection.hosts()), _secrets(machine.connection))
+            yield machine.connection, Place(machine.place.document, (*machine.place.path, "connection"))
 
 
 def _syslog(factory: Factory, document: Document) -> Iterator[Destination]:

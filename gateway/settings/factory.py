@@ -12,6 +12,7 @@ from gateway.settings.calendar import CalendarSection
 from gateway.settings.dashboard_section import DashboardSection
 from gateway.settings.problems import Severity
 from gateway.settings.results import content_of
+from gateway.settings.storage_section import StorageSection
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -127,6 +128,7 @@ class Factory:
     templates: Path | None = field(default=None, compare=False, repr=False)
     dashboard: DashboardSection = field(default_factory=DashboardSection)
     calendar: CalendarSection = field(default_factory=CalendarSection)
+    storage: StorageSection = field(default_factory=StorageSection)
     signed: Remembered | None = field(default=None, compare=False, repr=False)
 
     @property

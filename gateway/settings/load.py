@@ -17,6 +17,7 @@ from gateway.settings.calendar import CalendarSection
 from gateway.settings.dashboard_section import DashboardSection
 from gateway.settings.destinations import destinations, shared_secrets
 from gateway.settings.document import read_document, right_format
+from gateway.settings.encrypted_storage import storage_problems
 from gateway.settings.factory import Factory, StoreEntry
 from gateway.settings.include import included
 from gateway.settings.interpolation import Variables
@@ -30,6 +31,7 @@ from gateway.settings.sections import BrokerSection, FactorySection, GatewaySect
 from gateway.settings.shared_key import shared_key_problems
 from gateway.settings.signature import verified
 from gateway.settings.signature_memory import Service, remembered, rolled_back
+from gateway.settings.storage_section import StorageSection
 from gateway.settings.templates import Templates
 from gateway.settings.validation import validate
 from gateway.stores import STORES, store_kind
@@ -45,8 +47,8 @@ if TYPE_CHECKING:
 S = TypeVar("S", bound=Section)
 
 KEYS = (
-    "format", "factory", "gateway", "broker", "ingest", "dashboard", "calendar", "stores", "templates", "include",
-    "lines",
+    "format", "factory", "gateway", "broker", "ingest", "dashboard", "calendar", "storage", "stores", "templates",
+    "include", "lines",
 )  # fmt: skip
 """The keys of a factory's file."""
 
@@ -60,7 +62,8 @@ def load_factory(file: Path, overrides: Sequence[Override] = (), *, service: Ser
     Variables are those of the environment; `overrides` are values in place of those of the file. Raises
     `ConfigurationError` with every problem of the file and of the templates it names, and `Untrusted` if the policy
     of this machine refuses it. For a `service` the signature is checked, too, and whether this machine has accepted a
-    newer signature; `signature_memory.remember` accepts it. Gateway and ingest refuse a short `gateway.confirm_key`.
+    newer signature; `signature_memory.remember` accepts it. Gateway and ingest refuse a short `gateway.confirm_key`,
+    and each service refuses storage that has to be encrypted and is not.
     """
     with no_garbage_collection():
         policy = read_policy()
@@ -68,7 +71,9 @@ def load_factory(file: Path, overrides: Sequence[Override] = (), *, service: Ser
         if policy is not None:
             factory = _allowed(factory, policy, service)
         # after the policy: a secret that it does not allow is not read
-        if service in _WITH_SHARED_KEY and (problems := list(shared_key_problems(factory))):
+        problems = list(shared_key_problems(factory)) if service in _WITH_SHARED_KEY else []
+        problems += storage_problems(factory, service) if service is not None else []
+        if problems:
             raise ConfigurationError(problems)
         return factory
 
@@ -129,6 +134,7 @@ def _load(file: Path, overrides: tuple[Override, ...]) -> Factory:
     ingest = None if "ingest" in slips else _ingest(document)
     dashboard = None if "dashboard" in slips else _dashboard(document, gateway)
     calendar = None if "calendar" in slips else _section(CalendarSection, document, "calendar")
+    storage = None if "storage" in slips else _section(StorageSection, document, "storage")
     if gateway is not None:
         _check_codec(document, gateway.codec)
     stores = _stores(document)
@@ -142,11 +148,12 @@ def _load(file: Path, overrides: tuple[Override, ...]) -> Factory:
     if wrong or factory is None or gateway is None or broker is None or ingest is None or dashboard is None:
         raise ConfigurationError(problems)
     assert calendar is not None  # noqa: S101 - else there is a problem
+    assert storage is not None  # noqa: S101 - as above
     every = (*documents, *templates.documents)
     found = Factory(
         file, factory, gateway, broker, ingest, tuple(stores), tuple(machines), tuple(in_order(problems)), document,
         {one.file: one.digest for one in every}, overrides, templates.own, dashboard,
-        calendar=calendar, texts={one.file: one.text_digest for one in every},
+        calendar=calendar, storage=storage, texts={one.file: one.text_digest for one in every},
     )  # fmt: skip
     warnings = list(_shared_secrets(found))
     return replace(found, warnings=tuple(in_order((*found.warnings, *warnings)))) if warnings else found

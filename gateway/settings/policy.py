@@ -24,18 +24,19 @@ import os
 import re
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, ConfigDict, Field, StringConstraints
+from pydantic import BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
 
 from gateway.common.public_keys import PublicKey  # noqa: TC001 - pydantic looks it up
 from gateway.common.setting_types import LONGEST_NAME, Name, Section
-from gateway.settings.destinations import HOST_USES, Use, destinations
+from gateway.settings.destinations import HOST_USES, Use, connections, destinations
 from gateway.settings.document import parse_document
 from gateway.settings.factory import Place
 from gateway.settings.host_patterns import Patterns  # noqa: TC001 - pydantic looks it up
 from gateway.settings.problems import ConfigurationError, Problem, unknown
 from gateway.settings.root_files import Unprotected, read_root_text
+from gateway.settings.unauthenticated import protocol_without_authentication
 from gateway.settings.validation import validate
 
 if TYPE_CHECKING:
@@ -139,6 +140,11 @@ class PolicyFile(Section):
     """The ids that the gateway of a configuration may have, with `*` and `?`, as in `[edge-01]`."""
     hosts: Hosts | None = None
     """The hosts that a configuration may name, as in `{broker: broker.example}`."""
+    unauthenticated_protocols: Literal["accept", "refuse"] = "accept"
+    """Whether machines may be read by protocols in which no device proves its identity, such as plain Modbus, as
+    in `refuse`."""
+    fieldbus_networks: Patterns | None = None
+    """The only networks or hosts in which they may be read so, as in `[10.20.0.0/16]`."""
     secrets: (
         Annotated[dict[str, Annotated[SecretUse, BeforeValidator(_use)]], Field(max_length=MOST_ENTRIES)] | None
     ) = None
@@ -167,6 +173,12 @@ class PolicyFile(Section):
     signature_folder: Annotated[Path, BeforeValidator(_folder)] | None = None
     """The folder in which services remember the newest signature that they have accepted, as in
     `/var/lib/lineside`."""
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.fieldbus_networks is not None and self.unauthenticated_protocols == "refuse":
+            raise ValueError("fieldbus_networks allows protocols that unauthenticated_protocols refuses; write one")
+        return self
 
 
 _HINT = f"put the policy there, or remove the environment variable {VARIABLE}"
@@ -260,7 +272,25 @@ class Policy:
     def check(self, factory: Factory) -> list[Problem]:
         """Return the parts of a configuration that the policy does not allow."""
         of_parts = (problem for one in destinations(factory) for problem in self._problems(one))
-        return [*self._problems_of_gateway(factory), *of_parts]
+        return [*self._problems_of_gateway(factory), *of_parts, *self._problems_of_devices(factory)]
+
+    def _problems_of_devices(self, factory: Factory) -> Iterator[Problem]:
+        """Yield a problem for each connection without authentication that is refused, or outside of its networks."""
+        refused, networks = self._content.unauthenticated_protocols == "refuse", self._content.fieldbus_networks
+        if not refused and networks is None:
+            return
+        for connection, place in connections(factory):
+            protocol = protocol_without_authentication(connection)
+            if protocol and refused:
+                message = (
+                    f"{protocol} proves neither an identity nor integrity, and unauthenticated_protocols refuses it"
+                )
+                yield self._problem(place, (), f"{message}; {_WITH_AUTHENTICATION}")
+            elif protocol and networks is not None:
+                right = f"{_allows('fieldbus_networks', map(_shown, networks))}, or {_WITH_AUTHENTICATION}"
+                for url in connection.hosts():  # none of a serial line, which is a network of its own
+                    if not any(pattern.matches(url) for pattern in networks):
+                        yield self._problem(place, (), f"{url} is not in a network for {protocol}; {right}")
 
     def _problems_of_gateway(self, factory: Factory) -> Iterator[Problem]:
         """Yield a problem if the configuration is that of a gateway on another machine, although it may be signed."""
@@ -312,6 +342,9 @@ class Policy:
         document, whole = place.document, (*place.path, *path)
         text = f"{message} (policy {self.file})"
         return Problem(document.file, *document.mark(whole), ".".join(map(str, whole)), text)
+
+
+_WITH_AUTHENTICATION = "use modbus+tls, or opc.tcp with security"
 
 
 def _allows(key: str, patterns: Iterable[str]) -> str:

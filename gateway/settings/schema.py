@@ -37,6 +37,7 @@ from gateway.settings.point import Point
 from gateway.settings.production import ProductionSection
 from gateway.settings.sections import BrokerSection, FactorySection, GatewaySection, IngestSection
 from gateway.settings.serialize import duration
+from gateway.settings.storage_section import StorageSection
 from gateway.stores import STORES, store_kind
 
 if TYPE_CHECKING:
@@ -93,6 +94,7 @@ def schemas(protocols: Iterable[str] = tuple(drivers.DRIVERS)) -> dict[str, Sche
         "ingest": section(IngestSection),
         "dashboard": section(DashboardSection),
         "calendar": _calendar(),
+        "storage": section(StorageSection),
         "stores": _stores(),
         "templates": {
             "description": "The folder of templates, beside this file.",

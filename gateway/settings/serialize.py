@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from gateway.settings.factory import Factory, Machine
     from gateway.settings.point import Point
 
-SECTIONS = ("factory", "gateway", "broker", "ingest", "dashboard")
+SECTIONS = ("factory", "gateway", "broker", "ingest", "dashboard", "storage")
 """The sections of a factory with one model each."""
 
 MACHINES = ("include", "lines")

@@ -49,7 +49,7 @@ class Checked(NamedTuple):
 
 _KEY = re.compile(r"^['\"]?([A-Za-z_-]+)['\"]?\s*:", re.MULTILINE)
 _OF_TEMPLATES = {"protocol", "points", "extends", "defaults", "parameters"}
-_OF_FACTORIES = {"factory", "gateway", "broker", "stores", "ingest", "dashboard", "calendar", "include"}
+_OF_FACTORIES = {"factory", "gateway", "broker", "stores", "ingest", "dashboard", "calendar", "storage", "include"}
 
 _LONGEST_HEAD = 2**20
 """Characters in which the first key of a file is looked for."""

@@ -15,10 +15,11 @@ from gateway.common.digests import same_digest, short_digest
 from gateway.common.text import counted, listed
 from gateway.self_test.outcome import Report, read_report, self_test_file
 from gateway.settings.sections import ClockTrust
+from gateway.settings.unauthenticated import unauthenticated
 from gateway.spool.inspect import NotReadable, inspect
 from gateway.spool.limits import LEAST_FREE
 from gateway.spool.siblings import ledger_of_all, spools_of
-from gateway.status.host import clock_report, disk_report
+from gateway.status.host import clock_report, disk_report, storage_report
 from gateway.status.services import ServiceState, read_gateway, read_ingests
 from gateway.status.spool import iso_time, spool_report
 
@@ -39,6 +40,9 @@ LONG_LAG = 60_000.0
 
 LONG_START = 30.0
 """Seconds after which a machine should have been read."""
+
+MOST_MACHINES = 1_000
+"""Machines of a protocol without authentication that are listed."""
 
 NEARLY_FULL = 0.8
 """The part of `max_size` from which on a spool is nearly full."""
@@ -81,6 +85,15 @@ def read_box(factory: Factory) -> BoxStatus:
         "self_test": _self_test(tested),
         "clock": clock,
         "disk": disk,
+        "storage": storage_report(factory),
+        "unauthenticated": [
+            {
+                "protocol": one.protocol,
+                "machines": [str(machine.path) for machine in one.machines[:MOST_MACHINES]],
+                "count": len(one.machines),
+            }
+            for one in unauthenticated(factory.machines)
+        ],
     }
     findings = [
         *_of_gateway(factory, gateway),
@@ -208,7 +221,7 @@ def _self_test(tested: Report | None) -> dict[str, Any] | None:
     if tested is None:
         return None
     results = {one.check: one.result.value for one in tested.outcomes}
-    notes = {one.check: one.note for one in tested.outcomes if one.note}
+    notes = {one.check: "; ".join(one.notes) for one in tested.outcomes if one.notes}
     return {"time": _time(tested.time), "results": results, "problems": tested.problems, "notes": notes}
 
 

@@ -64,6 +64,20 @@ def _lines(report: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield "clock", "synchronised" if clock["synchronised"] else "the kernel does not call it synchronised"
     if disk is not None:
         yield "disk", f"{size_text(disk['free'])} of {size_text(disk['size'])} free in {disk['folder']}"
+    yield "storage", _storage(report["storage"])
+
+
+def _storage(folders: list[dict[str, Any]]) -> str:
+    """Return the folders by their states, as `not encrypted: spool, audit (sda2); memory: swap`."""
+    states: dict[tuple[str, str], list[str]] = {}
+    for one in folders:
+        device = "" if one["folder"] == "swap" else one["device"]
+        states.setdefault((one["state"].replace("_", " "), device), []).append(one["folder"])
+    texts = [
+        f"{state}: {', '.join(dict.fromkeys(names))}" + (f" ({device})" if device else "")
+        for (state, device), names in states.items()
+    ]
+    return "; ".join(texts)
 
 
 def _of_gateway(report: dict[str, Any]) -> Iterator[tuple[str, str]]:

@@ -26,7 +26,14 @@ from gateway.settings.serialize import dump, written_factory, written_machine
 from gateway.status.box import read_box
 from gateway.status.box_text import box_text
 from gateway.status.configuration_warnings import configuration_warnings
-from gateway.status.host import clock_report, disk_report, library_versions, memory_report, system_report
+from gateway.status.host import (
+    clock_report,
+    disk_report,
+    library_versions,
+    memory_report,
+    storage_report,
+    system_report,
+)
 from gateway.status.scrub import remember_secrets, scrub
 
 if TYPE_CHECKING:
@@ -104,6 +111,7 @@ def _parts(factory: Factory | None, problems: Sequence[Problem], log_files: Sequ
             Part("ledger.json", "what became of every reading", lambda: _ledger(box())),
             Part("plan.json", "the requests to each device, and the load of connections", partial(_plan, factory)),
             Part("disk.json", "the folders of the services, their files and disks", partial(_folders, factory)),
+            Part("storage.json", "whether the folders of the services are encrypted", partial(_storage, factory)),
             Part("metrics-gateway.txt", "the metrics of the gateway", partial(_metrics, factory.gateway)),
             Part("metrics-ingest.txt", "the metrics of ingest", partial(_metrics, factory.ingest)),
         ]
@@ -229,6 +237,10 @@ def _plan(factory: Factory) -> str:
 def _folders(factory: Factory) -> str:
     folders = dict.fromkeys((factory.gateway.spool.folder, factory.ingest.folder))
     return _json([{"folder": str(one), "disk": disk_report(one), "files": _listed(one)} for one in folders])
+
+
+def _storage(factory: Factory) -> str:
+    return _json(storage_report(factory))
 
 
 def _listed(folder: Path) -> list[dict[str, Any]]:

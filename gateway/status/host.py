@@ -15,9 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 from gateway import __version__
 from gateway.common.clock import synchronised
+from gateway.settings.encrypted_storage import storage_of
+from gateway.storage.swap import verdict_of_swap
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from gateway.settings.factory import Factory
 
 LIBRARIES = (
     "aiomqtt", "amqtt", "asyncua", "click", "cryptography", "influxdb-client", "orjson", "paho-mqtt", "pydantic",
@@ -33,6 +37,15 @@ def disk_report(folder: Path) -> dict[str, Any] | None:
             usage = shutil.disk_usage(place)
             return {"folder": str(place), "size": usage.total, "free": usage.free}
     return None
+
+
+def storage_report(factory: Factory) -> list[dict[str, Any]]:
+    """Return whether each folder of the services, and the swap space, is encrypted, with the device that decides."""
+    found = [(one.folder.name, str(one.folder.path.absolute()), one.verdict) for one in storage_of(factory)]
+    return [
+        {"folder": name, "path": path, "state": one.state.value, "device": one.device, "why": one.why}
+        for name, path, one in [*found, ("swap", None, verdict_of_swap())]
+    ]
 
 
 def memory_report() -> dict[str, int]:

@@ -46,12 +46,14 @@ class WorkersMetrics:
         retired: Callable[[], Ledger],
         configuration: Callable[[], tuple[str, str, str, str]],
         add_more: Callable[[Samples], None],
+        checks: Callable[[], Checks],
     ) -> None:
         """Prepare; the functions return the present workers, the ledger of retired spools, and see `add_build`.
 
-        `add_more` adds other samples of the supervisor.
+        `add_more` adds other samples of the supervisor, `checks` returns its own needs.
         """
         self._add_more = add_more
+        self._own_checks = checks
         self._gateway = gateway
         self._session = session
         self._workers = workers
@@ -88,7 +90,7 @@ class WorkersMetrics:
                     text = f"worker {worker.number}: {reason}" if reason else ""
                     found[name] = found.get(name) or text
         found["machines"] = machines_reason(states)
-        return found
+        return found | self._own_checks()
 
     async def silence(self) -> Mapping[str, float]:
         """Return the seconds for which each worker, and the thread of its spool, gave no sign of life."""

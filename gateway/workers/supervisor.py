@@ -28,6 +28,7 @@ from gateway.common.tasks import BestEffort, cancel_and_wait, supervise
 from gateway.gateway_service import commands_of
 from gateway.metrics.definitions import RELOADS
 from gateway.metrics.endpoint import MetricsEndpoint, Sources
+from gateway.metrics.storage_watch import StorageWatch
 from gateway.model.ledger import Ledger
 from gateway.model.part import WHOLE_GATEWAY, part_name
 from gateway.model.path import MachinePath
@@ -39,6 +40,7 @@ from gateway.publish.retained_cleanup import RetainedCleanup
 from gateway.self_test.runner import SelfTest
 from gateway.settings.reload import Reload
 from gateway.settings.sections import SMALLEST_SPOOL
+from gateway.settings.signature_memory import Service
 from gateway.spool.files import SpoolFiles
 from gateway.spool.siblings import read_ledger, retired_ledger
 from gateway.workers.assignment import (
@@ -130,9 +132,10 @@ class Supervisor:
         self._assignment_file = assignment_file(self._folder, own.id)
         self._started = time.monotonic()
         self._self_test = SelfTest(factory)
+        self._storage = StorageWatch(factory, Service.GATEWAY)
         metrics = WorkersMetrics(
             own.id, self._broker.session, self._workers.values, lambda: self._retired, self._configuration,
-            self._add_samples,
+            self._add_samples, lambda: {"storage": self._storage.reason},
         )  # fmt: skip
         self._endpoint: MetricsEndpoint | None = None
         if own.metrics.endpoint is not None:
@@ -255,6 +258,7 @@ class Supervisor:
         return [
             _supervised(tasks, self.reload.run, "reload"),
             _supervised(tasks, self._self_test.run, "self-test"),
+            _supervised(tasks, self._storage.run, "storage"),
             _supervised(tasks, self._follow_workers, "workers"),
             _supervised(tasks, self._inform_manager, "service manager"),
             *(_supervised(tasks, partial(self._drain, number), f"drain worker {number}") for number in draining),
@@ -322,6 +326,7 @@ class Supervisor:
         before = self._assignment
         machines = factory.machines
         self._factory = _without_machines(factory)
+        self._storage.reconfigure(factory)
         found = bundles(machines)
         self._assignment = assign(found, self._count, before, self._running)
         self._running = running_in(found, self._assignment)
@@ -374,6 +379,7 @@ class Supervisor:
         """Add the samples of the supervisor's own."""
         samples.set_each(RELOADS, self.reload.counts)
         self._self_test.add_to(samples)
+        self._storage.add_to(samples)
 
     def _spools(self) -> list[str]:
         return [worker.status.spool for worker in self._workers.values() if worker.status is not None]

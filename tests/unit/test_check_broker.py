@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 import pytest
 from aiomqtt import MqttError
+from click.testing import CliRunner
 from processes import free_port, write_factory
 
 from gateway.check import broker
 from gateway.check.broker import CONNECTS, Attempt, Outcome, try_rights
+from gateway.cli import main
 from gateway.mqtt.topics import Party
 from gateway.settings.load import load_factory
 
@@ -74,3 +77,23 @@ async def test_a_broker_that_refuses_an_id_for_a_moment_is_asked_again(
     outcomes = [one.outcome for one in found]
     assert outcomes.count(Outcome.REFUSED) > 10
     assert Outcome.ALLOWED not in outcomes
+
+
+def test_values_of_the_command_line_are_not_those_of_the_other_user(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the tested user in both, its own session would be closed, and reported as a hole in the rights."""
+    press = {"template": "curing-press", "connection": "modbus+tcp://10.0.0.1:502?unit=1"}
+    lines = {"line": {"area": "area", "machines": {"m": press}}}
+    files = [
+        write_factory(tmp_path / f"{name}.yaml", broker={"url": "mqtt://127.0.0.1:1", "username": name}, lines=lines)
+        for name in ("edge", "other")
+    ]
+    seen: list[tuple[str | None, str | None]] = []
+    monkeypatch.setattr(
+        import_module("gateway.cli.check"), "_check_broker",
+        lambda factory, _part, other, _style, **_more: seen.append((factory.broker.username, other.username)),
+    )  # fmt: skip
+    arguments = ["check", str(files[0]), "--broker", "--other", str(files[1]), "--set", "broker.username=new"]
+    done = CliRunner().invoke(main, arguments)
+    assert (done.exit_code, seen) == (0, [("new", "other")]), done.output

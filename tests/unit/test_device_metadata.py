@@ -10,17 +10,18 @@ from typing import TYPE_CHECKING, Any
 import orjson
 import pytest
 import structlog
-from processes import until
+from processes import until, write_factory
 
 from drivers.base import Connection, Group, PointMetadata, Source, ValueType
 from gateway.acquisition import device_metadata
-from gateway.acquisition.device_metadata import EARLIER, DeviceMetadata, filled
+from gateway.acquisition.device_metadata import EARLIER, DeviceMetadata, encode_meta, filled
 from gateway.common.tasks import cancel_and_wait
 from gateway.model.metadata import read_meta
 from gateway.model.path import MachinePath
 from gateway.mqtt.messages import parse_meta
 from gateway.mqtt.topics import Topics
 from gateway.settings.factory import Machine
+from gateway.settings.load import load_factory
 from gateway.settings.point import Point
 
 if TYPE_CHECKING:
@@ -252,3 +253,35 @@ async def test_a_disk_that_refuses_writes_is_logged_once(
         assert [log["event"] for log in logs] == ["helper.failed"]
     async with gateway as made:
         assert (tmp_path / "edge.metas.json").exists()
+
+
+DERIVED = """
+format: 1
+protocol: opcua
+points:
+  pushed: {node: "ns=1;s=a", type: float, every: 500ms}
+  polled: {node: "ns=1;s=b", type: float, every: 2s, mode: poll}
+derive:
+  of_pushed: {expression: "pushed * 2.0"}
+  of_both: {expression: "pushed + polled"}
+  of_polled: {expression: "polled * 2.0"}
+  of_derived: {expression: "of_pushed + 1.0"}
+  seldom: {expression: "polled + 1.0", every: 10s}
+  changes: {expression: "polled + 2.0", on_change: true, at_least_every: 60s}
+"""
+
+
+def test_a_derived_point_is_as_periodic_as_its_inputs(tmp_path: Path) -> None:
+    """A reader that waits for a reading of pushed inputs each half second would call a quiet machine silent."""
+    (tmp_path / "machines").mkdir()
+    (tmp_path / "machines" / "own.yaml").write_text(DERIVED, encoding="utf-8")
+    machines = {"m": {"template": "own", "connection": "opc.tcp://10.0.0.1:4840"}}
+    file = write_factory(
+        tmp_path / "factory.yaml", broker={"url": "mqtt://localhost"},
+        lines={"line": {"area": "area", "machines": machines}},
+    )  # fmt: skip
+    points = orjson.loads(encode_meta(load_factory(file).machines[0]))["points"]
+    assert {name: point.get("at_least_every") for name, point in points.items()} == {
+        "pushed": None, "polled": 2.0, "of_pushed": None, "of_both": 2.0, "of_polled": 2.0, "of_derived": None,
+        "seldom": 10.0, "changes": 60.0,
+    }  # fmt: skip

@@ -25,6 +25,8 @@ from gateway.audit.entry import Malformed, parse_line
 from gateway.audit.files import UnreadableHead, read_head
 from gateway.audit.keys import UnusableKey, open_key, public_keys
 from gateway.backup.container import ArchiveReader, BadArchive
+from gateway.backup.encrypted import MAGIC as ENCRYPTED
+from gateway.backup.encrypted import read_header
 from gateway.backup.manifest import NAME, BadManifest, parse_manifest
 from gateway.backup.sealed import MAGIC, WrongPassphrase, unseal
 from gateway.common.atomic_file import JsonEntries
@@ -96,6 +98,26 @@ def test_any_archive_is_read_in_pieces_or_refused(plain: bytes) -> None:
 def test_any_manifest_is_read_or_refused(data: bytes) -> None:
     with suppress(BadManifest):
         parse_manifest(data)
+
+
+_SALT = b'{"salt":"AAAAAAAAAAAAAAAAAAAAAA=="}'
+
+
+@examples
+@example(_SALT + b"\n")
+@given(
+    st.one_of(
+        st.binary(max_size=300), st.text(max_size=300).map(str.encode), st.binary(max_size=9).map(_SALT.__add__)
+    )
+)
+def test_any_header_of_an_encrypted_archive_is_read_or_refused(data: bytes) -> None:
+    """A header names one kind of key, and the bytes behind it are the chunks."""
+    file = io.BytesIO(ENCRYPTED + data)
+    with suppress(BadArchive):
+        header = read_header(file)
+        assert header is not None
+        assert header.needs_passphrase or (header.recipient and header.ephemeral)
+        assert file.tell() == len(ENCRYPTED) + data.index(b"\n") + 1
 
 
 @pytest.mark.fuzz

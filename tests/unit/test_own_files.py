@@ -65,6 +65,40 @@ PLANTED = [link, fifo, *([foreign] if IS_ROOT else [])]
 """Things that an intruder leaves in place of a file; only root can make a file of another user."""
 
 
+@pytest.mark.parametrize(("mode", "refused"), [(0o700, False), (0o755, False), (0o775, True), (0o1777, True)])
+def test_a_second_name_of_a_file_is_refused_in_a_folder_of_others(
+    tmp_path: Path, victim: Path, mode: int, *, refused: bool
+) -> None:
+    """A hard link leads to another file as a symbolic link does; in our own folder it is the work of its owner."""
+    folder = tmp_path / "state"
+    folder.mkdir()
+    file = folder / "state.json"
+    os.link(victim, file)
+    folder.chmod(mode)
+    for attempt in (open_own, check_own, lambda file: read_own(file, 100)):
+        if refused:
+            with pytest.raises(ForeignFile, match="has 2 names"):
+                attempt(file)
+        elif isinstance(descriptor := attempt(file), int):
+            os.close(descriptor)
+    file.unlink()
+    file.write_text("{}")
+    assert read_own(file, 100) == b"{}"
+
+
+def test_a_second_name_is_set_aside_and_the_other_file_kept(tmp_path: Path, victim: Path) -> None:
+    """A service that needs its file goes on with a new file."""
+    folder = tmp_path / "state"
+    folder.mkdir()
+    os.link(victim, folder / "edge-01.lock")
+    folder.chmod(0o777)
+    with capture_logs() as logs:
+        os.close(open_or_make(folder / "edge-01.lock"))
+    assert [one["event"] for one in logs] == ["file.refused"]
+    assert (folder / "edge-01.lock").stat().st_nlink == 1
+    assert victim.read_text() == '{"secret": 1}\n'
+
+
 @pytest.mark.parametrize("plant", PLANTED)
 def test_a_foreign_file_is_neither_read_nor_written(tmp_path: Path, victim: Path, plant: Callable[..., None]) -> None:
     """The error is one of the system, so each reader treats it as it treats a damaged file."""

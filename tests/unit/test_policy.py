@@ -136,6 +136,50 @@ def test_another_broker_does_not_get_the_token_of_a_store(plant: Plant) -> None:
     assert all(one.startswith(f"{plant.file}:8:") for one in (folder, unlisted))
 
 
+def test_protocols_without_authentication_are_refused(plant: Plant) -> None:
+    """A plant whose devices all have TLS or OPC UA keeps it so; a device on this box crosses no network."""
+    plant.change(plant.policy, "format: 1", "format: 1\nunauthenticated_protocols: refuse")
+    (refused,) = plant.refusals()
+    assert refused.startswith(f"{plant.lines}:7:")
+    assert "modbus+tcp proves neither an identity nor integrity" in refused
+    assert "use modbus+tls, or opc.tcp with security" in refused
+    plant.change(plant.lines, "modbus+tcp://10.20.1.11?unit=1", "modbus+tls://10.20.1.11?unit=1")
+    assert len(load_factory(plant.file).machines) == 2
+    plant.change(plant.lines, ", username: u, password: {secret: opcua_password}", ", security: none, insecure: true")
+    assert "opc.tcp without security proves neither" in plant.refusals()[0]
+
+
+@pytest.mark.parametrize(
+    ("connection", "allowed"),
+    [
+        ("modbus+tcp://10.20.1.11?unit=1", True), ("modbus+tcp://10.20.9.11?unit=1", False),
+        ("modbus+udp://plc-1.field.example?unit=1", True), ("modbus+tls://10.20.9.11?unit=1", True),
+        ("modbus+tcp://10.20.1.11?unit=1&backup=10.20.9.11", False), ("modbus+rtu:///dev/ttyS0?unit=1", True),
+        ("modbus+listen://10.20.1.1:1502?unit=1&peer=10.20.1.0/28", True),
+        ("modbus+listen://10.20.1.1:1502?unit=1", False),
+    ],
+)  # fmt: skip
+def test_they_are_allowed_in_their_networks_alone(plant: Plant, connection: str, *, allowed: bool) -> None:
+    """The network of the fieldbus compensates for the protocol, so a machine elsewhere is an error."""
+    networks = "format: 1\nfieldbus_networks: [10.20.1.0/24, '*.field.example']"
+    plant.change(plant.policy, "format: 1", networks)
+    plant.change(plant.policy, "  devices: [10.20.0.0/16]\n", "  devices: ['*', 0.0.0.0/0]\n")
+    plant.change(plant.lines, "modbus+tcp://10.20.1.11?unit=1", connection)
+    if allowed:
+        assert len(load_factory(plant.file).machines) == 2
+        return
+    refused = [one for one in plant.refusals() if "is not in a network for modbus" in one]
+    assert refused
+    assert "fieldbus_networks allows 10.20.1.0/24, *.field.example" in refused[0]
+
+
+def test_networks_for_refused_protocols_are_a_mistake(plant: Plant) -> None:
+    """A policy that says two things is not guessed at."""
+    both = "format: 1\nunauthenticated_protocols: refuse\nfieldbus_networks: [10.20.1.0/24]"
+    plant.change(plant.policy, "format: 1", both)
+    assert "write one" in plant.refusals()[0]
+
+
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [

@@ -263,6 +263,25 @@ def test_production_goes_on_after_the_clock_was_set_back(ahead: int, restart: st
     assert plant.stops[-1]["begin"] == DAY + (SIX + 3600) * SECOND
 
 
+@pytest.mark.parametrize("restart", ["works on", "restarts"])
+def test_a_shift_has_one_row_after_the_clock_was_set_back_within_it(restart: str) -> None:
+    """The row of a shift is the sum of its hours: two rows would be read as two shifts."""
+    plant = Plant()
+    plant.run(SIX, SIX + 600, RUN)
+    plant.run(SIX + 10_800, SIX + 10_810, RUN, good=1)
+    plant.now = DAY + (SIX + 610) * SECOND
+    if restart == "restarts":
+        plant.restart(plant.calculation.save())
+    plant.run(SIX + 610, SIX + 3600, RUN, good=2)
+    plant.tick(FOURTEEN + 60)
+    early = [row for row in plant.rows if row["shift"] == "2025-12-01/early"]
+    (row,) = [row for row in early if row["kind"] == "shift"]
+    hours = [row for row in early if row["kind"] == "hour"]
+    assert row["parts"] == sum(hour["parts"] for hour in hours)
+    assert row["production_time"] == pytest.approx(sum(hour["production_time"] for hour in hours))
+    assert (row["begin"], row["end"]) == (DAY + SIX * SECOND, DAY + FOURTEEN * SECOND)
+
+
 def test_a_shift_goes_on_after_a_start_in_1970() -> None:
     """A box without a battery reads some scans before it learns the time; its shift must not begin again."""
     plant = Plant()

@@ -62,6 +62,7 @@ def test_a_service_writes_in_one_folder_and_is_bounded(unit: Path):
     others = "ReadWritePaths|BindPaths|CacheDirectory|LogsDirectory|ConfigurationDirectory|RuntimeDirectory"
     assert not re.search(rf"^({others})=", text, re.MULTILINE)
     assert re.fullmatch(r"\d+[MG]", value(unit, "MemoryMax"))
+    assert (value(unit, "MemorySwapMax"), value(unit, "LimitCORE")) == ("0", "0")  # no secret in swap space or a dump
     for key in ("TasksMax", "LimitNOFILE"):
         assert int(value(unit, key)) > 0
 

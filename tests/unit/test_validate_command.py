@@ -74,10 +74,11 @@ def test_several_files_are_checked_each_as_what_it_is(folder: Path) -> None:
     """A hook gives all files of a commit."""
     assert folder
     ran = validate("factory.yaml", "lines/l2.yaml", "machines/press.yaml")
-    first, second, third = ran.stdout.splitlines()
+    first, second, third, note = ran.stdout.splitlines()
     assert re.fullmatch(r"factory\.yaml: valid: 2 machines, 4 points; configuration [0-9a-f]{64}", first)
     assert second == "lines/l2.yaml: lines: valid: included by factory.yaml"
     assert third == "machines/press.yaml: template: valid: 2 points, 1 of them with parameters that each machine sets"
+    assert note.startswith("factory.yaml: note: 2 machines are read by modbus+tcp")
     assert (ran.stderr, ran.exit_code) == ("", 0)
 
 
@@ -410,4 +411,4 @@ def test_the_hook_of_pre_commit_checks_the_files_that_it_selects(folder: Path) -
     there = [name for name in selected if (folder / name).exists()]
     ran = CliRunner().invoke(main, [*arguments, "--strict", *there])
     assert (ran.exit_code, ran.stderr) == (0, "")
-    assert len(ran.stdout.splitlines()) == 3
+    assert len(ran.stdout.splitlines()) == 4  # three files, and a note

@@ -181,7 +181,8 @@ def _short(*values: float) -> list[float]:
 def described(machine: LiveMachine) -> dict[str, Any]:
     """Return the description of a machine, as the page needs it once."""
     return {
-        "machine": {"path": str(machine.path), "template": machine.template, "protocol": machine.protocol},
+        "machine": {"path": str(machine.path), "template": machine.template, "protocol": machine.protocol,
+                    "unauthenticated": machine.unauthenticated},
         "points": [
             {
                 "name": point.name, "type": point.type, "unit": point.unit, "description": point.description,

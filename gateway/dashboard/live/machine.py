@@ -121,12 +121,14 @@ class LiveMachine:
     __slots__ = (
         "_counters", "alarm_words", "counts", "faults", "gateway", "index", "meta_id", "path", "points", "production",
         "protocol", "qualities", "reason", "roles", "scanned", "serials", "shown", "since", "state", "template",
-        "times", "trails", "transitions", "values", "version", "versions",
+        "times", "trails", "transitions", "unauthenticated", "values", "version", "versions",
     )  # fmt: skip
 
     def __init__(self, path: MachinePath) -> None:
         self.path = path
         self.template = self.protocol = self.gateway = self.reason = self.meta_id = ""
+        self.unauthenticated = ""
+        """The protocol of its configured connection if that has no authentication; else empty."""
         self.state, self.since = "unknown", 0
         self.version = 0
         self.scanned = 0

@@ -18,6 +18,7 @@ from gateway.dashboard.live.roles import level_of
 from gateway.ingest.placement import check_levels, placed_scans, source_of
 from gateway.mqtt.messages import BadMessage, IngestReport, LedgerReport, parse_displayed_meta, parse_machine_state
 from gateway.mqtt.topics import GATEWAYS, Topics
+from gateway.settings.unauthenticated import protocol_without_authentication
 from gateway.status.fleet import Fleet
 
 if TYPE_CHECKING:
@@ -80,6 +81,7 @@ class Plant:
             if machine is not None:
                 machine.describe(configured.template, configured.protocol.name, configured_points(configured))
                 machine.gateway = factory.gateway.id
+                machine.unauthenticated = protocol_without_authentication(configured.connection)
 
     def _machine(self, path: MachinePath) -> LiveMachine | None:
         machine = self.machines.get(path)

@@ -165,7 +165,8 @@ class MachineView {
   }
 
   describeAbout() {
-    const parts = [this.machine?.template, this.machine?.protocol, this.state.gateway && t("gateway {gateway}", { gateway: this.state.gateway })];
+    const open = this.machine?.unauthenticated;
+    const parts = [this.machine?.template, this.machine?.protocol, open && t("{protocol} proves no identity", { protocol: open }), this.state.gateway && t("gateway {gateway}", { gateway: this.state.gateway })];
     setText(this.about, parts.filter(Boolean).join(" · "));
   }
 
