@@ -10,7 +10,6 @@ import os
 from base64 import b64decode, b64encode
 from binascii import Error as Base64Error
 from contextlib import suppress
-from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from cryptography.exceptions import InvalidSignature
@@ -25,7 +24,7 @@ from cryptography.hazmat.primitives.serialization import (
 from drivers.own_files import read_own
 from drivers.private_key import load_signing_key
 from gateway.audit.files import sync_folder
-from gateway.common.public_keys import public_key
+from gateway.common.public_keys import key_id, public_key
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -40,9 +39,6 @@ ENTRY, HEAD = b"lineside audit entry 1\0", b"lineside audit head 1\0"
 """The beginnings of signed texts: the signature of an entry is not that of a head, so that nobody can make the head
 of a log that was cut.
 """
-
-_DIGITS = 16
-"""Hexadecimal digits of a key's id."""
 
 
 class UnusableKey(Exception):
@@ -135,11 +131,6 @@ def _write(file: Path, content: bytes, mode: int) -> None:
         opened.write(content)
         opened.flush()
         os.fsync(descriptor)
-
-
-def key_id(public: Ed25519PublicKey) -> str:
-    """Return the id of a key: the start of the SHA-256 of its public key."""
-    return sha256(public.public_bytes(Encoding.Raw, PublicFormat.Raw)).hexdigest()[:_DIGITS]
 
 
 def public_keys(folder: Path) -> dict[str, Ed25519PublicKey]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from base64 import b64decode, b64encode
+from hashlib import sha256
 from typing import TYPE_CHECKING, Annotated
 
 from pydantic import BeforeValidator, WithJsonSchema
@@ -22,6 +23,9 @@ _HEAD = bytes.fromhex("302a300506032b6570032100")
 
 KEY_BYTES = 32
 """Bytes of the key itself."""
+
+_ID_DIGITS = 16
+"""Hexadecimal digits of a key's id."""
 
 MOST_CHARACTERS = 10_000
 """Characters of a text that is looked at."""
@@ -52,6 +56,11 @@ def public_key(written: str) -> Ed25519PublicKey:
 def public_text(key: Ed25519PublicKey) -> str:
     """Return the canonical form of a key."""
     return b64encode(_HEAD + key.public_bytes_raw()).decode()
+
+
+def key_id(key: Ed25519PublicKey) -> str:
+    """Return the id of a key: the first 16 hexadecimal digits of the SHA-256 of its 32 bytes."""
+    return sha256(key.public_bytes_raw()).hexdigest()[:_ID_DIGITS]
 
 
 def _bytes_of(written: str) -> bytes:

@@ -8,13 +8,13 @@ change is logged.
 from __future__ import annotations
 
 from collections.abc import Callable
-from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 import structlog
 
 from gateway.common.state_log import RepeatLog
-from gateway.ingest.learned_owners import MAX_MACHINES, LearnedOwners
+from gateway.ingest.learned_owners import LearnedOwners
+from gateway.model.machine_patterns import MachinePatterns
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -53,12 +53,9 @@ class MachineOwners:
         `note` is called with each machine that another gateway than before publishes.
         """
         self._note = note
-        self._patterns = {
-            gateway: [_levels(one, place) for one in patterns] for gateway, patterns in (gateways or {}).items()
-        }
+        self._patterns = MachinePatterns(gateways, place)
         self._status = status
         self._learned = LearnedOwners() if learned is None else learned  # an empty one is false
-        self._allowed: dict[tuple[str, MachinePath], bool] = {}
         self._repeats = RepeatLog(log)
 
     def denied(self, sender: Sender, paths: Iterable[MachinePath]) -> MachinePath | None:
@@ -71,12 +68,7 @@ class MachineOwners:
         return next((path for path in paths if not self._may_publish(sender.gateway, path)), None)
 
     def _may_publish(self, gateway: str, path: MachinePath) -> bool:
-        key = gateway, path
-        known = self._allowed.get(key)
-        if known is None:
-            known = any(all(map(fnmatchcase, path, levels)) for levels in self._patterns.get(gateway, ()))
-            if len(self._allowed) < MAX_MACHINES:
-                self._allowed[key] = known
+        known = self._patterns.match(gateway, path)
         if not known:
             self._repeats.error("gateway.not_allowed", key=str(path), gateway=gateway, machine=str(path), hint=HINT)
         return known
@@ -93,9 +85,3 @@ class MachineOwners:
             )  # fmt: skip
             if self._note is not None:
                 self._note(MACHINE_CLAIMED, gateway, str(path), f"was of gateway {before}")
-
-
-def _levels(pattern: str, place: tuple[str, str]) -> tuple[str, ...]:
-    """Return the levels of a pattern from the enterprise on."""
-    levels = tuple(pattern.split("/"))
-    return levels if len(levels) == 5 else place + levels  # noqa: PLR2004 - as in `MachinePath`

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from drivers.private_key import load_signing_key
 from gateway.codecs.signature import signed_text, with_signature
-from gateway.common.setting_types import MissingSecret
+from gateway.common.sign_key import load_sign_key
 
 
 class Signer:
@@ -12,13 +11,7 @@ class Signer:
 
     def __init__(self, pem: bytes) -> None:
         """Read a private key in PEM (RFC 8410). Raises `MissingSecret`, whose text does not repeat the key."""
-        try:
-            self._key = load_signing_key(pem)
-        except ValueError:
-            raise MissingSecret(
-                "gateway.sign_key is not the private key of Ed25519 in PEM; make one with: "
-                "openssl genpkey -algorithm ed25519"
-            ) from None
+        self._key = load_sign_key(pem, "gateway.sign_key")
 
     def sign(self, place: str, payload: bytes) -> bytes:
         """Return a record with its signature; `place` is the topic below the root."""
