@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from gateway.audit.entry import FIRST, LONGEST_LINE, Malformed, parse_line, successor_of
 from gateway.audit.files import HEAD as HEAD_FILE
 from gateway.audit.files import LOCK, Head, UnreadableHead, locked, log_files, read_head
-from gateway.audit.keys import ENTRY, HEAD, is_signed, key_id, public_keys
-from gateway.common.public_keys import public_key
+from gateway.audit.keys import ENTRY, HEAD, is_signed, public_keys
+from gateway.common.public_keys import key_id, public_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -41,11 +41,11 @@ SAVING = ".lineside-backup-"
 
 STATE_FILES = (
     ".set-aside.jsonl", ".set-aside.jsonl.1", ".metas.json", ".told.json", ".found.json", ".totals.json",
-    ".states.json", ".retained.json", ".workers.json",
+    ".states.json", ".retained.json", ".workers.json", ".signed.json",
 )  # fmt: skip
 """Ends of the names of a gateway's files that are saved; the spools come first."""
 
-INGEST_FILES = (".metas.json", ".owners.json", ".dead-letters.jsonl", ".dead-letters.jsonl.1")
+INGEST_FILES = (".metas.json", ".owners.json", ".signed.json", ".dead-letters.jsonl", ".dead-letters.jsonl.1")
 """Ends of the names of an ingest's files that are saved."""
 
 AUDIT_FILE = re.compile(r"audit-\d{6,9}\.jsonl|audit-head\.json|audit-[0-9a-f]{16}\.pub|audit-key\.pem")

@@ -1,4 +1,4 @@
-"""The private key with which a service signs what it publishes."""
+"""The private key with which a service signs its records and messages."""
 
 from __future__ import annotations
 

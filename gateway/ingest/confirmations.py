@@ -82,13 +82,19 @@ class PendingConfirmations:
     """Confirmations that the broker has not acknowledged; they are sent again over the next connection.
 
     Otherwise a gateway whose confirmation is lost sends its records again after a timeout. `on_result` is called
-    with the topic and the reason code of each acknowledgement.
+    with the topic and the reason code of each acknowledgement. `sign` signs a message for a topic, each time that it
+    is sent: a signature is of one connection.
     """
 
-    def __init__(self, on_result: Callable[[str, int], None] | None = None) -> None:
+    def __init__(
+        self,
+        on_result: Callable[[str, int], None] | None = None,
+        sign: Callable[[str, bytes], bytes] = lambda _, payload: payload,
+    ) -> None:
         self._pending: dict[int, tuple[str, bytes]] = {}
         self._next = 0
         self._on_result = on_result
+        self._sign = sign
 
     def add(self, messages: Iterable[tuple[str, bytes]]) -> list[int]:
         """Queue topics and payloads; return their numbers."""
@@ -105,7 +111,7 @@ class PendingConfirmations:
         for number in list(self._pending) if numbers is None else numbers:
             if number in self._pending:
                 topic, payload = self._pending[number]
-                client.send(topic, payload, partial(self._acknowledged, number))
+                client.send(topic, self._sign(topic, payload), partial(self._acknowledged, number))
 
     def _acknowledged(self, number: int, reason: int) -> None:
         """Remove a confirmation, even if the broker refused it: it would refuse it again."""

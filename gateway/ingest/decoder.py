@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hashlib import sha256
 from typing import TYPE_CHECKING
 
 import structlog
@@ -19,6 +20,7 @@ from gateway.model.path import MachinePath
 from gateway.model.receipt import receipt_of
 from gateway.model.record import GatewayRecord
 from gateway.mqtt.messages import BadMessage, parse_meta, parse_metadata
+from gateway.mqtt.verifier import Verifier
 from gateway.stores.base import MachineScan
 
 if TYPE_CHECKING:
@@ -40,7 +42,7 @@ MAX_CACHED_TOPICS = 10_000
 """Topics whose sources are cached; beyond it the cache starts empty."""
 
 MAX_REFUSED = 10_000
-"""Records of other gateways that are remembered: they are sent again and again."""
+"""Refused records and messages that are remembered: they are sent again and again."""
 
 NO_METADATA = MachineMeta("unknown")
 """The metadata of a machine that publishes no metadata, and whose records name none."""
@@ -69,13 +71,15 @@ class MessageDecoder:
         owners: MachineOwners | None = None,
         retained: RetainedRecords | None = None,
         signatures: Signatures | None = None,
+        verifier: Verifier | None = None,
         *,
         gateway_resends: bool,
         note_refused: NoteRefused | None = None,
     ) -> None:
         """Prepare. Without `owners` the gateways of machines are learned; without `retained` nothing is cleared.
 
-        Without `signatures` no record has to be signed. `note_refused` is called with each record of a wrong gateway.
+        Without `signatures` no record has to be signed, without a `verifier` no metadata. `note_refused` is called
+        with each record of a wrong gateway.
         """
         self._topics = topics
         self._metadata = metadata
@@ -84,6 +88,7 @@ class MessageDecoder:
         self._owners = owners or MachineOwners(status)
         self._retained = retained or RetainedRecords(status)
         self._signatures = signatures
+        self._verifier = verifier or Verifier(topics.root, {})
         self._gateway_resends = gateway_resends
         self._note_refused = note_refused
         self.confirm_key = b""
@@ -137,16 +142,22 @@ class MessageDecoder:
         It is not confirmed, since its gateway may be forged. A gateway sends it again until the configuration is
         right: its copies are set aside once.
         """
-        if received.receipt in self._refused:
+        if not self._is_new(received.receipt):
             return
-        if len(self._refused) >= MAX_REFUSED:
-            del self._refused[next(iter(self._refused))]
-        self._refused[received.receipt] = None
         self._status.not_stored[kind] += received.readings
         self._status.set_aside += received.readings
         batch.other_letters.append(DeadLetter(received.topic, reason, received.payload))
         if self._note_refused is not None:
             self._note_refused(RECORD_REFUSED, received.sender.gateway, received.topic, kind)
+
+    def _is_new(self, digest: bytes) -> bool:
+        """Return whether a refused message is not a copy of one before it, and remember it."""
+        if digest in self._refused:
+            return False
+        if len(self._refused) >= MAX_REFUSED:
+            del self._refused[next(iter(self._refused))]
+        self._refused[digest] = None
+        return True
 
     def _sender(self, source: Source, record: AnyRecord) -> Sender:
         """Return the spool of a record, the same object for all its records."""
@@ -204,13 +215,15 @@ class MessageDecoder:
         topic = message.topic
         gateway, machine = self._topics.gateway_of(topic), self._topics.machine_of(topic)
         if gateway is not None and gateway[1] == "metadata":
-            self._read_answer(batch, gateway[0], message)
+            if payload := self._verified(batch, message):
+                self._read_answer(batch, gateway[0], topic, payload)
             return None
         try:
             source = source_of(self._topics, topic)
             if source is None and machine is not None and machine[1] == "meta":
                 check_levels(machine[0])
-                self._read_metadata(batch, machine[0], message)
+                if payload := self._verified(batch, message):
+                    self._read_metadata(batch, machine[0], topic, payload)
                 return None
         except Undecodable as error:
             batch.other_letters.append(DeadLetter(topic, str(error), message.payload))
@@ -225,27 +238,35 @@ class MessageDecoder:
 
     # -- metadata --
 
-    def _read_metadata(self, batch: Batch, path: MachinePath, message: ReceivedMessage) -> None:
-        payload = message.payload
-        if not payload:
-            return  # an empty message removes the retained message (MQTT 5, 3.3.1.3)
+    def _verified(self, batch: Batch, message: ReceivedMessage) -> bytes:
+        """Return the payload of a message that may be believed; empty for others, which are set aside once.
+
+        An empty message removes the retained message (MQTT 5, 3.3.1.3), which changes nothing here.
+        """
+        verdict = self._verifier.check(message)
+        if not verdict.fault:
+            return verdict.payload
+        self._status.messages_refused = self._verifier.refused
+        key = sha256(message.topic.encode() + b"\0" + message.payload).digest()
+        if message.payload and self._is_new(key):
+            batch.other_letters.append(DeadLetter(message.topic, verdict.fault, message.payload))
+        return b""
+
+    def _read_metadata(self, batch: Batch, path: MachinePath, topic: str, payload: bytes) -> None:
         try:
             metas = parse_meta(payload).metas
         except BadMessage as error:
-            batch.other_letters.append(DeadLetter(message.topic, f"is not metadata: {error}", payload))
+            batch.other_letters.append(DeadLetter(topic, f"is not metadata: {error}", payload))
             return
         self._metadata.add(path, metas)
         self._release(batch, (meta.id for meta in metas))
 
-    def _read_answer(self, batch: Batch, gateway: GatewayPath, message: ReceivedMessage) -> None:
+    def _read_answer(self, batch: Batch, gateway: GatewayPath, topic: str, payload: bytes) -> None:
         """Read the response of a gateway to a request: store the records that waited for it, or set them aside."""
-        payload = message.payload
-        if not payload:
-            return  # as above
         try:
             answer = parse_metadata(payload)
         except BadMessage as error:
-            batch.other_letters.append(DeadLetter(message.topic, f"is not an answer with metadata: {error}", payload))
+            batch.other_letters.append(DeadLetter(topic, f"is not an answer with metadata: {error}", payload))
             return
         # metadata that was not requested could displace the metadata of a machine
         known = {key: found for key, found in answer.known.items() if self._requests.asked(gateway, key)}

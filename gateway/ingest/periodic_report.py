@@ -29,9 +29,19 @@ Some brokers end the connection of a client that publishes where it has no right
 class PeriodicReport:
     """The report of an ingest on its topic. A broker that refuses it gets no further report over the connection."""
 
-    def __init__(self, topic: str, report: Callable[[], Mapping[str, Any]], note: Callable[[str, int], None]) -> None:
-        """Prepare; `note` is called with the topic and the reason code of each acknowledgement."""
+    def __init__(
+        self,
+        topic: str,
+        report: Callable[[], Mapping[str, Any]],
+        note: Callable[[str, int], None],
+        sign: Callable[[str, bytes], bytes],
+    ) -> None:
+        """Prepare; `note` is called with the topic and the reason code of each acknowledgement.
+
+        `sign` returns a message for a topic as it is to be published.
+        """
         self._topic = topic
+        self._sign = sign
         self._report = report
         self._note = note
         self._unanswered = self._refused = False
@@ -47,7 +57,8 @@ class PeriodicReport:
             if not self._unanswered and now() >= self._not_before:
                 report = {"time": time.time_ns() // 1000, "version": __version__} | dict(self._report())
                 self._unanswered = True
-                link.send(self._topic, orjson.dumps(report), self._answered, retain=True)
+                payload = self._sign(self._topic, orjson.dumps(report))
+                link.send(self._topic, payload, self._answered, retain=True)
             await asyncio.sleep(REPORT_EVERY)
 
     def _answered(self, reason: int) -> None:

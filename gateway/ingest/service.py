@@ -16,6 +16,7 @@ import structlog
 from aiomqtt import MqttError
 
 from gateway.common.dead_letters import DeadLetter
+from gateway.common.rising_numbers import RisingNumbers
 from gateway.common.setting_types import MissingSecret
 from gateway.common.tasks import BestEffort, supervise
 from gateway.common.worker_thread import WorkerThread
@@ -35,6 +36,8 @@ from gateway.mqtt.broker_support import check_shared_subscription
 from gateway.mqtt.constants import REFUSED
 from gateway.mqtt.messages import encode_wanted
 from gateway.mqtt.session import INGEST, Presence, Session
+from gateway.mqtt.signed import MessageSigner
+from gateway.mqtt.verifier import verifier_of
 from gateway.settings.sections import Confirm, Version
 
 if TYPE_CHECKING:
@@ -76,6 +79,10 @@ RECEIVE_MAXIMUM = 1_000
 """Messages that an MQTT 5 broker may send unacknowledged (3.1.2.11.3); the default of Mosquitto, 20, is low."""
 
 
+NUMBERS = ".signed.json"
+"""The end of the name of the file that has the last number of a signed message."""
+
+
 class Ingest:
     """Receive records from the broker, and write them to every store."""
 
@@ -109,23 +116,26 @@ class Ingest:
         self._retained = RetainedRecords(self.status, may_clear=factory.broker.version is Version.V5)
         self._decoder = MessageDecoder(
             topics, metadata, self._requests, self.status, owners, self._retained,
-            Signatures(self._settings.public_keys) if self._settings.public_keys else None, gateway_resends=not late,
-            note_refused=note_refused,
+            Signatures(self._settings.public_keys) if self._settings.public_keys else None,
+            verifier_of(factory), gateway_resends=not late, note_refused=note_refused,
         )  # fmt: skip
         self._queue = DurabilityQueue(writers)
         name = f"{factory.ingest.id}-{factory.gateway.id}"
         self._presence = Presence(topics.ingest(own.enterprise, own.site, name), factory.ingest.id, INGEST)
         self._presence.details = {"config": factory.digest}
-        self._reports = PeriodicReport(
-            topics.ingest(own.enterprise, own.site, name, "report"), self.report, self._note_publish
-        )
         # a broker still queues messages for a subscriber of a shared subscription that is offline and has a session:
         # without a session it does not, and the gateways send unconfirmed records again
         keep = factory.ingest.share is None or late
         self._session = Session(
             factory.broker, f"lineside-{name}", presence=self._presence, keep_session=keep, receive=RECEIVE_MAXIMUM
         )
-        self._confirmations = PendingConfirmations(self._confirmation_answered)
+        self._reports = PeriodicReport(
+            topics.ingest(own.enterprise, own.site, name, "report"), self.report, self._session.note_publish,
+            self._session.signed,
+        )  # fmt: skip
+        self._numbers = RisingNumbers(factory.ingest.folder / f"{factory.ingest.id}{NUMBERS}")
+        self._name = name
+        self._confirmations = PendingConfirmations(self._confirmation_answered, self._session.signed)
         self._disk = WorkerThread("files")
         self._link: MqttClient | None = None
         self._linked = asyncio.Event()
@@ -149,6 +159,11 @@ class Ingest:
     async def run(self) -> None:
         """Receive and write until cancelled; log an outage once. Raises `MissingSecret` at the start."""
         self._decoder.confirm_key = self._factory.gateway.reveal_confirm_key()
+        self._session.signer = MessageSigner.of_secret(
+            self._name, self._topics, self._numbers, self._settings.sign_key, "ingest.sign_key"
+        )
+        if self._session.signer is not None:
+            await self._numbers.begin()
         await self._disk.run(self._metadata.load)
         if not self._settings.gateways:  # which fixes the gateways of all machines
             await self._disk.run(self._learned.load)
@@ -166,6 +181,8 @@ class Ingest:
                     "receive": partial(self._session.run, self._serve),
                     "check shared subscriptions": self._check_share,
                 }
+                if self._session.signer is not None:
+                    parts["numbers of signed messages"] = self._numbers.keep
                 for name, run in parts.items():
                     tasks.create_task(supervise(run, BestEffort(name, passing=(MissingSecret,))), name=name)
         finally:
@@ -183,9 +200,6 @@ class Ingest:
         """Return the present counts, and the states of the stores."""
         stores = [writer.report() for writer in self._writers]
         return {"config": self._factory.digest} | self.status.present() | {"stores": stores}
-
-    def _note_publish(self, topic: str, reason: int) -> None:
-        self._session.note_publish(topic, reason)
 
     async def _serve(self, client: MqttClient) -> None:
         """Serve one connection until it is lost."""
@@ -346,7 +360,8 @@ class Ingest:
             topic = self._topics.gateway(*gateway, "wanted")
             for payload in encode_wanted(ids):
                 if self._link is not None:
-                    self._link.send(topic, payload, partial(self._session.note_publish, topic))
+                    note = partial(self._session.note_publish, topic)
+                    self._link.send(topic, self._session.signed(topic, payload), note)
 
     # -- writing --
 

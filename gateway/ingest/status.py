@@ -20,6 +20,7 @@ class IngestStatus:
     `confirmations_denied`  confirmations that the broker refused; their gateways send the records again
     `machines_claimed`      times that a machine's record came from another gateway than the record before
     `retained_ignored`      retained messages where none belong
+    `messages_refused`      metadata that is not signed as it has to be, by reason
     `latency`         seconds from a reading's time to the write
     `last_stored`     the time of the latest write, in microseconds since the epoch; 0 before the first
     `lag`             seconds from the time of the oldest reading in the latest batch to its write; None before it
@@ -35,6 +36,7 @@ class IngestStatus:
     confirmations_denied: int = 0
     machines_claimed: int = 0
     retained_ignored: int = 0
+    messages_refused: Counter[str] = field(default_factory=Counter)
     first_stored: float | None = None
     latency: Histogram = field(default_factory=Histogram)
     last_stored: int = 0
@@ -64,6 +66,7 @@ class IngestStatus:
             "confirmations_denied": self.confirmations_denied,
             "machines_claimed": self.machines_claimed,
             "retained_ignored": self.retained_ignored,
+            "messages_refused": dict(self.messages_refused),
             "latency_ms": {
                 name: None if (seconds := self.latency.percentile(share)) is None else round(seconds * 1000, 1)
                 for name, share in (("p50", 0.5), ("p99", 0.99))

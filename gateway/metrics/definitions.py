@@ -221,6 +221,8 @@ INGEST = (
     Definition("lineside_ingest_machines_claimed_total", COUNTER, "Times that a record of a machine came from "
                "another gateway than the record before."),
     Definition("lineside_ingest_retained_ignored_total", COUNTER, "Retained messages where none belong."),
+    Definition("lineside_ingest_messages_refused_total", COUNTER, "Metadata that is not signed as it has to be, by "
+               "reason.", ("reason",)),
     Definition("lineside_ingest_batches_not_durable", GAUGE, "Written batches that a store may still lose, and that "
                "are not confirmed yet."),
     Definition("lineside_ingest_lag_seconds", HISTOGRAM, "Age of readings when they were written to the stores."),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from gateway.metrics.process_metrics import add_build, add_process
 from gateway.metrics.samples import Samples
+from gateway.mqtt.verifier import REASONS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -40,6 +41,7 @@ def ingest_samples(
     found.set("lineside_ingest_confirmations_denied_total", status.confirmations_denied)
     found.set("lineside_ingest_machines_claimed_total", status.machines_claimed)
     found.set("lineside_ingest_retained_ignored_total", status.retained_ignored)
+    found.set_each("lineside_ingest_messages_refused_total", status.messages_refused, REASONS)
     found.set("lineside_ingest_batches_not_durable", ingest.not_durable)
     found.set_histogram("lineside_ingest_lag_seconds", status.latency)
     found.set("lineside_ingest_last_write_timestamp_seconds", status.last_stored / 1e6)

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
     from gateway.mqtt.messages import ClientState
     from gateway.mqtt.packets import ReceivedMessage
+    from gateway.mqtt.signed import MessageSigner
     from gateway.settings.sections import BrokerSection
 
 log = structlog.get_logger(__name__)
@@ -173,10 +174,10 @@ class Presence:
         await session.deliver(link, [Message(self.topic, self.birth())])
         self.born()
 
-    async def publish_death(self, link: MqttClient) -> None:
+    async def publish_death(self, session: Session, link: MqttClient) -> None:
         """Replace the birth by a graceful death, where the broker still listens."""
         try:
-            payload = self.death("stopped")
+            payload = session.signed(self.topic, self.death("stopped"))
             await link.publish(self.topic, payload, qos=1, retain=True, timeout=DISCONNECT_TIMEOUT)
         except MqttError:
             pass  # the last will says it
@@ -222,7 +223,8 @@ class Presence:
 class Session:
     """Connects to the broker and serves each connection, again and again.
 
-    `broker` may be replaced: it counts from the next connection on. `denied` are the filters whose SUBSCRIBE the
+    `broker` may be replaced: it counts from the next connection on. With a `signer` all messages are signed that are
+    published here, and the will. `denied` are the filters whose SUBSCRIBE the
     broker denied last, with the reason code. `link` is the status of the connection, the last of `connects`.
     """
 
@@ -243,6 +245,7 @@ class Session:
         an error for each attempt that failed and each connection that was lost.
         """
         self.broker = broker
+        self.signer: MessageSigner | None = None
         self.denied: dict[str, int] = {}
         self.link = LinkStatus(connected=False, since=_now_us(), broker=broker.url)
         self.connects = 0
@@ -257,10 +260,18 @@ class Session:
 
     def _connection(self) -> MqttClient:
         presence = self._presence
-        will = None if presence is None else Will(presence.topic, presence.will(), 1, retain=True)
+        will = None if presence is None else Will(presence.topic, self._signed_will(presence), 1, retain=True)
         return MqttClient(
             self.broker, self._identifier, will=will, keep_session=self._keep_session, receive=self._receive
         )
+
+    def _signed_will(self, presence: Presence) -> bytes:
+        payload = presence.will()
+        return payload if self.signer is None else self.signer.sign_will(presence.topic, payload)
+
+    def signed(self, topic: str, payload: bytes) -> bytes:
+        """Return a message as it is to be published: signed, if there is a signer."""
+        return payload if self.signer is None else self.signer.sign(topic, payload)
 
     @property
     def connected(self) -> bool:
@@ -290,7 +301,7 @@ class Session:
                         await serve(link)
                     finally:
                         if self._presence is not None:
-                            await self._presence.publish_death(link)
+                            await self._presence.publish_death(self, link)
             except Exception as error:  # noqa: BLE001 - here only: a defect costs the connection, and not the service
                 failed = error
                 since = _now_us() if self.link.connected else self.link.since
@@ -341,15 +352,24 @@ class Session:
         self.denied[topic] = reason
 
     async def deliver(self, link: MqttClient, messages: Iterable[Message]) -> None:
-        """Publish retained messages; a topic that the broker denies is logged once until it takes one."""
-        messages = list(messages)
+        """Publish retained messages; a topic that the broker denies is logged once until it takes one.
+
+        Before a topic is cleared, a signed message says so: an empty message can't be signed.
+        """
+        messages = [message._replace(payload=self.signed(*message)) for message in messages]
+        if self.signer is not None:
+            for topic in [message.topic for message in messages if not message.payload]:
+                self.publish(link, topic, filter(None, [self.signer.clearing(topic)]), signed=True)
         refused = await link.deliver(messages)
         for message in messages:
             self.note_publish(message.topic, refused.get(message.topic, 0))
 
-    def publish(self, link: MqttClient, topic: str, payloads: Iterable[bytes]) -> None:
-        """Publish messages with QoS 1, not retained; whether the broker accepts them is noted when it answers."""
-        for payload in payloads:
+    def publish(self, link: MqttClient, topic: str, payloads: Iterable[bytes], *, signed: bool = False) -> None:
+        """Publish messages with QoS 1, not retained; whether the broker accepts them is noted when it answers.
+
+        With `signed` they are signed already.
+        """
+        for payload in payloads if signed else (self.signed(topic, one) for one in payloads):
             if len(payload) > link.largest(topic):
                 self.note_publish(topic, TOO_LARGE)
             else:

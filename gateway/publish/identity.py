@@ -79,7 +79,7 @@ class GatewayIdentity:
         subscribing = {"subscribe to own state": session.subscribe(link, *denied)} if denied else {}
         return subscribing | {
             "retained cleanup": self._follow_cleanup(session, link),
-            "ledger": self._publish_ledger(link),
+            "ledger": self._publish_ledger(session, link),
         }
 
     def heard_state(self, message: ReceivedMessage) -> bool:
@@ -106,11 +106,12 @@ class GatewayIdentity:
                 async with asyncio.timeout(REPORT_EVERY if self._cleanup.topics else None):
                     await self._cleanup.change.wait()
 
-    async def _publish_ledger(self, link: MqttClient) -> None:
+    async def _publish_ledger(self, session: Session, link: MqttClient) -> None:
         while True:
             now = time.monotonic()
             if retain := now >= self._retain_at:
                 self._retain_at = now + RETAIN_EVERY
             report = dict(self._report()) | {"time": time.time_ns() // 1000, "version": __version__}
-            link.send_unacknowledged(self._ledger, orjson.dumps(report), retain=retain)
+            payload = session.signed(self._ledger, orjson.dumps(report))
+            link.send_unacknowledged(self._ledger, payload, retain=retain)
             await wait_for_slot(REPORT_EVERY)

@@ -24,6 +24,7 @@ from gateway.mqtt.session import Session, handle
 from gateway.publish.dispatch import FreshFirst, InOrder
 from gateway.publish.identity import GatewayIdentity
 from gateway.publish.ingest_watch import IngestWatch
+from gateway.publish.message_signer import gateway_signer
 from gateway.publish.proofs import UNPROVED, WRONG_PROOF, Proofs
 from gateway.publish.retained_cleanup import CLEARED
 from gateway.publish.wanted import WantedIds
@@ -177,6 +178,7 @@ class Publisher:
         self.proofs.key = self._settings.reveal_confirm_key()
         if self._settings.sign_key is not None:
             self._dispatch.sign = self._signing(self._settings.sign_key)
+            self._session.signer = await gateway_signer(self._settings, self._topics)
         if self._identity is not None:
             await self._session.run(self._serve)
             return
@@ -233,6 +235,8 @@ class Publisher:
                 tasks.create_task(self._follow_states(link), name="states")
                 tasks.create_task(self._follow_descriptions(link), name="descriptions")
                 tasks.create_task(self._follow_configuration(link), name="configuration")
+                if session.signer is not None:
+                    tasks.create_task(session.signer.numbers.keep(), name="numbers of signed messages")
         except* MqttError as errors:
             raise errors.exceptions[0] from None
         finally:

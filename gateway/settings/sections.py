@@ -224,6 +224,13 @@ class GatewayMetrics(MetricsSection):
     """The number of points that have metrics of their own, as in `500`."""
 
 
+def _one_or_many(written: object) -> object:
+    return tuple(written) if isinstance(written, list) else (written,) if isinstance(written, str) else written
+
+
+PublicKeys = Annotated[tuple[PublicKey, ...], BeforeValidator(_one_or_many), Field(min_length=1)]
+
+
 class GatewaySection(Section):
     """The gateway itself."""
 
@@ -242,7 +249,11 @@ class GatewaySection(Section):
     """A secret of 32 bytes or more that the gateway and ingest share: a client without it can't confirm records that
     it has read, as in `{secret: confirm_key}`."""
     sign_key: Secret | None = None
-    """A private key of Ed25519 in PEM with which the gateway signs its records, as in `{secret: sign_key}`."""
+    """A private key of Ed25519 in PEM with which the gateway signs its records and messages, as in
+    `{secret: sign_key}`."""
+    ingest_keys: dict[Name, PublicKeys] = {}
+    """The public keys of ingests that sign, by the names in their topics, `INGEST-GATEWAY`; other messages in their
+    names are ignored, as in `{ingest-server: MCowBQYDK2VwAyEA11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=}`."""
     clock: Annotated[ClockTrust, Field(strict=False)] = ClockTrust.TRUST
     """Whether readings are uncertain while nothing keeps this machine's clock right, as in `require_sync`."""
     order: Annotated[Order, Field(strict=False)] = Order.FRESH
@@ -281,10 +292,6 @@ class Address(NamedTuple):
     url: str
     host: str
     port: int
-
-
-def _one_or_many(written: object) -> object:
-    return tuple(written) if isinstance(written, list) else (written,) if isinstance(written, str) else written
 
 
 _SCHEMES = {
@@ -431,7 +438,11 @@ MachinePattern = Annotated[
 MachinePatterns = Annotated[tuple[MachinePattern, ...], BeforeValidator(_one_or_many)]
 
 
-PublicKeys = Annotated[tuple[PublicKey, ...], BeforeValidator(_one_or_many), Field(min_length=1)]
+class Signatures(StrEnum):
+    """Whether messages in the name of a gateway or ingest with a public key have to be signed."""
+
+    REQUIRED = "required"
+    ACCEPTED = "accepted"
 
 
 class IngestSection(Section):
@@ -452,8 +463,13 @@ class IngestSection(Section):
     """The machines that each gateway may publish records of, other records are set aside; without it all gateways may
     publish records of all machines, as in `{edge-01: ["curing/curing-1/*"]}`."""
     public_keys: dict[Name, PublicKeys] = {}
-    """The public keys of gateways that sign their records; other records in their names are set aside, as in
+    """The public keys of gateways that sign; other records and messages in their names are set aside, as in
     `{edge-01: MCowBQYDK2VwAyEA11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=}`."""
+    message_signatures: Annotated[Signatures, Field(strict=False)] = Signatures.REQUIRED
+    """Whether states, metadata, reports and alarms of those with public keys have to be signed as well; `accepted`
+    believes unsigned messages until all gateways are upgraded, as in `required`."""
+    sign_key: Secret | None = None
+    """A private key of Ed25519 in PEM with which ingest signs its messages, as in `{secret: ingest_sign_key}`."""
     folder: Folder = Path("lineside-data")
     """The folder of its files: dead letters, and the metadata of machines, as in `/var/lib/lineside`."""
     batch_records: Annotated[int, Field(ge=1, le=10_000)] = 500

@@ -12,6 +12,7 @@ from aiomqtt import MqttError
 from gateway.common.state_log import RepeatLog
 from gateway.mqtt.messages import BadMessage, encode_metadata, parse_wanted
 from gateway.mqtt.session import Session, handle
+from gateway.publish.message_signer import gateway_signer
 from gateway.publish.wanted import WantedIds
 
 if TYPE_CHECKING:
@@ -45,6 +46,8 @@ class BrokerSide:
         commands: CommandLink | None = None,
     ) -> None:
         own = factory.factory
+        self._settings = factory.gateway
+        self._topics = topics
         self._identity = identity
         self._unknown = unknown
         self._commands = commands
@@ -69,7 +72,8 @@ class BrokerSide:
         return self._session
 
     async def run(self) -> None:
-        """Connect and publish until cancelled; an outage is logged once."""
+        """Connect and publish until cancelled; an outage is logged once. Raises `MissingSecret`."""
+        self._session.signer = await gateway_signer(self._settings, self._topics)
         await self._session.run(self._serve)
 
     def changed(self) -> None:
@@ -112,6 +116,8 @@ class BrokerSide:
                     tasks.create_task(job, name=name)
                 tasks.create_task(self._answer_wanted(link), name="wanted descriptions")
                 tasks.create_task(self._follow_changes(link), name="birth")
+                if session.signer is not None:
+                    tasks.create_task(session.signer.numbers.keep(), name="numbers of signed messages")
                 if self._commands is not None:
                     tasks.create_task(self._commands.run(session, link), name="commands")
         except* MqttError as errors:

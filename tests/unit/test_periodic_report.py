@@ -43,7 +43,12 @@ async def for_seconds(seconds: float, work: Awaitable[None]) -> None:
 def report() -> tuple[PeriodicReport, list[tuple[str, int]]]:
     """A report, and its noted answers."""
     noted: list[tuple[str, int]] = []
-    made = PeriodicReport("t/report", lambda: COUNTS, lambda topic, reason: noted.append((topic, reason)))
+    made = PeriodicReport(
+        "t/report",
+        lambda: COUNTS,
+        lambda topic, reason: noted.append((topic, reason)),
+        lambda _, payload: payload,
+    )
     return made, noted
 
 
