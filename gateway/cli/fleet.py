@@ -38,9 +38,10 @@ def fleet(config: Path | None, option: Path | None, style: str, *, watch: bool, 
     file = config or option
     if file is None:
         raise click.UsageError("Missing argument 'CONFIG': name a factory's YAML, such as factory.yaml")
+    from gateway.mqtt.verifier import verifier_of  # noqa: PLC0415 - see gateway.cli
     from gateway.status.fleet import NotReachable, fleet_report, follow_fleet  # noqa: PLC0415 - see gateway.cli
 
-    broker = load(file).broker
+    factory = load(file)
     found = 0
     unreachable: list[NotReachable] = []
 
@@ -53,7 +54,7 @@ def fleet(config: Path | None, option: Path | None, style: str, *, watch: bool, 
 
     async def main(stop: asyncio.Event) -> None:
         try:
-            await follow_fleet(broker, stop, show, every)
+            await follow_fleet(factory.broker, stop, show, every, verifier_of(factory))
         except NotReachable as error:
             unreachable.append(error)
 

@@ -12,10 +12,12 @@ from gateway.codecs import Undecodable, decode
 from gateway.common.state_log import RepeatLog
 from gateway.ingest.metadata_registry import MetadataRegistry
 from gateway.ingest.placement import placed_scans, source_of
+from gateway.ingest.signatures import Signatures
 from gateway.model.path import matches
 from gateway.mqtt.messages import parse_meta
 from gateway.mqtt.session import Session
 from gateway.mqtt.topics import Topics
+from gateway.mqtt.verifier import Verifier, verifier_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -52,7 +54,7 @@ async def _watch(
     factory: Factory, patterns: Sequence[str], show: Callable[[Reading], None], count: int, say: Callable[[str], None]
 ) -> None:  # fmt: skip
     topics = Topics(factory.broker.root)
-    metadata = MetadataRegistry()
+    reader = RecordReader(topics, verifier_of(factory), Signatures(factory.ingest.public_keys))
     session = Session(factory.broker, f"lineside-tail-{secrets.token_hex(3)}", changed=_Outage(say).enter)
     invalid = RepeatLog(log)
     shown = 0
@@ -68,7 +70,7 @@ async def _watch(
             message = await link.receive()
             link.acknowledge(message)
             try:
-                found = _readings(topics, metadata, message)
+                found = reader.readings(message)
             except (ValueError, Undecodable) as error:
                 invalid.warning("message.unreadable", key=message.topic, topic=message.topic, error=str(error))
                 continue
@@ -106,18 +108,33 @@ class _Outage:
             self._since = now
 
 
-def _readings(topics: Topics, metadata: MetadataRegistry, message: ReceivedMessage) -> list[Reading]:
-    """Return the readings of a message. Raises `ValueError` or `Undecodable`."""
-    machine = topics.machine_of(message.topic)
-    if machine is not None and machine[1] == "meta":
-        if message.payload:
-            metadata.add(machine[0], parse_meta(message.payload).metas)
-        return []
-    source = source_of(topics, message.topic)
-    if source is None or not message.payload:  # an empty message removes a retained message, or tries a right
-        return []
-    readings: list[Reading] = []
-    for placed in placed_scans(source, decode(message.payload)):
-        meta = metadata.find(placed.path, placed.meta)
-        readings += placed.scan.readings(placed.path, {} if meta is None else dict(meta.units))
-    return readings
+class RecordReader:
+    """Reads records, with the units of their metadata. Both have to be signed by gateways whose keys are known."""
+
+    def __init__(
+        self, topics: Topics, verifier: Verifier | None = None, signatures: Signatures | None = None
+    ) -> None:
+        self.topics = topics
+        self.metadata = MetadataRegistry()
+        self._verifier = verifier or Verifier(topics.root, {})
+        self._signatures = signatures or Signatures({})
+
+    def readings(self, message: ReceivedMessage) -> list[Reading]:
+        """Return the readings of a message. Raises `ValueError` or `Undecodable`."""
+        machine = self.topics.machine_of(message.topic)
+        if machine is not None and machine[1] == "meta":
+            verdict = self._verifier.check(message)
+            if verdict.payload and not verdict.fault:
+                self.metadata.add(machine[0], parse_meta(verdict.payload).metas)
+            return []
+        source, payload = source_of(self.topics, message.topic), message.payload
+        if source is None or not payload:  # an empty message removes a retained message, or tries a right
+            return []
+        record = decode(payload)
+        if fault := self._signatures.fault(record.gateway, self.topics.place(message.topic), payload):
+            raise Undecodable(fault)
+        readings: list[Reading] = []
+        for placed in placed_scans(source, record):
+            meta = self.metadata.find(placed.path, placed.meta)
+            readings += placed.scan.readings(placed.path, {} if meta is None else dict(meta.units))
+        return readings

@@ -26,7 +26,8 @@ class MachinePatterns:
     ) -> None:
         """Prepare; `place` is the enterprise and the site of patterns without them."""
         self._patterns = {
-            gateway: [_levels(one, place) for one in patterns] for gateway, patterns in (gateways or {}).items()
+            gateway: [tuple(full_pattern(one, *place).split("/")) for one in patterns]
+            for gateway, patterns in (gateways or {}).items()
         }
         self._known: dict[tuple[str, MachinePath], bool] = {}
 
@@ -48,7 +49,7 @@ class MachinePatterns:
         return [gateway for gateway in self._patterns if self.match(gateway, path)]
 
 
-def _levels(pattern: str, place: tuple[str, str]) -> tuple[str, ...]:
-    """Return the levels of a pattern from the enterprise on."""
-    levels = tuple(pattern.split("/"))
-    return levels if len(levels) == len(MachinePath._fields) else place + levels
+def full_pattern(pattern: str, enterprise: str, site: str) -> str:
+    """Return a pattern from the enterprise on."""
+    full = pattern.count("/") + 1 == len(MachinePath._fields)
+    return pattern if full else f"{enterprise}/{site}/{pattern}"

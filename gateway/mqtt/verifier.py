@@ -22,7 +22,7 @@ import structlog
 
 from gateway.common.public_keys import key_id, public_key
 from gateway.common.state_log import RepeatLog
-from gateway.model.machine_patterns import MachinePatterns
+from gateway.model.machine_patterns import MachinePatterns, full_pattern
 from gateway.mqtt.signed import CLEARED, read_signed, signed_text
 from gateway.mqtt.topics import GATEWAYS, INGESTS, Topics
 from gateway.settings.sections import Signatures
@@ -55,6 +55,9 @@ HINTS = {
 MAX_HEARD = 200_000
 """Topics whose last message is remembered; beyond it the topic that was remembered first is forgotten."""
 
+_OTHERS = ""
+"""Gateways without a key that no pattern names."""
+
 _BY_INGESTS = frozenset({"confirmed", "wanted"})
 _UNSIGNED_LEAVES = frozenset({"command", "data", "event", "share"})
 """Ends of topics without messages of this kind: records and commands have signatures of their own."""
@@ -67,12 +70,14 @@ class Verdict(NamedTuple):
     """The result for one message.
 
     `payload` is what to read: empty also for the message that says that a topic is cleared. `verified` is whether its
-    signature is right, `fault` why it must not be believed; empty if it may. `connection` is that of its signer.
+    signature is right, `fault` why it must not be believed; empty if it may. `refused` is whether it counts as
+    refused: an old report that a broker retains does not. `connection` is that of its signer.
     """
 
     payload: bytes
     verified: bool = False
     fault: str = ""
+    refused: bool = False
     by: str = ""
     connection: int = 0
 
@@ -91,7 +96,8 @@ class Verifier:
     """The keys of gateways and ingests by name, and the order of their messages on each topic.
 
     `refused` counts the messages that must not be believed, by reason. `required` is whether a signer with a key has
-    to sign; otherwise its unsigned messages are believed, and not verified.
+    to sign; otherwise its unsigned messages are believed, and not verified. Without patterns of `machines` all
+    gateways with keys may sign for each machine; with `others` there are gateways without keys, too.
     """
 
     def __init__(
@@ -102,12 +108,14 @@ class Verifier:
         machines: MachinePatterns | None = None,
         *,
         required: bool = True,
+        others: bool = False,
     ) -> None:
         self.refused: Counter[str] = Counter()
         self._topics = Topics(root)
         self._keys = {GATEWAYS: _by_id(gateways), INGESTS: _by_id(ingests or {})}
         self._machines = machines or MachinePatterns()
         self._required = required
+        self._others = (_OTHERS,) if others else ()
         self._heard: dict[tuple[str, str], _Heard] = {}
         self._connections: dict[tuple[str, str], int] = {}
         self._repeats = RepeatLog(log)
@@ -128,6 +136,7 @@ class Verifier:
                 "message.signature_refused", key=f"{message.topic} {reason}", topic=message.topic, by=verdict.by,
                 reason=reason, error=verdict.fault, hint=HINTS[reason],
             )  # fmt: skip
+            return verdict._replace(refused=True)
         return verdict
 
     # -- who signs --
@@ -168,7 +177,7 @@ class Verifier:
             return GATEWAYS, None
         if self._machines:
             return GATEWAYS, tuple(self._machines.gateways_of(found[0]))
-        return GATEWAYS, tuple(self._keys[GATEWAYS])
+        return GATEWAYS, (*self._keys[GATEWAYS], *self._others)
 
     def _needs(self, kind: str, signers: Iterable[str]) -> bool:
         """Return whether all who may publish on a topic have keys."""
@@ -250,9 +259,25 @@ def _names(signers: tuple[str, ...]) -> str:
     return signers[0] if len(signers) == 1 else "each gateway or ingest that may publish there"
 
 
-def verifier_of(factory: Factory) -> Verifier:
-    """Return what verifies the messages at the broker of a configuration; it is false without keys."""
-    own, place = factory.ingest, factory.factory
-    machines = MachinePatterns(own.gateways, (place.enterprise, place.site))
-    required = own.message_signatures is Signatures.REQUIRED
-    return Verifier(factory.broker.root, own.public_keys, factory.gateway.ingest_keys, machines, required=required)
+def verifier_of(*factories: Factory) -> Verifier:
+    """Return the verifier of the messages at the broker of some configurations; it is false without keys.
+
+    A gateway may have the keys of each configuration that names it.
+    """
+    gateways: dict[str, list[str]] = {}
+    ingests: dict[str, list[str]] = {}
+    patterns: dict[str, list[str]] = {}
+    for factory in factories:
+        own, place = factory.ingest, factory.factory
+        for found, keys in ((gateways, own.public_keys), (ingests, factory.gateway.ingest_keys)):
+            for name, some in keys.items():
+                found.setdefault(name, []).extend(some)
+        for name, written in own.gateways.items():
+            patterns.setdefault(name, []).extend(full_pattern(one, place.enterprise, place.site) for one in written)
+    keyed = [one.ingest for one in factories if one.ingest.public_keys or one.gateway.ingest_keys]
+    return Verifier(
+        factories[0].broker.root, gateways, ingests,
+        MachinePatterns(patterns if all(one.ingest.gateways for one in factories) else None),
+        required=all(one.message_signatures is Signatures.REQUIRED for one in keyed),
+        others=len(keyed) < len(factories),
+    )  # fmt: skip

@@ -21,6 +21,7 @@ from gateway.model.part import WHOLE_GATEWAY
 from gateway.mqtt.client import Message
 from gateway.mqtt.messages import BadMessage, encode_metadata, parse_confirmation, parse_wanted
 from gateway.mqtt.session import Session, handle
+from gateway.mqtt.verifier import verifier_of
 from gateway.publish.dispatch import FreshFirst, InOrder
 from gateway.publish.identity import GatewayIdentity
 from gateway.publish.ingest_watch import IngestWatch
@@ -154,6 +155,7 @@ class Publisher:
             spool, too_large, partial(topics.rebase, gateway=gateway.id), self.proofs, by_broker=self._by_broker
         )
         self._ingests = IngestWatch(self._dispatch.ingest_came)
+        self._verifier = verifier_of(factory)
         self._identity = (
             GatewayIdentity(factory, topics, cleanup, report, self._birth_details) if part.has_identity else None
         )
@@ -284,7 +286,7 @@ class Publisher:
 
         async def take(message: ReceivedMessage) -> None:
             topic, payload = message.topic, message.payload
-            if self._identity is not None and self._identity.heard_state(message):
+            if (self._identity is not None and self._identity.heard_state(message)) or self._refuses(message):
                 pass
             elif topic in {self._topic["confirmed"], self._topic["wanted"]}:
                 if message.retain:
@@ -299,6 +301,15 @@ class Publisher:
                 await self._identity.clean(self._session, link, message)
 
         return take
+
+    def _refuses(self, message: ReceivedMessage) -> bool:
+        """Return whether a message of an ingest is not signed as it has to be; a retained message is cleared."""
+        if not self._verifier:
+            return False
+        own = message.topic in {self._topic["confirmed"], self._topic["wanted"]}
+        if message.retain and own:
+            return False
+        return (own or self._topics.is_ingest(message.topic)) and bool(self._verifier.check(message).fault)
 
     async def _clear(self, link: MqttClient, topic: str) -> None:
         """Ignore a retained message where none belongs, and clear it: it would come again at every connection."""

@@ -17,13 +17,16 @@ from gateway.common.tasks import cancel_and_wait
 from gateway.model.text import MAX_NAME, check_text
 from gateway.mqtt.messages import (
     BadMessage,
+    GatewayState,
+    IngestState,
     parse_gateway_state,
     parse_ingest_report,
     parse_ingest_state,
     parse_ledger,
 )
 from gateway.mqtt.session import Session
-from gateway.mqtt.topics import GATEWAYS, Topics
+from gateway.mqtt.topics import GATEWAYS, INGESTS, Topics
+from gateway.mqtt.verifier import Verifier
 from gateway.software.version_order import is_older
 from gateway.status.spool import iso_time
 
@@ -31,10 +34,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from gateway.mqtt.client import MqttClient
-    from gateway.mqtt.messages import ClientState, GatewayState, IngestReport, IngestState, LedgerReport
+    from gateway.mqtt.messages import ClientState, IngestReport, LedgerReport
     from gateway.mqtt.packets import ReceivedMessage
     from gateway.mqtt.session import LinkStatus
     from gateway.mqtt.topics import Member
+    from gateway.mqtt.verifier import Verdict
     from gateway.settings.sections import BrokerSection
 
 MAX_MEMBERS = 10_000
@@ -51,6 +55,12 @@ LISTEN = 3.0
 
 LOOK_EVERY = 0.05
 """Seconds between two looks whether all members have reported."""
+
+NOT_VERIFIED = "not verified"
+"""The state of a member whose messages were refused, and of which no state is known."""
+
+MOST_BEHIND = 300.0
+"""Seconds that signed reports may be behind or ahead: clocks differ, and only a person can tell whose is wrong."""
 
 MUTE = 15.0
 """Seconds without a report after which an online gateway is mute; it reports every second."""
@@ -73,7 +83,10 @@ class Seen(Generic[S, R]):
     """A gateway or an ingest.
 
     `heard` is the monotonic time of its last report, `changed` that of the message that changed its state. Retained
-    messages do not count; both are 0 at first.
+    messages do not count; both are 0 at first. `verified` is whether its state is signed, by the connection of
+    `connection`. `refused` counts the messages that are not signed as they have to be, and `fault` says what is wrong
+    with the last of them. `behind` is the time since the last signed report by the clocks of both sides, in seconds;
+    None before it.
     """
 
     member: Member
@@ -81,13 +94,43 @@ class Seen(Generic[S, R]):
     report: R | None = None
     heard: float = 0.0
     changed: float = 0.0
+    verified: bool = False
+    connection: int = 0
+    refused: int = 0
+    fault: str = ""
+    behind: float | None = None
+
+    def take_state(self, state: S, verdict: Verdict, *, retained: bool) -> None:
+        """Take a state that may be believed."""
+        before, self.state = self.state, state
+        self.verified, self.connection = verdict.verified, verdict.connection
+        if not retained and (before is None or before.state != state.state):
+            self.changed = time.monotonic()
+
+    def take_report(self, report: R, verdict: Verdict, *, retained: bool) -> None:
+        """Take a report that may be believed.
+
+        A state that was retained, and is of an earlier connection, is dropped: its gateway has published a later
+        state, which somebody has replaced.
+        """
+        self.report = report
+        if not retained:
+            self.heard = time.monotonic()
+            self.behind = time.time() - report.time / 1e6 if verdict.verified else None
+        if self.state is not None and self.verified and self.connection < verdict.connection:
+            self.state, self.verified = None, False
+            self.refused, self.fault = self.refused + 1, "its state is of an earlier connection than its reports"
 
 
 class Fleet:
-    """All gateways and ingests of a broker, as their messages show them. `ignored` counts invalid messages."""
+    """All gateways and ingests of a broker, as their messages show them. `ignored` counts invalid messages.
 
-    def __init__(self, root: str) -> None:
+    Without a `verifier` no message has to be signed.
+    """
+
+    def __init__(self, root: str, verifier: Verifier | None = None) -> None:
         self.topics = Topics(root)
+        self.verifier = verifier or Verifier(root, {})
         self.ignored = 0
         self.denied: tuple[str, ...] = ()
         """The topic filters whose subscription the broker has denied."""
@@ -106,16 +149,17 @@ class Fleet:
         """The topic filters of reports."""
         return self.topics.all_gateways("ledger"), self.topics.all_ingests("report")
 
-    def take(self, message: ReceivedMessage) -> None:
-        """Read a message; whatever is in it, nothing is raised."""
+    def take(self, message: ReceivedMessage, verdict: Verdict | None = None) -> None:
+        """Read a message; whatever is in it, nothing is raised. Without a `verdict` it is verified here."""
         member = self.topics.member_of(message.topic)
         if member is None:
             return
+        verdict = verdict or self.verifier.check(message)
         try:
             if member.kind == GATEWAYS:
-                self._read(self._gateways, member, message, "ledger", parse_gateway_state, parse_ledger)
+                self._read(self._gateways, member, message, verdict, "ledger", parse_gateway_state, parse_ledger)
             else:
-                self._read(self._ingests, member, message, "report", parse_ingest_state, parse_ingest_report)
+                self._read(self._ingests, member, message, verdict, "report", parse_ingest_state, parse_ingest_report)
         except BadMessage:
             self.ignored += 1
 
@@ -124,6 +168,7 @@ class Fleet:
         known: dict[Key, Seen[S, R]],
         member: Member,
         message: ReceivedMessage,
+        verdict: Verdict,
         report: str,
         parse_state: Callable[[bytes], S],
         parse_report: Callable[[bytes], R],
@@ -131,7 +176,7 @@ class Fleet:
         key = member[:4]
         if member.leaf not in {"state", report}:
             return
-        if not message.payload:  # a person has cleared the retained message
+        if not verdict.payload and not verdict.fault:  # its gateway or a person has cleared the retained message
             if member.leaf == "state":
                 known.pop(key, None)
             return
@@ -140,13 +185,14 @@ class Fleet:
             if len(self._gateways) + len(self._ingests) >= MAX_MEMBERS or not _are_names(key):
                 raise BadMessage("is of another member than can be shown")
             seen = Seen(member)
-        if member.leaf == "state":
-            before, seen.state = seen.state, parse_state(message.payload)
-            if not message.retain and (before is None or before.state != seen.state.state):
-                seen.changed = time.monotonic()
+        if verdict.fault:
+            if not verdict.refused:
+                return
+            seen.refused, seen.fault = seen.refused + 1, verdict.fault
+        elif member.leaf == "state":
+            seen.take_state(parse_state(verdict.payload), verdict, retained=message.retain)
         else:
-            seen.report = parse_report(message.payload)
-            seen.heard = seen.heard if message.retain else time.monotonic()
+            seen.take_report(parse_report(verdict.payload), verdict, retained=message.retain)
         if key not in known:
             self.changed_at = time.monotonic()
             known[key] = seen
@@ -171,6 +217,13 @@ class Fleet:
         return [(one.state, one) for _, one in sorted(self._ingests.items()) if one.state is not None]
 
     @property
+    def not_verified(self) -> list[Seen[Any, Any]]:
+        """All gateways and ingests of which messages were refused, and no state is known."""
+        gateways: list[tuple[Key, Seen[Any, Any]]] = sorted(self._gateways.items())
+        ingests: list[tuple[Key, Seen[Any, Any]]] = sorted(self._ingests.items())
+        return [one for _, one in gateways + ingests if one.state is None and one.refused]
+
+    @property
     def complete(self) -> bool:
         """Whether no further member has come for a while, and every gateway that is online has reported."""
         reported = all(one.heard or state.state == "offline" for state, one in self.gateways)
@@ -185,14 +238,18 @@ def _are_names(levels: tuple[str, ...]) -> bool:
 
 
 async def follow_fleet(
-    broker: BrokerSection, stop: asyncio.Event, show: Callable[[Fleet, LinkStatus], bool], every: float
+    broker: BrokerSection,
+    stop: asyncio.Event,
+    show: Callable[[Fleet, LinkStatus], bool],
+    every: float,
+    verifier: Verifier | None = None,
 ) -> None:
     """Listen to all gateways and ingests until `stop` is set or `show` returns True.
 
     `show` is called once all members have reported, after `LISTEN` seconds at the latest, and then each `every`
     seconds, also while the connection is lost. Raises `NotReachable` if the first connection can't be made in time.
     """
-    fleet = Fleet(broker.root)
+    fleet = Fleet(broker.root, verifier)
     session = Session(broker, f"lineside-fleet-{secrets.token_hex(3)}", quiet=True)
     subscribed = asyncio.Event()
 
@@ -264,8 +321,9 @@ def fleet_report(fleet: Fleet, link: LinkStatus) -> dict[str, Any]:
         "time": iso_time(time.time_ns() // 1000),
         "broker": link.broker,
         "connected": link.connected,
-        "gateways": [_gateway(*one) for one in fleet.gateways],
-        "ingests": [_ingest(*one) for one in fleet.ingests],
+        "verifies": bool(fleet.verifier),
+        "gateways": [_gateway(*one) for one in fleet.gateways] + _not_verified(fleet, GATEWAYS),
+        "ingests": [_ingest(*one) for one in fleet.ingests] + _not_verified(fleet, INGESTS),
         "ignored_messages": fleet.ignored,
         "denied": list(fleet.denied),
     }
@@ -287,7 +345,32 @@ def _findings(report: dict[str, Any], link: LinkStatus) -> Iterator[str]:
         yield f"the broker denies the subscription to {topic}: grant the user of CONFIG the right to it"
 
 
+def _not_verified(fleet: Fleet, kind: str) -> list[dict[str, Any]]:
+    """Return the rows of members whose state is not known, because their messages were refused."""
+    found = [seen for seen in fleet.not_verified if seen.member.kind == kind]
+    if kind == GATEWAYS:
+        rows = [_gateway(GatewayState(state="offline", instance="-"), seen) for seen in found]
+    else:
+        rows = [_ingest(IngestState(state="offline", instance="-"), seen) for seen in found]
+    return [row | {"state": NOT_VERIFIED} for row in rows]
+
+
+def _signature_problems(one: dict[str, Any]) -> Iterator[str]:
+    if one["refused_messages"]:
+        yield f"{one['refused_messages']:,} messages were refused, the last because {one['fault']}"
+    behind = one["behind_seconds"]
+    if behind is not None and abs(behind) > MOST_BEHIND:
+        where = "behind" if behind > 0 else "ahead of"
+        yield (
+            f"its reports are {abs(behind):,.0f} s {where} the clock of this computer: a clock is wrong, or somebody "
+            "repeats old messages"
+        )
+
+
 def _gateway_problems(one: dict[str, Any], report: dict[str, Any]) -> Iterator[str]:
+    yield from _signature_problems(one)
+    if one["state"] == NOT_VERIFIED:
+        return
     if one["state"] != "online":
         yield _offline(one)
         return
@@ -302,6 +385,9 @@ def _gateway_problems(one: dict[str, Any], report: dict[str, Any]) -> Iterator[s
 
 
 def _ingest_problems(one: dict[str, Any], report: dict[str, Any]) -> Iterator[str]:
+    yield from _signature_problems(one)
+    if one["state"] == NOT_VERIFIED:
+        return
     if one["state"] != "online":
         yield _offline(one)
         return
@@ -352,6 +438,10 @@ def _head(state: ClientState, seen: Seen[Any, Any]) -> dict[str, Any]:
         "host": state.host,
         "config": state.config or ("" if report is None else report.config),
         "silent_seconds": round(time.monotonic() - seen.heard, 1) if seen.heard else None,
+        "verified": seen.verified,
+        "refused_messages": seen.refused,
+        "fault": seen.fault,
+        "behind_seconds": None if seen.behind is None else round(seen.behind, 1),
     }
 
 

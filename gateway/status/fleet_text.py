@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from gateway.common.digests import short_digest
 from gateway.common.text import printable
 from gateway.status.box_text import since, size_text
+from gateway.status.fleet import NOT_VERIFIED
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,14 +30,15 @@ _INGEST = ("ingest", "state", "version", "config", "readings", "lag", "dead lett
 
 def fleet_text(report: dict[str, Any]) -> str:
     """Return the fleet as lines of text."""
-    gateways = [_gateway(one) for one in report["gateways"]]
-    ingests = [_ingest(one) for one in report["ingests"]]
+    verifies = report["verifies"]
+    gateways = [_gateway(one, verifies=verifies) for one in report["gateways"]]
+    ingests = [_ingest(one, verifies=verifies) for one in report["ingests"]]
     lines = [*_table(_GATEWAY, gateways), "", *_table(_INGEST, ingests), ""]
     lines += report["findings"] or ["nothing to act on"]
     return "\n".join(map(printable, lines))
 
 
-def _gateway(one: dict[str, Any]) -> tuple[str, ...]:
+def _gateway(one: dict[str, Any], *, verifies: bool) -> tuple[str, ...]:
     ledger = one["ledger"]
     if ledger is None:
         counts: tuple[str, ...] = ("-",) * 6
@@ -47,7 +49,7 @@ def _gateway(one: dict[str, Any]) -> tuple[str, ...]:
         counts = (*(f"{n:,}" for n in numbers), size_text(one["spool_bytes"]), f"{one['missed']:,}", balance)
     return (
         f"{one['site']}/{one['id']}",
-        _state(one),
+        _state(one, verifies=verifies),
         one["version"] or "-",
         short_digest(one["config"]) or "-",
         *counts,
@@ -55,7 +57,7 @@ def _gateway(one: dict[str, Any]) -> tuple[str, ...]:
     )
 
 
-def _ingest(one: dict[str, Any]) -> tuple[str, ...]:
+def _ingest(one: dict[str, Any], *, verifies: bool) -> tuple[str, ...]:
     readings = "-" if one["readings"] is None else f"{one['readings']:,}"
     lag = "-" if one["lag_ms"] is None else f"{one['lag_ms']:,.0f} ms"
     letters = "-" if one["dead_letters"] is None else f"{one['dead_letters']:,}"
@@ -63,7 +65,7 @@ def _ingest(one: dict[str, Any]) -> tuple[str, ...]:
     name = f"{one['site']}/{one['id']}"
     return (
         name,
-        _state(one),
+        _state(one, verifies=verifies),
         one["version"] or "-",
         short_digest(one["config"]) or "-",
         readings,
@@ -74,7 +76,14 @@ def _ingest(one: dict[str, Any]) -> tuple[str, ...]:
     )
 
 
-def _state(one: dict[str, Any]) -> str:
+def _state(one: dict[str, Any], *, verifies: bool) -> str:
+    """Return the state for people, with a mark if this command verifies states, and this state has no signature."""
+    if one["state"] == NOT_VERIFIED:
+        return NOT_VERIFIED
+    return _plain_state(one) + (f", {NOT_VERIFIED}" if verifies and not one["verified"] else "")
+
+
+def _plain_state(one: dict[str, Any]) -> str:
     if one["state"] == "online" or one["since"]:
         return f"{one['state']}{since(one['since'])}"
     return f"offline, last seen{since(one['last_seen']).removeprefix(' since')}" if one["last_seen"] else "offline"

@@ -12,6 +12,7 @@ from aiomqtt import MqttError
 from gateway.common.state_log import RepeatLog
 from gateway.mqtt.messages import BadMessage, encode_metadata, parse_wanted
 from gateway.mqtt.session import Session, handle
+from gateway.mqtt.verifier import verifier_of
 from gateway.publish.message_signer import gateway_signer
 from gateway.publish.wanted import WantedIds
 
@@ -48,6 +49,7 @@ class BrokerSide:
         own = factory.factory
         self._settings = factory.gateway
         self._topics = topics
+        self._verifier = verifier_of(factory)
         self._identity = identity
         self._unknown = unknown
         self._commands = commands
@@ -126,7 +128,7 @@ class BrokerSide:
             self._link = None
 
     def _want(self, message: ReceivedMessage) -> None:
-        if message.retain or not message.payload:
+        if message.retain or not message.payload or self._verifier.check(message).fault:
             return  # the workers clear retained messages
         try:
             self._wanted.add(parse_wanted(message.payload).ids)

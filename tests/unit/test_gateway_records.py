@@ -12,12 +12,12 @@ from scans import facts, scans
 
 from drivers.base import Reason
 from gateway.codecs import CODECS, Undecodable
-from gateway.ingest import tail
 from gateway.ingest.batch import Batch
 from gateway.ingest.decoder import MessageDecoder
 from gateway.ingest.metadata_registry import MetadataRegistry
 from gateway.ingest.metadata_requests import MetadataRequests
 from gateway.ingest.status import IngestStatus
+from gateway.ingest.tail import RecordReader
 from gateway.model.metadata import MachineMeta, write_meta
 from gateway.model.path import GatewayPath, MachinePath
 from gateway.model.reading import NamedScan
@@ -301,10 +301,9 @@ def test_a_record_of_another_source_is_set_aside(topic: str, payload: bytes, rea
 
 
 def test_tail_shows_the_readings_with_their_units() -> None:
-    metadata = MetadataRegistry()
-    metadata.add(PRESS, [BAR])
-    message = ReceivedMessage(DATA, MIXED)
-    found = tail._readings(TOPICS, metadata, message)  # noqa: SLF001 - without a broker
+    reader = RecordReader(TOPICS)
+    reader.metadata.add(PRESS, [BAR])
+    found = reader.readings(ReceivedMessage(DATA, MIXED))
     assert [(one.path, one.point, one.value, one.unit) for one in found] == [
         (PRESS, "p", 1.5, "bar"), (DRUM, "d", 0.5, ""), (PRESS, "p", 2.5, "bar"),
     ]  # fmt: skip

@@ -22,6 +22,7 @@ from gateway.ingest.metadata_registry import MetadataRegistry
 from gateway.ingest.metadata_requests import MetadataRequests
 from gateway.ingest.signatures import Signatures
 from gateway.ingest.status import IngestStatus
+from gateway.ingest.tail import RecordReader
 from gateway.model.path import MachinePath
 from gateway.model.reading import NamedScan
 from gateway.model.record import Record
@@ -160,3 +161,14 @@ def test_a_wrong_public_key_is_refused(wrong: object) -> None:
     right = public(KEYS[0])
     shown = IngestSection.model_validate({"public_keys": {"edge-01": right}}).public_keys
     assert shown == {"edge-01": (f"MCowBQYDK2VwAyEA{right}",)}
+
+
+def test_tail_leaves_out_records_without_the_signature_of_their_gateway() -> None:
+    """A person who looks at readings sees those of the gateway alone."""
+    reader = RecordReader(TOPICS, signatures=Signatures({"edge-01": [public(KEYS[0])]}))
+    topic = TOPICS.data(PRESS)
+    assert len(reader.readings(ReceivedMessage(topic, signed("json")))) == 40
+    for forged in (record("json"), signed("json", key=KEYS[1])):
+        with pytest.raises(Undecodable, match="gateway edge-01"):
+            reader.readings(ReceivedMessage(topic, forged))
+    assert len(reader.readings(ReceivedMessage(topic, record("json", gateway="edge-02")))) == 40
