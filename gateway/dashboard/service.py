@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from gateway.dashboard.live.points import PointInfo
     from gateway.dashboard.trends.selection import Selection
     from gateway.model.path import MachinePath
+    from gateway.mqtt.verifier import Verdict
     from gateway.settings.dashboard_section import DashboardSection
     from gateway.settings.factory import Factory
 
@@ -98,6 +99,8 @@ class DashboardService:
     async def run(self, stop: StopEvent) -> None:
         """Serve until `stop` is set. Raises `OSError` for an address in use, or a certificate that can't be used."""
         async with AuditLog(self._section.audit) as audit:
+            for plant in self.plants.plants:
+                plant.refused = partial(_note_refused, audit)
             opened = OpenLog(audit, self._section.audit, SERVICE)
             async with recorded_life(opened, self._digest, stop, self._trusted, LAST_UNBOUNDED):
                 if self._section.tls is not None:
@@ -218,6 +221,12 @@ def _note_export(audit: AuditLog, request: Request, selection: Selection) -> Non
     points = [str(point) for point in selection.points]
     content = {"from": selection.since, "to": selection.until, "points": points}
     _record(audit, identity_of(request).name, "readings-exported", points[0], None, content)
+
+
+def _note_refused(audit: AuditLog, topic: str, verdict: Verdict) -> None:
+    """Note a message that is not signed as it has to be. Anybody at the broker may have published it."""
+    content = {"reason": verdict.reason, "error": verdict.fault, "by": verdict.by}
+    audit.record("message-refused", who="broker client", object=topic, after=content, outcome="refused")
 
 
 async def _no_wait() -> None:

@@ -10,6 +10,8 @@ from gateway.common.public_keys import public_key
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from gateway.settings.factory import Factory
+
 BAD_SIGNATURE = "bad_signature"
 """Drop reason of readings whose record has no signature of its gateway."""
 
@@ -43,3 +45,12 @@ class Signatures:
                 continue
             return ""
         return f"the signature is not of gateway {gateway}"
+
+
+def signatures_of(factories: Iterable[Factory]) -> Signatures:
+    """Return the public keys of the gateways of several configurations of one broker."""
+    keys: dict[str, list[str]] = {}
+    for factory in factories:
+        for gateway, some in factory.ingest.public_keys.items():
+            keys.setdefault(gateway, []).extend(some)
+    return Signatures(keys)

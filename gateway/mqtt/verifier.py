@@ -70,14 +70,14 @@ class Verdict(NamedTuple):
     """The result for one message.
 
     `payload` is what to read: empty also for the message that says that a topic is cleared. `verified` is whether its
-    signature is right, `fault` why it must not be believed; empty if it may. `refused` is whether it counts as
-    refused: an old report that a broker retains does not. `connection` is that of its signer.
+    signature is right, `fault` why it must not be believed; empty if it may. `reason` is the reason for which it
+    is counted; an old report that a broker retains is not. `connection` is that of its signer.
     """
 
     payload: bytes
     verified: bool = False
     fault: str = ""
-    refused: bool = False
+    reason: str = ""
     by: str = ""
     connection: int = 0
 
@@ -136,7 +136,7 @@ class Verifier:
                 "message.signature_refused", key=f"{message.topic} {reason}", topic=message.topic, by=verdict.by,
                 reason=reason, error=verdict.fault, hint=HINTS[reason],
             )  # fmt: skip
-            return verdict._replace(refused=True)
+            return verdict._replace(reason=reason)
         return verdict
 
     # -- who signs --

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from gateway.common.tasks import cancel_and_wait
+from gateway.common.text import counted
 from gateway.model.text import MAX_NAME, check_text
 from gateway.mqtt.messages import (
     BadMessage,
@@ -26,7 +27,7 @@ from gateway.mqtt.messages import (
 )
 from gateway.mqtt.session import Session
 from gateway.mqtt.topics import GATEWAYS, INGESTS, Topics
-from gateway.mqtt.verifier import Verifier
+from gateway.mqtt.verifier import REPEATED, Verifier
 from gateway.software.version_order import is_older
 from gateway.status.spool import iso_time
 
@@ -60,7 +61,7 @@ NOT_VERIFIED = "not verified"
 """The state of a member whose messages were refused, and of which no state is known."""
 
 MOST_BEHIND = 300.0
-"""Seconds that signed reports may be behind or ahead: clocks differ, and only a person can tell whose is wrong."""
+"""Seconds that signed reports may be behind or ahead: clocks differ, and a person has to find out which is wrong."""
 
 MUTE = 15.0
 """Seconds without a report after which an online gateway is mute; it reports every second."""
@@ -84,9 +85,9 @@ class Seen(Generic[S, R]):
 
     `heard` is the monotonic time of its last report, `changed` that of the message that changed its state. Retained
     messages do not count; both are 0 at first. `verified` is whether its state is signed, by the connection of
-    `connection`. `refused` counts the messages that are not signed as they have to be, and `fault` says what is wrong
-    with the last of them. `behind` is the time since the last signed report by the clocks of both sides, in seconds;
-    None before it.
+    `connection`. `refused` counts the messages that are not signed as they have to be, `reason` and `fault` say what
+    is wrong with the last of them. `behind` is the time since the last signed report by the clocks of both sides, in
+    seconds; None before it.
     """
 
     member: Member
@@ -97,6 +98,7 @@ class Seen(Generic[S, R]):
     verified: bool = False
     connection: int = 0
     refused: int = 0
+    reason: str = ""
     fault: str = ""
     behind: float | None = None
 
@@ -119,7 +121,11 @@ class Seen(Generic[S, R]):
             self.behind = time.time() - report.time / 1e6 if verdict.verified else None
         if self.state is not None and self.verified and self.connection < verdict.connection:
             self.state, self.verified = None, False
-            self.refused, self.fault = self.refused + 1, "its state is of an earlier connection than its reports"
+            self.refuse(REPEATED, "its state is of an earlier connection than its reports")
+
+    def refuse(self, reason: str, fault: str) -> None:
+        """Count a message that must not be believed."""
+        self.refused, self.reason, self.fault = self.refused + 1, reason, fault
 
 
 class Fleet:
@@ -186,9 +192,9 @@ class Fleet:
                 raise BadMessage("is of another member than can be shown")
             seen = Seen(member)
         if verdict.fault:
-            if not verdict.refused:
+            if not verdict.reason:
                 return
-            seen.refused, seen.fault = seen.refused + 1, verdict.fault
+            seen.refuse(verdict.reason, verdict.fault)
         elif member.leaf == "state":
             seen.take_state(parse_state(verdict.payload), verdict, retained=message.retain)
         else:
@@ -357,7 +363,7 @@ def _not_verified(fleet: Fleet, kind: str) -> list[dict[str, Any]]:
 
 def _signature_problems(one: dict[str, Any]) -> Iterator[str]:
     if one["refused_messages"]:
-        yield f"{one['refused_messages']:,} messages were refused, the last because {one['fault']}"
+        yield f"{counted(one['refused_messages'], 'message')} refused, the last because {one['fault']}"
     behind = one["behind_seconds"]
     if behind is not None and abs(behind) > MOST_BEHIND:
         where = "behind" if behind > 0 else "ahead of"

@@ -379,9 +379,9 @@ def test_a_fleet_keeps_the_last_state_that_was_verified() -> None:
     )  # fmt: skip
     assert (second["id"], second["state"], second["verified"]) == ("edge-02", "not verified", False)
     assert report["findings"] == [
-        "gateway north/edge-01: 2 messages were refused, the last because it is unsigned: edge-01 signs its messages",
+        "gateway north/edge-01: 2 messages refused, the last because it is unsigned: edge-01 signs its messages",
         "gateway north/edge-01: the ledger does not balance",
-        "gateway north/edge-02: 1 messages were refused, the last because it is unsigned: edge-02 signs its messages",
+        "gateway north/edge-02: 1 message refused, the last because it is unsigned: edge-02 signs its messages",
     ]
     lines = fleet_text(report).splitlines()
     assert "not verified" in next(line for line in lines if line.startswith("north/edge-02"))

@@ -18,10 +18,12 @@ from gateway.dashboard.feeds.members import (
     ingest_problems,
     present_rates,
     row_of,
+    row_of_refused,
     row_of_unheard,
 )
 from gateway.dashboard.live.rates import Rates
 from gateway.dashboard.texts.text import _
+from gateway.mqtt.topics import GATEWAYS
 from gateway.status.fleet import MUTE
 
 if TYPE_CHECKING:
@@ -153,6 +155,8 @@ class DeliveryFeed(Feed):
         found.more += max(0, len(gateways) - MAX_MEMBERS) + max(0, len(ingests) - MAX_MEMBERS)
         self._add_gateways(plant, gateways, found)
         self._add_ingests(plant, ingests, found)
+        for seen in plant.fleet.not_verified[:MAX_MEMBERS]:
+            found.members.append(row_of_refused(seen, "gateway" if seen.member.kind == GATEWAYS else "ingest"))
         accounts: dict[str, _Account] = {}
         for state, seen in gateways:
             site = f"{seen.member.enterprise}/{seen.member.site}"
@@ -168,7 +172,7 @@ class DeliveryFeed(Feed):
             rates = plant.rates.get(seen.member[:4], NO_RATES)
             enterprise, site, _, name, _ = seen.member
             given, digest = self._given.get((*_broker(plant), enterprise, site, name), (None, ""))
-            around = Circumstances(plant.link, not plant.denied, digest)
+            around = Circumstances(plant.link, not plant.denied, digest, bool(plant.verifier))
             per_second = present_rates(state, seen, rates, MUTE)
             row = row_of(seen, state, "gateway", list(gateway_problems(state, seen, per_second, around)))
             found.members.append(row)
@@ -182,7 +186,7 @@ class DeliveryFeed(Feed):
         }
         for state, seen in _some(ingests):
             expected = next((running[key] for key in _gateways_of(seen.member) if key in running), "")
-            around = Circumstances(plant.link, not plant.denied, expected)
+            around = Circumstances(plant.link, not plant.denied, expected, bool(plant.verifier))
             row = row_of(seen, state, "ingest", list(ingest_problems(state, seen, around)))
             found.members.append(row)
             if row["key"] in found.visible and seen.report is not None:
@@ -197,7 +201,7 @@ class DeliveryFeed(Feed):
             return
         for enterprise, site, name in (key[2:] for key in self._given if key[:2] == _broker(plant)):
             seen = plant.fleet.gateway(enterprise, site, name)
-            if seen is None or seen.state is None:
+            if seen is None or (seen.state is None and not seen.refused):
                 yield f"{enterprise}/{site}", name
 
 

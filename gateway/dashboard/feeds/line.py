@@ -12,6 +12,7 @@ from gateway.dashboard.feeds.timelines import coarse
 from gateway.dashboard.live.roles import kind_of
 from gateway.dashboard.texts.text import _
 from gateway.production.flow import Load, bottleneck, load_of, stages_of, stops_of, waiting_for
+from gateway.status.fleet import NOT_VERIFIED
 
 if TYPE_CHECKING:
     from gateway.dashboard.live.machine import LiveMachine, Transition
@@ -38,7 +39,7 @@ HALF_HOUR, FIVE_MINUTES = 30 * 60 * 1_000_000, 5 * 60 * 1_000_000
 PIXELS = 600
 """Segments of a timeline that a picture can show."""
 
-NOT_CONNECTED = frozenset({"offline", "no gateway", "unknown"})
+NOT_CONNECTED = frozenset({"offline", "no gateway", "unknown", NOT_VERIFIED})
 
 
 class Figures(NamedTuple):

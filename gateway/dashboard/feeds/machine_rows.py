@@ -11,6 +11,8 @@ from gateway.dashboard.feeds.paths import below
 from gateway.dashboard.feeds.standing import attention
 from gateway.dashboard.live.machine import BAD
 from gateway.dashboard.live.roles import kind_of
+from gateway.mqtt.verifier import REPEATED
+from gateway.status.fleet import NOT_VERIFIED
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -67,23 +69,29 @@ def row_of(plants: Plants, plant: Plant, machine: LiveMachine) -> dict[str, Any]
     """Return a machine as the overview shows it, which nobody may change: all pages share it until it changes.
 
     Times are in microseconds since the epoch; 0 is unknown. `state` is `no gateway` while the gateway of the machine
-    is known to be offline: the machine's own state is then the last that the gateway saw.
+    is known to be offline: the machine's own state is then the last that the gateway saw. It is `not verified` if its
+    signature is wrong or old, and no right state is known.
     """
     gateway = plant.gateway_state(machine)
     alarms = plant.alarms.version, plant.gateway_alarms.version, plants.notes.version
-    seen = machine.version, machine.since, alarms, gateway
+    outdated = plant.is_outdated(machine)
+    seen = machine.version, machine.since, alarms, gateway, outdated
     if machine.shown is None or machine.shown[0] != seen:
-        machine.shown = seen, _row(machine, gateway, attention(plants, plant, machine.path))
+        machine.shown = seen, _row(machine, gateway, attention(plants, plant, machine.path), outdated=outdated)
     return machine.shown[1]
 
 
-def _row(machine: LiveMachine, gateway: GatewayState | None, alarms: Sequence[Alarm]) -> dict[str, Any]:
+def _row(
+    machine: LiveMachine, gateway: GatewayState | None, alarms: Sequence[Alarm], *, outdated: bool
+) -> dict[str, Any]:
     row: dict[str, Any] = {
         "path": str(machine.path), "template": machine.template, "state": machine.state, "reason": machine.reason,
         "since": machine.since, "points": len(machine.points), "bad": machine.qualities.count(BAD),
     }  # fmt: skip
     if gateway is not None and gateway.state == "offline":
         row |= {"state": "no gateway", "reason": gateway.reason, "since": gateway.since}
+    elif outdated or (machine.fault and machine.state == "unknown"):
+        row |= {"state": NOT_VERIFIED, "reason": machine.fault or REPEATED}
     if machine.production:
         now = machine.production[-1]
         row |= {"production": now.state, "kind": kind_of(now.state), "production_since": now.time}

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gateway.common.digests import same_digest, short_digest
 from gateway.mqtt.messages import MAX_SEQ
-from gateway.status.fleet import MUTE
+from gateway.status.fleet import MUTE, NOT_VERIFIED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -41,12 +41,13 @@ class Circumstances(NamedTuple):
 
     `link` is the page's connection to the broker; `hears` is False while the broker denies it a subscription.
     `digest` is that of the configuration which the page was given for a gateway, or which the gateway of an ingest
-    runs; empty where it is not known.
+    runs; empty where it is not known. `verifies` is whether the page has keys of gateways or ingests.
     """
 
     link: LinkStatus | None
     hears: bool
     digest: str = ""
+    verifies: bool = False
 
     @property
     def listened(self) -> float | None:
@@ -62,11 +63,20 @@ def silence(seen: Seen[Any, Any], around: Circumstances) -> float | None:
     return None if listened is None else min(time.monotonic() - max(seen.heard, seen.changed), listened)
 
 
+def signature_problems(seen: Seen[Any, Any], around: Circumstances) -> Iterator[Problem]:
+    """Yield the faults of the signatures of a member, without counts: a row that is the same is not sent again."""
+    if seen.refused:
+        yield Problem("refused", ERROR, {"reason": seen.reason})
+    if around.verifies and seen.state is not None and not seen.verified:
+        yield Problem("unsigned", WARNING, {})
+
+
 def gateway_problems(
     state: GatewayState, seen: Seen[GatewayState, LedgerReport], rates: Mapping[str, float], around: Circumstances
 ) -> Iterator[Problem]:
     """Yield the problems of a gateway, the worst first."""
     report = seen.report
+    yield from signature_problems(seen, around)
     if state.state != "online":
         yield _offline(state, seen)
     elif (silent := silence(seen, around)) is not None and silent > MUTE:
@@ -93,6 +103,7 @@ def ingest_problems(
 ) -> Iterator[Problem]:
     """Yield the problems of an ingest and its stores, the worst first."""
     report = seen.report
+    yield from signature_problems(seen, around)
     if state.state != "online":
         yield _offline(state, seen)
     elif (silent := silence(seen, around)) is not None and silent > INGEST_MUTE:
@@ -155,6 +166,15 @@ def row_of_unheard(site: str, name: str) -> dict[str, Any]:
     return {
         "key": key_of("gateway", site, name), "kind": "gateway", "name": name, "site": site, "state": "unknown",
         "level": ERROR, "problems": [["unheard", ERROR, {}]],
+    }  # fmt: skip
+
+
+def row_of_refused(seen: Seen[Any, Any], kind: str) -> dict[str, Any]:
+    """Return the row of a member whose messages were refused, and of which no state is known."""
+    site, name = f"{seen.member.enterprise}/{seen.member.site}", seen.member.name
+    return {
+        "key": key_of(kind, site, name), "kind": kind, "name": name, "site": site, "state": NOT_VERIFIED,
+        "level": ERROR, "problems": [["refused", ERROR, {"reason": seen.reason}]],
     }  # fmt: skip
 
 

@@ -119,9 +119,10 @@ class LiveMachine:
     """
 
     __slots__ = (
-        "_counters", "alarm_words", "counts", "faults", "gateway", "index", "meta_id", "path", "points", "production",
-        "protocol", "qualities", "reason", "roles", "scanned", "serials", "shown", "since", "state", "template",
-        "times", "trails", "transitions", "unauthenticated", "values", "version", "versions",
+        "_counters", "alarm_words", "connection", "counts", "fault", "faults", "gateway", "index", "meta_id", "path",
+        "points", "production", "protocol", "qualities", "reason", "roles", "scanned", "serials", "shown", "signer",
+        "since", "state", "template", "times", "trails", "transitions", "unauthenticated", "values", "version",
+        "versions",
     )  # fmt: skip
 
     def __init__(self, path: MachinePath) -> None:
@@ -130,6 +131,10 @@ class LiveMachine:
         self.unauthenticated = ""
         """The protocol of its configured connection if that has no authentication; else empty."""
         self.state, self.since = "unknown", 0
+        self.signer, self.connection = "", 0
+        """The gateway that has signed the state, and its connection; empty without a signature."""
+        self.fault = ""
+        """Why a later state was refused; empty if none was."""
         self.version = 0
         self.scanned = 0
         """The time of the newest reading of any point."""

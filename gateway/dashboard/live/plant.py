@@ -16,8 +16,10 @@ from gateway.dashboard.live.points import configured_points
 from gateway.dashboard.live.rates import Rates
 from gateway.dashboard.live.roles import level_of
 from gateway.ingest.placement import check_levels, placed_scans, source_of
+from gateway.ingest.signatures import signatures_of
 from gateway.mqtt.messages import BadMessage, IngestReport, LedgerReport, parse_displayed_meta, parse_machine_state
 from gateway.mqtt.topics import GATEWAYS, Topics
+from gateway.mqtt.verifier import BAD_SIGNATURE, Verdict, Verifier, verifier_of
 from gateway.settings.unauthenticated import protocol_without_authentication
 from gateway.status.fleet import Fleet
 
@@ -36,6 +38,9 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
+MAX_REFUSED = 1_000
+"""Topics and reasons of refused messages that are noted; further messages are counted alone."""
+
 MAX_MACHINES = 20_000
 """Machines that are shown; further machines are counted."""
 
@@ -52,7 +57,13 @@ class Plant:
     def __init__(self, broker: BrokerSection, journal: Journal, factories: Iterable[Factory] = ()) -> None:
         self.broker = broker
         self.topics = Topics(broker.root)
-        self.fleet = Fleet(broker.root)
+        given = tuple(factories)
+        self.verifier = verifier_of(*given) if given else Verifier(broker.root, {})
+        self.fleet = Fleet(broker.root, self.verifier)
+        self.refused: Callable[[str, Verdict], None] = _ignore_refused
+        """Takes the topic of a message that is not signed as it has to be, once for each reason."""
+        self._signatures = signatures_of(given)
+        self._refused: set[tuple[str, str]] = set()
         self.rates: dict[tuple[str, ...], Rates] = {}
         """The rates of gateways and ingests, by the levels of their topics."""
         self.machines: dict[MachinePath, LiveMachine] = {}
@@ -71,7 +82,7 @@ class Plant:
         """The topic filters whose subscription the broker denies."""
         self._invalid = RepeatLog(log)
         self._states: dict[tuple[str, ...], str] = {}  # the last noted states; bounded by the members
-        for factory in factories:
+        for factory in given:
             self._configure(factory)
 
     def _configure(self, factory: Factory) -> None:
@@ -102,22 +113,56 @@ class Plant:
         self.messages += 1
         try:
             member = self.topics.member_of(message.topic)
-            if (alarm := self.topics.alarm_of(message.topic)) is not None:
-                self.gateway_alarms.take(*alarm, message.payload)
+            verdict = self.verifier.check(message)
+            if verdict.reason:
+                self._refuse(message.topic, verdict)
+            if member is not None and member.leaf not in {"answer", "data"}:
+                self._take_member(member, message, verdict)
+            elif verdict.fault:
+                self._note_fault(message.topic, verdict)
+            elif (alarm := self.topics.alarm_of(message.topic)) is not None:
+                self.gateway_alarms.take(*alarm, verdict.payload)
             elif member is not None and member.leaf == "answer":
-                self.answered(message.payload)
-            elif member is not None and member.leaf != "data":
-                self._take_member(member, message)
+                self.answered(verdict.payload)
             elif (found := self.topics.machine_of(message.topic)) is not None and found[1] in {"meta", "state"}:
                 check_levels(found[0])
-                self._take_retained(*found, message.payload)
+                self._take_retained(*found, verdict)
             else:
                 self._take_records(message)
         except (ValueError, Undecodable) as error:
             self.ignored += 1
             self._invalid.warning("message.unreadable", key=message.topic, topic=message.topic, error=str(error))
 
-    def _take_retained(self, path: MachinePath, leaf: str, payload: bytes) -> None:
+    def _refuse(self, topic: str, verdict: Verdict) -> None:
+        """Note a message that is not signed as it has to be, once for each topic and reason."""
+        self.ignored += 1
+        key = topic, verdict.reason
+        if key in self._refused or len(self._refused) >= MAX_REFUSED:
+            return
+        self._refused.add(key)
+        member = self.topics.member_of(topic)
+        kind = "machine" if member is None else "gateway" if member.kind == GATEWAYS else "ingest"
+        subject = self.topics.place(topic).rpartition("/")[0] if member is None else _subject(member)
+        fields = {"reason": verdict.reason, "topic": topic}
+        self._note(0, kind, subject.removesuffix("/alarm"), "message refused", "error", **fields)
+        self.refused(topic, verdict)
+
+    def _note_fault(self, topic: str, verdict: Verdict) -> None:
+        """Mark a machine whose state was refused, until a right state comes."""
+        found = self.topics.machine_of(topic)
+        machine = None if found is None or found[1] != "state" else self.machines.get(found[0])
+        if machine is not None and verdict.reason and machine.fault != verdict.reason:
+            machine.fault = verdict.reason
+            machine.version += 1
+            self.version += 1
+
+    def is_outdated(self, machine: LiveMachine) -> bool:
+        """Return whether the state of a machine is of an earlier connection of its gateway than the newest."""
+        newest = self.verifier.connection_of(GATEWAYS, machine.signer)
+        return 0 < machine.connection < newest
+
+    def _take_retained(self, path: MachinePath, leaf: str, verdict: Verdict) -> None:
+        payload = verdict.payload
         if not payload:
             if leaf == "state" and self.machines.pop(path, None) is not None:
                 self.version += 1
@@ -132,6 +177,9 @@ class Plant:
             return
         before = machine.state
         state = parse_machine_state(payload)
+        if verdict.verified and state.gateway != verdict.by:
+            raise BadMessage(f"names gateway {state.gateway}, and is signed by {verdict.by}")
+        machine.signer, machine.connection, machine.fault = verdict.by, verdict.connection, ""
         if machine.take_state(state):
             self.version += 1
             if before != "unknown" or state.state != "online":
@@ -147,7 +195,11 @@ class Plant:
         if source is None or message.retain:
             return
         events = message.topic.endswith("/event")
-        for placed in placed_scans(source, decode(message.payload)):
+        record = decode(message.payload)
+        if fault := self._signatures.fault(record.gateway, self.topics.place(message.topic), message.payload):
+            self._refuse(message.topic, Verdict(message.payload, fault=fault, reason=BAD_SIGNATURE))
+            return
+        for placed in placed_scans(source, record):
             if events:
                 self._take_events(placed)
             else:
@@ -178,14 +230,17 @@ class Plant:
                     source=alarm.source, name=alarm.name, message=alarm.message, severity=str(alarm.severity),
                 )  # fmt: skip
 
-    def _take_member(self, member: Member, message: ReceivedMessage) -> None:
+    def _take_member(self, member: Member, message: ReceivedMessage, verdict: Verdict) -> None:
         """Read a message of a gateway or an ingest, and note a change of its state or of its stores."""
         before = self.fleet.ignored
-        self.fleet.take(message)
+        self.fleet.take(message, verdict)
         self.ignored += self.fleet.ignored - before
         seen = self.fleet.find(member)
         if seen is None:
             self.rates.pop(member[:4], None)
+            return
+        if verdict.fault:
+            self.version += 1
             return
         if member.leaf in {"ledger", "report"} and seen.report is not None:
             self.rates.setdefault(member[:4], Rates()).take(*_counts(seen.report))
@@ -193,7 +248,7 @@ class Plant:
         if member.leaf == "ledger" or state is None:
             return
         kind = "gateway" if member.kind == GATEWAYS else "ingest"
-        subject = f"{member.enterprise}/{member.site}/{member.name}"
+        subject = _subject(member)
         key = (*member[:4], "state")
         if self._changed(key, state.state):
             level = "info" if state.state == "online" else "error"
@@ -251,6 +306,15 @@ def _counts(report: LedgerReport | IngestReport) -> tuple[float, dict[str, int],
         "dropped": sum(ledger.dropped.values()), "due": report.schedule.due, "missed": report.schedule.missed,
     }  # fmt: skip
     return report.seconds or report.time / 1e6, counts, report.time
+
+
+def _subject(member: Member) -> str:
+    return f"{member.enterprise}/{member.site}/{member.name}"
+
+
+def _ignore_refused(topic: str, verdict: Verdict) -> None:
+    """Ignore a refused message: nobody keeps an audit log."""
+    del topic, verdict
 
 
 def _ignored(payload: bytes) -> None:

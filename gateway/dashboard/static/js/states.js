@@ -11,7 +11,7 @@ const NAMES = {
   unsuspending: mark("unsuspending"), resetting: mark("resetting"), completing: mark("completing"), complete: mark("complete"),
   online: mark("online"), degraded: mark("degraded"), offline: mark("offline"), unknown: mark("unknown"),
   "no gateway": mark("no gateway"), "not known": mark("not known"),
-  available: mark("available"), opening: mark("opening"), unavailable: mark("unavailable"),
+  "not verified": mark("not verified"), available: mark("available"), opening: mark("opening"), unavailable: mark("unavailable"),
 };
 
 /** Texts of the reasons of readings and states. */
@@ -26,6 +26,8 @@ const REASONS = {
   not_writable: mark("disk not writable"), not_encodable: mark("could not be encoded"),
   rejected_by_store: mark("rejected by the store"), too_large: mark("too large for the broker"),
   adopted: mark("taken over by another gateway"),
+  unsigned: mark("not signed"), bad_signature: mark("wrong signature"), not_allowed: mark("signed by another gateway"),
+  repeated: mark("an old message"),
 };
 
 /** @param {string} name */
@@ -42,6 +44,7 @@ export const reasonText = (reason) => (REASONS[reason] ? t(REASONS[reason]) : re
 export function shown(row) {
   if (row.state === "offline" || row.state === "no gateway") return { kind: "offline", name: row.state, reason: row.reason ?? "" };
   if (row.state === "unknown") return { kind: "unknown", name: "unknown", reason: "" };
+  if (row.state === "not verified") return { kind: "unknown", name: row.state, reason: row.reason ?? "" };
   if (row.kind && row.kind !== "other" && row.production !== "unknown") {
     return { kind: row.kind, name: row.production, reason: "" };
   }
@@ -59,6 +62,8 @@ export function problemText(code, more) {
     case "offline": return t("is offline: {reason}", { reason: more.reason ? reasonText(more.reason) : t("no reason is known") });
     case "mute": return t("is online, and sends no reports");
     case "unheard": return t("is configured, and was never heard at this broker");
+    case "refused": return t("messages in its name were refused: {reason}", { reason: reasonText(more.reason) });
+    case "unsigned": return t("does not sign its messages");
     case "unbalanced": return t("the ledger does not balance: {count} readings are not accounted for", { count: number(Math.abs(more.missing), 0) });
     case "dropping": return t("is losing readings now: {rate} per second", { rate: number(more.rate, 1) });
     case "clock": return t("its clock can't be trusted: its readings are marked as uncertain");

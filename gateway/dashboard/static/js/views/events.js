@@ -28,11 +28,12 @@ const EVENTS = {
   "note removed": mark("note removed"), unshelved: mark("returned to the list"), "returned to service": mark("returned to service"), reset: mark("reset"), "shelving ended": mark("shelving ended"),
   ...STATES, normal: mark("normal"),
   "certificate renewed": mark("certificate renewed"), "certificate refused": mark("certificate refused"),
+  "message refused": mark("message refused"),
 };
 
 const FIELDS = {
   was: mark("before"), reason: mark("reason"), gateway: mark("gateway"), host: mark("host"), version: mark("version"), error: mark("error"),
-  serial: mark("serial number"),
+  serial: mark("serial number"), topic: mark("topic"),
   message: mark("message"), source: mark("source"), name: mark("name"), severity: mark("severity"),
   who: mark("who"), comment: mark("comment"),
 };
