@@ -7,15 +7,19 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.common.atomic_file import load_json
+from gateway.common.setting_types import MissingSecret
 from gateway.common.tasks import cancel_and_wait
 from gateway.model.part import BETWEEN
 from gateway.mqtt.client import Message
 from gateway.mqtt.messages import BadMessage, parse_machine_state
 from gateway.mqtt.session import Session
 from gateway.mqtt.topics import Topics
+from gateway.publish.message_signer import gateway_signer
 from gateway.publish.retained_messages import read_topics
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from gateway.mqtt.client import MqttClient
     from gateway.settings.factory import Factory
 
@@ -121,12 +125,32 @@ async def _clear(link: MqttClient, factory: Factory) -> Cleared:
         if alarm is not None and topics.state(alarm[0]) not in others:
             wanted.append(topic)
     wanted += [topics.gateway(place.enterprise, place.site, own, leaf) for leaf in ("ledger", "state")]
+    await _say_signed(link, factory, topics, wanted)
     refused = await link.deliver([Message(topic, CLEARED) for topic in wanted])
     if refused:
         raise NotCleared(
             f"the broker refuses to clear {next(iter(refused))}: grant client lineside-{own} the right to publish"
         )
     return Cleared(wanted, sorted(others))
+
+
+async def _say_signed(link: MqttClient, factory: Factory, topics: Topics, cleared: Iterable[str]) -> None:
+    """Say in signed messages which topics are about to be cleared: readers with keys ignore an empty message alone.
+
+    Without its key at hand, which only the service may read, they forget the gateway at their next start.
+    """
+    try:
+        signer = await gateway_signer(factory.gateway, topics)
+    except MissingSecret:
+        return
+    if signer is not None:
+        for topic in cleared:
+            link.send(topic, signer.clearing(topic), _ignore)
+
+
+def _ignore(reason: int) -> None:
+    """Ignore the answer: that to the empty message, which follows, says the same."""
+    del reason
 
 
 def _signed_by(payload: bytes) -> str:

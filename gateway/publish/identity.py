@@ -64,6 +64,8 @@ class GatewayIdentity:
         # another process of this name is heard before our birth takes the place of its birth
         denied = await session.subscribe_once(link, self._state)
         await self.publish_birth(session, link)
+        if session.signer is not None:
+            self._cleanup.mark_again()
         return denied
 
     async def publish_birth(self, session: Session, link: MqttClient) -> None:

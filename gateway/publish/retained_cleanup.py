@@ -61,6 +61,7 @@ class RetainedCleanup:
         self._saving = asyncio.Lock()
         self._topics: set[str] = set()
         self._gone: dict[str, int] = {}  # records before this number may need the description
+        self._again: set[str] = set()  # machines whose mark is of an earlier connection
         self._ours: set[str] = set()  # machines that are gone, and whose retained state we have signed
 
     @property
@@ -92,6 +93,10 @@ class RetainedCleanup:
         self.change.set()
         await self.save()
 
+    def mark_again(self) -> None:
+        """Mark the machines that are gone over a new connection, too: readers refuse marks of earlier connections."""
+        self._again = set(self._gone)
+
     def heard(self, topic: str, payload: bytes) -> list[Message]:
         """Return the messages that answer the retained state of a topic."""
         if topic not in self._gone:
@@ -107,9 +112,11 @@ class RetainedCleanup:
             return []
         self._ours.add(topic)
         messages = self.clear()
-        if topic in self._ours and state.reason != "removed":
-            now = time.time_ns() // 1000
-            removed = {"state": "offline", "reason": "removed", "since": now, "gateway": self._gateway}
+        marked = state.reason == "removed"
+        if topic in self._ours and (not marked or topic in self._again):
+            self._again.discard(topic)
+            since = state.since if marked else time.time_ns() // 1000
+            removed = {"state": "offline", "reason": "removed", "since": since, "gateway": self._gateway}
             messages.append(Message(topic, orjson.dumps(removed)))
         return messages
 

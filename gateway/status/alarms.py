@@ -21,6 +21,7 @@ from gateway.model.text import MAX_NAME, check_text, clean_text
 from gateway.mqtt.constants import REFUSED
 from gateway.mqtt.session import Session
 from gateway.mqtt.topics import Topics
+from gateway.mqtt.verifier import Verifier, verifier_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -83,13 +84,25 @@ class Answer(BaseModel):
 
 
 class StandingAlarms:
-    """The alarms of a broker that are not normal, by machine and name; `ignored` counts invalid messages."""
+    """The alarms of a broker that are not normal, by machine and name.
 
-    def __init__(self, root: str) -> None:
+    `ignored` counts messages that are not valid, or not signed as they have to be. Without a `verifier` none has to
+    be signed.
+    """
+
+    def __init__(self, root: str, verifier: Verifier | None = None) -> None:
         self.topics = Topics(root)
+        self._verifier = verifier or Verifier(root, {})
         self.ignored = 0
         self.changed_at = time.monotonic()
         self.alarms: dict[tuple[str, str], ShownAlarm] = {}
+
+    def hear(self, message: ReceivedMessage) -> None:
+        """Read a message if it may be believed."""
+        verdict = self._verifier.check(message)
+        self.ignored += bool(verdict.reason)
+        if not verdict.fault:
+            self.take(message.topic, verdict.payload)
 
     def take(self, topic: str, payload: bytes) -> None:
         """Read a message; nothing is raised, whatever is in it."""
@@ -125,7 +138,7 @@ async def follow_alarms(
 
     `show` is called once all retained messages have come, and then each `every` seconds. Raises `NotReachable`.
     """
-    found, own = StandingAlarms(factory.broker.root), factory.factory
+    found, own = StandingAlarms(factory.broker.root, verifier_of(factory)), factory.factory
     filter_ = f"{found.topics.root}/{own.enterprise}/{own.site}/+/+/+/alarm/+"
 
     def begin() -> None:
@@ -142,9 +155,7 @@ async def follow_alarms(
                 return
             await asyncio.sleep(every)
 
-    await _talk(
-        factory.broker, stop, filter_, lambda message: found.take(message.topic, message.payload), work, begin
-    )
+    await _talk(factory.broker, stop, filter_, found.hear, work, begin)
 
 
 async def send_command(factory: Factory, stop: asyncio.Event, command: Command, seconds: float) -> Answer | None:
@@ -157,12 +168,11 @@ async def send_command(factory: Factory, stop: asyncio.Event, command: Command, 
     answers: list[Answer] = []
     came = asyncio.Event()
 
+    verifier = verifier_of(factory)
+
     def take(message: ReceivedMessage) -> None:
-        try:
-            answer = Answer.model_validate_json(message.payload)
-        except (ValidationError, RecursionError):
-            return
-        if answer.id == command.id:
+        answer = _answer_of(verifier, message)
+        if answer is not None and answer.id == command.id:
             answers.append(answer)
             came.set()
 
@@ -189,6 +199,15 @@ async def send_command(factory: Factory, stop: asyncio.Event, command: Command, 
 
     await _talk(factory.broker, stop, topic["answer"], take, work)
     return answers[0] if answers else None
+
+
+def _answer_of(verifier: Verifier, message: ReceivedMessage) -> Answer | None:
+    """Return the answer in a message, None if it is not valid, or not signed as it has to be."""
+    verdict = verifier.check(message)
+    try:
+        return None if verdict.fault else Answer.model_validate_json(verdict.payload)
+    except (ValidationError, RecursionError):
+        return None
 
 
 async def _talk(

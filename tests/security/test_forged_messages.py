@@ -7,6 +7,7 @@ gateway.
 from __future__ import annotations
 
 import json
+import os
 from base64 import b64encode
 from typing import TYPE_CHECKING, Any
 
@@ -19,8 +20,10 @@ from processes import LOOPBACK, lineside, until
 from stored import report
 
 from gateway.common.rising_numbers import RisingNumbers
+from gateway.mqtt.packets import ReceivedMessage
 from gateway.mqtt.signed import MessageSigner
 from gateway.mqtt.topics import Topics
+from gateway.mqtt.verifier import Verifier
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -72,8 +75,10 @@ async def fleet(plant: Plant) -> tuple[dict[str, Any], str, int]:
     return found["gateways"][0], "\n".join(found["findings"]), ran.code
 
 
-async def test_signed_messages_are_verified_from_end_to_end(plant: Plant):
+@pytest.mark.parametrize("workers", [1, 2])
+async def test_signed_messages_are_verified_from_end_to_end(plant: Plant, workers: int):
     """Both services sign and verify: all readings are stored, confirmed and deleted, also over a restart."""
+    plant.settings["workers"] = workers
     ingest = await plant.ingest()
     await plant.acquire()
     await until(lambda: len(plant.stored()) > 3, "some are stored")
@@ -174,3 +179,26 @@ async def test_a_forged_birth_of_an_ingest_makes_no_gateway_send_again(plant: Pl
     assert topics == {INGEST, CONFIRMED}
     await plant.ingest()
     await plant.closed()
+
+
+async def test_a_gateway_that_is_decommissioned_says_which_topics_it_clears(plant: Plant):
+    """A reader that runs forgets it: it ignores empty messages alone."""
+    await plant.acquire()
+    await plant.gateway.stop()
+    verifier = Verifier("lineside/v1", {"edge-01": [public("edge-01")]})
+    gone: set[str] = set()
+    async with aiomqtt.Client(LOOPBACK, plant.mosquitto.port, username="viewer") as client:
+        await client.subscribe("lineside/v1/#", qos=1)
+        config, environment = str(plant.configuration("edge-01")), dict(os.environ) | plant.environment
+        ran = await lineside("decommission", config, "--retained", "--yes", environment=environment)
+        assert ran.code == 0, ran.error
+        await publish(plant, "lineside/v1/end", b"end", user="ingest")
+        async for message in client.messages:
+            topic = str(message.topic)
+            if topic == "lineside/v1/end":
+                break
+            verdict = verifier.check(ReceivedMessage(topic, bytes(message.payload), retain=message.retain))
+            if not verdict.payload and not verdict.fault:
+                gone.add(topic)
+    assert gone == {STATE, LEDGER, META, META.replace("/meta", "/state")}
+    assert not verifier.refused

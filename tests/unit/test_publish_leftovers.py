@@ -55,6 +55,18 @@ async def test_a_removed_machine_is_cleared_with_its_metadata(tmp_path: Path):
     assert again.topics == set()
 
 
+async def test_a_removed_machine_is_marked_again_over_a_new_connection_that_signs(tmp_path: Path):
+    """Its mark has the signature of the earlier connection, which readers refuse; the time of its removal stays."""
+    cleanup, _ = await after_removal(tmp_path / "states.json", NEXT - 1)
+    [(_, mark)] = cleanup.heard(GONE, state("edge"))
+    assert json.loads(mark)["reason"] == "removed"
+    assert cleanup.heard(GONE, mark) == []  # the broker returns our own message
+    cleanup.mark_again()
+    [(_, again)] = cleanup.heard(GONE, mark)
+    assert json.loads(again) == json.loads(mark)
+    assert cleanup.heard(GONE, again) == []
+
+
 async def test_a_machine_removed_while_the_gateway_runs_is_cleared_too(tmp_path: Path):
     """A restart may be a year away."""
     cleanup, _ = cleanup_of(tmp_path / "states.json")
