@@ -1,7 +1,7 @@
 """Measure the cost of each step of the flow, in processor time per scan of 100 points, without I/O.
 
 With `--codecs` measure the codecs instead: floats, and floats beside integers, of one machine and of 50 in one record.
-With `--proofs` measure the proofs of confirmations, with `--signatures` the signatures of records.
+With `--proofs` measure the proofs of confirmations, with `--signatures` the signatures of records and messages.
 """
 
 from __future__ import annotations
@@ -10,8 +10,10 @@ import argparse
 import random
 import time
 from base64 import b64encode
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+import orjson
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
@@ -20,6 +22,7 @@ from drivers.modbus.connection import ModbusConnection
 from drivers.modbus.plan import Limits, plan
 from drivers.modbus.source import ModbusSource
 from gateway.codecs import CODECS, binary, decode
+from gateway.common.rising_numbers import RisingNumbers
 from gateway.ingest.batch import Confirmation, Sender
 from gateway.ingest.confirmations import confirmation_messages
 from gateway.ingest.signatures import Signatures
@@ -28,7 +31,10 @@ from gateway.model.reading import NamedScan, name_scan
 from gateway.model.receipt import new_tag, receipt_of
 from gateway.model.record import AnyRecord, GatewayRecord, PlacedScan, Record
 from gateway.mqtt.messages import parse_confirmation
+from gateway.mqtt.packets import ReceivedMessage
+from gateway.mqtt.signed import MessageSigner
 from gateway.mqtt.topics import Topics
+from gateway.mqtt.verifier import Verifier
 from gateway.pipeline.normalize import Normalizer
 from gateway.pipeline.report_by_exception import ReportByException
 from gateway.publish.proofs import Proofs
@@ -186,12 +192,40 @@ def measure_signatures() -> None:
         )
 
 
+def measure_messages() -> None:
+    """Print the cost of signed messages: a state, a ledger, and the metadata of 100 points."""
+    topics, key = Topics("lineside/v1"), Ed25519PrivateKey.generate()
+    path = MachinePath("acme", "north", "curing", "curing-1", "press-01")
+    signer = MessageSigner("edge-01", topics, RisingNumbers(Path("unused")), key)
+    public = {"edge-01": [b64encode(key.public_key().public_bytes_raw()).decode()]}
+    point = {"type": "float", "unit": "bar", "every": 1.0, "at_least_every": 60.0, "description": "Pressure"}
+    with_keys, without = Verifier(topics.root, public), Verifier(topics.root, {})
+    messages = {
+        topics.state(path): {"state": "degraded", "reason": "refused", "since": 10**15, "gateway": "edge-01"},
+        topics.gateway("acme", "north", "edge-01", "ledger"): {f"counter_{n}": 10**6 + n for n in range(40)},
+        topics.meta(path): {"v": 1, "points": {f"value_{n:03d}": point for n in range(POINTS)}},
+    }
+    for topic, content in messages.items():
+        payload = orjson.dumps(content)
+        received = ReceivedMessage(topic, signer.sign(topic, payload))
+        assert with_keys.check(received).verified
+        cost = least({
+            "sign": lambda topic=topic, payload=payload: signer.sign(topic, payload),
+            "verify": lambda received=received: with_keys.check(received),
+            "without keys": lambda received=received: without.check(received),
+        })  # fmt: skip
+        print(
+            f"{topic.rpartition('/')[2]:<7} {len(payload):>5} bytes, signed {len(received.payload):>5}  ",
+            *(f"{step} {us:6.2f} us a message  " for step, us in cost.items()),
+        )
+
+
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--codec", choices=sorted(CODECS), default="json", help="of the step encode")
     options.add_argument("--codecs", action="store_true", help="compare the codecs")
     options.add_argument("--proofs", action="store_true", help="measure the proofs of confirmations")
-    options.add_argument("--signatures", action="store_true", help="measure the signatures of records")
+    options.add_argument("--signatures", action="store_true", help="measure the signatures of records and messages")
     chosen = options.parse_args()
     if chosen.codecs:
         measure_codecs()
@@ -201,6 +235,7 @@ def main() -> None:
         return
     if chosen.signatures:
         measure_signatures()
+        measure_messages()
         return
     points = make_points()
     connection = ModbusConnection(host="localhost")
