@@ -349,6 +349,8 @@ INGESTS = Dashboard(
                       "retained, ignored"),
                 Query(f"sum(increase(lineside_ingest_machines_claimed_total{{{INGEST}}}[$__rate_interval]))",
                       "from another gateway"),
+                Query(f"sum by (reason) (increase(lineside_ingest_messages_refused_total{{{INGEST}}}[$__rate_interval]))",
+                      "metadata, {{reason}}"),
             )),
             Panel("Events of stores", (Query(
                 f"sum by (store, event) (increase(lineside_store_events_total{{{INGEST}}}[$__rate_interval]))",

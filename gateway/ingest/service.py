@@ -314,7 +314,7 @@ class Ingest:
     async def _receive_into(self, batch: Batch) -> None:
         message = await batch.client.receive()
         if message.topic == self._presence.topic:
-            self._presence.heard(message.payload, retained=message.retain)
+            self._presence.heard(message.payload, retained=message.retain, signer=self._session.signer)
         else:
             self._decoder.add(batch, message)
             if message.retain:

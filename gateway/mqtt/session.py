@@ -27,7 +27,7 @@ from aiomqtt import MqttError, Will
 
 from gateway import __version__
 from gateway.common.backoff import Backoff
-from gateway.common.state_log import StateLog
+from gateway.common.state_log import RepeatLog, StateLog
 from gateway.mqtt.client import ConnectionFault, ConnectionRefused, Message, MqttClient, SessionTakenOver
 from gateway.mqtt.constants import DISCONNECT_TIMEOUT, RECEIVE_MAXIMUM, REFUSED, TOO_LARGE
 from gateway.mqtt.messages import BadMessage, parse_gateway_state, parse_ingest_state
@@ -131,6 +131,7 @@ class Presence:
         self._births: dict[str, int] = {}
         self._logged = False
         self._backoff = Backoff(STAND_BACK_FIRST, STAND_BACK_MAX)
+        self._forged = RepeatLog(log)
 
     # -- the payloads --
 
@@ -184,8 +185,17 @@ class Presence:
 
     # -- others of the name --
 
-    def heard(self, payload: bytes, *, retained: bool) -> None:
-        """Read a state of this topic; a state of a former run does not mean another process."""
+    def heard(self, payload: bytes, *, retained: bool, signer: MessageSigner | None = None) -> None:
+        """Read a state of this topic; a state of a former run does not mean another process.
+
+        With a `signer` the state has to be signed with its key, as that of a copied box is: a client that forges it
+        would keep this process away from the broker.
+        """
+        if signer is not None and payload and not signer.has_signed(self.topic, payload):
+            if not retained:  # a retained state may be of a former run, with another key or none
+                hint = "find its publisher; a second process of this name needs a name of its own"
+                self._forged.error("presence.not_signed", topic=self.topic, hint=hint)
+            return
         try:
             state = self._kind.parse(payload)
         except BadMessage:

@@ -128,6 +128,20 @@ class MessageSigner:
         self.connection = self.numbers.next()
         return self._sign(topic, payload, self.connection)
 
+    def has_signed(self, topic: str, payload: bytes) -> bool:
+        """Return whether a message of a topic has a right signature of this key."""
+        from cryptography.exceptions import InvalidSignature  # noqa: PLC0415 - few need it
+
+        found = read_signed(payload)
+        if found is None:
+            return False
+        text = signed_text(self._topics.place(topic), found.content)
+        try:
+            self._key.public_key().verify(found.signature, text)
+        except InvalidSignature:
+            return False
+        return True
+
     def clearing(self, topic: str) -> bytes:
         """Return the message to publish before a topic is cleared; empty for a topic of others."""
         own = topic.rpartition("/")[2] not in _OF_OTHERS

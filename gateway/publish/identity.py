@@ -84,11 +84,11 @@ class GatewayIdentity:
             "ledger": self._publish_ledger(session, link),
         }
 
-    def heard_state(self, message: ReceivedMessage) -> bool:
+    def heard_state(self, session: Session, message: ReceivedMessage) -> bool:
         """Read a message of the gateway's state topic; return False for other messages."""
         if message.topic != self._state:
             return False
-        self.presence.heard(message.payload, retained=message.retain)
+        self.presence.heard(message.payload, retained=message.retain, signer=session.signer)
         return True
 
     async def clean(self, session: Session, link: MqttClient, message: ReceivedMessage) -> None:

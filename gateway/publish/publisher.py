@@ -285,8 +285,8 @@ class Publisher:
         """Return what reads the messages of a connection."""
 
         async def take(message: ReceivedMessage) -> None:
-            topic, payload = message.topic, message.payload
-            if (self._identity is not None and self._identity.heard_state(message)) or self._refuses(message):
+            topic, payload, identity = message.topic, message.payload, self._identity
+            if (identity is not None and identity.heard_state(self._session, message)) or self._refuses(message):
                 pass
             elif topic in {self._topic["confirmed"], self._topic["wanted"]}:
                 if message.retain:
@@ -297,8 +297,8 @@ class Publisher:
                 await self._commands.take(self._session, link, message)
             elif self._topics.is_ingest(topic):
                 self._ingests.heard(topic, payload)
-            elif self._identity is not None:
-                await self._identity.clean(self._session, link, message)
+            elif identity is not None:
+                await identity.clean(self._session, link, message)
 
         return take
 

@@ -100,7 +100,7 @@ class BrokerSide:
         denied = await self._identity.begin(session, link)
 
         async def take(message: ReceivedMessage) -> None:
-            if self._identity.heard_state(message):
+            if self._identity.heard_state(session, message):
                 return
             if message.topic == self._wanted_topic:
                 self._want(message)

@@ -37,6 +37,9 @@ from gateway.dashboard.trends.errors import BadRequest
 from gateway.dashboard.trends.selection import clock, machine_of, points_of, span_of, width_of
 from gateway.importers.formats import read
 from gateway.importers.found import Options
+from gateway.mqtt.packets import ReceivedMessage
+from gateway.mqtt.signed import read_signed
+from gateway.mqtt.verifier import Verifier
 from gateway.pipeline.totals import read_totals
 from gateway.self_test.outcome import Unreadable, parse_report
 from gateway.settings.dashboard_section import DashboardSection
@@ -219,6 +222,24 @@ def test_any_state_file_is_read_or_left_out(factory: Factory, data: bytes) -> No
     assert isinstance(JsonEntries(state / "edge-01.metas.json").load(), dict)
     with suppress(Unreadable):
         parse_report(data)
+
+
+# -- messages --
+
+STATE = "lineside/v1/acme/north/curing/curing-1/press-01/state"
+KEY = "11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo="
+"""The first public key of RFC 8032, 7.1."""
+
+[SIGNED] = corpus("signed-message")
+
+
+@examples
+@given(mutated("signed-message"))
+def test_any_damaged_message_is_not_verified(data: bytes) -> None:
+    """It is the message of its signer, or refused; the last letter of base64 has bits that mean nothing."""
+    verdict = Verifier("lineside/v1", {"edge-01": [KEY]}).check(ReceivedMessage(STATE, data))
+    assert verdict.verified is (not verdict.fault)
+    assert not verdict.verified or read_signed(data) == read_signed(SIGNED)
 
 
 # -- configuration and imports --

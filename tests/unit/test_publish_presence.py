@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import json
 import time
+from typing import TYPE_CHECKING
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from structlog.testing import capture_logs
 
 from gateway import __version__
+from gateway.common.rising_numbers import RisingNumbers
 from gateway.mqtt.messages import parse_gateway_state
 from gateway.mqtt.session import MAX_INSTANCES, Presence
+from gateway.mqtt.signed import MessageSigner
+from gateway.mqtt.topics import Topics
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def other(state: str, instance: str = "other", birth: int = 1) -> bytes:
@@ -130,3 +138,24 @@ def test_a_contested_id_is_logged_once():
             presence.taken_over()
             assert presence.contested
     assert len(logs) == 1
+
+
+async def test_a_forged_birth_does_not_keep_a_gateway_that_signs_away(tmp_path: Path):
+    """It would wait for minutes after the next lost connection. A copied box has the same key, and is noticed."""
+    topics, numbers = Topics("lineside/v1"), RisingNumbers(tmp_path / "numbers")
+    topic = topics.gateway("acme", "north", "edge-01", "state")
+    own, wrong = (MessageSigner("edge-01", topics, numbers, Ed25519PrivateKey.generate()) for _ in range(2))
+    presence = Presence(topic, "edge-01")
+    connect(presence)
+    with capture_logs() as logs:
+        for payload in (
+            other("online"),
+            wrong.sign(topic, other("online")),
+            own.sign("lineside/v1/x", other("online")),
+        ):
+            presence.heard(payload, retained=False, signer=own)
+            presence.heard(payload, retained=True, signer=own)  # of a former run with another key
+    assert not presence.contested
+    assert [event["event"] for event in logs] == ["presence.not_signed"]
+    presence.heard(own.sign(topic, other("online")), retained=False, signer=own)
+    assert presence.contested
