@@ -20,7 +20,7 @@ from gateway.model.path import MachinePath
 from gateway.model.receipt import receipt_of
 from gateway.model.record import GatewayRecord
 from gateway.mqtt.messages import BadMessage, parse_meta, parse_metadata
-from gateway.mqtt.verifier import Verifier
+from gateway.mqtt.verifier import REPEATED, Verifier
 from gateway.stores.base import MachineScan
 
 if TYPE_CHECKING:
@@ -241,14 +241,15 @@ class MessageDecoder:
     def _verified(self, batch: Batch, message: ReceivedMessage) -> bytes:
         """Return the payload of a message that may be believed; empty for others, which are set aside once.
 
-        An empty message removes the retained message (MQTT 5, 3.3.1.3), which changes nothing here.
+        An empty message removes the retained message (MQTT 5, 3.3.1.3), which changes nothing here. A message that
+        repeats an earlier message has nothing to set aside.
         """
         verdict = self._verifier.check(message)
         if not verdict.fault:
             return verdict.payload
         self._status.messages_refused = self._verifier.refused
         key = sha256(message.topic.encode() + b"\0" + message.payload).digest()
-        if message.payload and self._is_new(key):
+        if message.payload and verdict.reason not in {"", REPEATED} and self._is_new(key):
             batch.other_letters.append(DeadLetter(message.topic, verdict.fault, message.payload))
         return b""
 

@@ -40,10 +40,10 @@ _DOMAIN = b"lineside message 1\0"
 
 _BEGIN = b',"signed":'
 
-_SIGNED = re.compile(rb',"signed":(\{[^{}]{1,600}\})\}\Z')
+_SIGNED = re.compile(rb',"signed":(\{[^{}]{1,800}\})\}\Z')
 """The end of a message before its signature. No name has a brace or a quotation mark."""
 
-_LONGEST = 700
+_LONGEST = 900
 """Bytes at the end of a message in which the signer is looked for."""
 
 CLEARED = b'{"cleared":true'
@@ -58,7 +58,7 @@ class Signed(BaseModel):
 
     model_config = ConfigDict(strict=True, frozen=True)
 
-    by: Annotated[str, Field(min_length=1, max_length=MAX_NAME)]
+    by: Annotated[str, Field(min_length=1, max_length=2 * MAX_NAME)]
     key: Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
     at: Annotated[int, Field(ge=1, lt=2**63)]
     connection: Annotated[int, Field(ge=0, lt=2**63)] = 0
