@@ -16,7 +16,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from intruded import CONFIRMED, ROOT, Plant, intruded_plant, publish
-from processes import LOOPBACK, lineside, until
+from processes import LOOPBACK, Lineside, free_port, lineside, until, write_factory
 from stored import report
 
 from gateway.common.rising_numbers import RisingNumbers
@@ -202,3 +202,30 @@ async def test_a_gateway_that_is_decommissioned_says_which_topics_it_clears(plan
                 gone.add(topic)
     assert gone == {STATE, LEDGER, META, META.replace("/meta", "/state")}
     assert not verifier.refused
+
+
+async def test_a_forged_message_is_in_the_audit_log_of_the_page(plant: Plant):
+    """Once for each topic and reason, however often it comes."""
+    await plant.acquire()
+    machine = {"template": "packml-modbus", "connection": "modbus+tcp://127.0.0.1:1"}
+    config = write_factory(
+        plant.folder / "page.yaml",
+        gateway={"id": "page", "spool": {"folder": str(plant.folder / "page")}},
+        broker={"url": plant.mosquitto.url, "username": "viewer"},
+        ingest=plant.ingest_settings,
+        dashboard={"audit": {"folder": str(plant.folder / "audit")}},
+        lines={"other": {"area": "other", "machines": {"m-02": machine}}},
+    )
+    page = await Lineside.start("dashboard", config, "--listen", f"{LOOPBACK}:{free_port()}")
+    await page.logged("dashboard.listening")
+    end = b'{"state":"offline","instance":"5e01c9f2"}'
+    await publish(plant, STATE, end, end, end, retain=True)
+    await page.logged("message.signature_refused")
+    await publish(plant, META, end, retain=True)
+    await page.logged("message.signature_refused", 2)
+    await page.stop()
+    shown = await lineside("audit", "show", str(config), "--action", "message-refused", "--format", "json")
+    found = [json.loads(line) for line in shown.text.splitlines()]
+    assert [(one["object"], one["outcome"], one["after"]["reason"]) for one in found] == [
+        (STATE, "refused", "unsigned"), (META, "refused", "unsigned"),
+    ]  # fmt: skip
