@@ -248,6 +248,12 @@ CASES = [
         series("lineside_ingest_readings_not_stored_total", INGEST, "5x60", reason="bad_signature"),
     ),
     Case(
+        "LinesideBadSignature",
+        series("lineside_ingest_messages_refused_total", INGEST, "0+1x60", reason="unsigned"),
+        INGEST | {"reason": "unsigned"},
+        series("lineside_ingest_messages_refused_total", INGEST, "0+1x60", reason="repeated"),
+    ),
+    Case(
         "LinesideDeadLettersGrow",
         series("lineside_ingest_dead_letters_total", INGEST, "0+1x60"),
         INGEST,
