@@ -36,7 +36,7 @@ from gateway.mqtt.broker_support import check_shared_subscription
 from gateway.mqtt.constants import REFUSED
 from gateway.mqtt.messages import encode_wanted
 from gateway.mqtt.session import INGEST, Presence, Session
-from gateway.mqtt.signed import MessageSigner
+from gateway.mqtt.signed import NUMBERS, MessageSigner
 from gateway.mqtt.verifier import verifier_of
 from gateway.settings.sections import Confirm, Version
 
@@ -77,10 +77,6 @@ ASK_INTERVAL = 1.0
 
 RECEIVE_MAXIMUM = 1_000
 """Messages that an MQTT 5 broker may send unacknowledged (3.1.2.11.3); the default of Mosquitto, 20, is low."""
-
-
-NUMBERS = ".signed.json"
-"""The end of the name of the file that has the last number of a signed message."""
 
 
 class Ingest:

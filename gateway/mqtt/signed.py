@@ -35,6 +35,9 @@ if TYPE_CHECKING:
     from gateway.common.setting_types import Secret
     from gateway.mqtt.topics import Topics
 
+NUMBERS = ".signed.json"
+"""The end of the name of the file that has the last number of a gateway or an ingest."""
+
 _DOMAIN = b"lineside message 1\0"
 """The beginning of every signed text: a signature of a message is that of no record and no command."""
 

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from gateway.mqtt.packets import ReceivedMessage
     from gateway.mqtt.signed import Signed, SignedMessage
+    from gateway.mqtt.topics import Site
     from gateway.settings.factory import Factory
 
 log = structlog.get_logger(__name__)
@@ -87,10 +88,9 @@ class Verdict(NamedTuple):
 
 @dataclass(slots=True)
 class _Heard:
-    """The last message of a signer on a topic, its connection, and the connection whose will has come."""
+    """The last message of a signer on a topic, and the connection whose will has come."""
 
     at: int = 0
-    connection: int = 0
     ended: int = 0
     cleared: bool = False
 
@@ -121,15 +121,15 @@ class Verifier:
         self._required = required
         self._others = (_OTHERS,) if others else ()
         self._heard: dict[tuple[str, str], _Heard] = {}
-        self._connections: dict[tuple[str, str], int] = {}
+        self._connections: dict[tuple[str, Site, str], int] = {}
         self._repeats = RepeatLog(log)
 
     def __bool__(self) -> bool:
         return self._has_keys
 
-    def connection_of(self, kind: str, by: str) -> int:
-        """Return the newest connection of a gateway or ingest; 0 if it is not known."""
-        return self._connections.get((kind, by), 0)
+    def connection_of(self, kind: str, site: Site, by: str) -> int:
+        """Return the newest connection of a gateway or ingest of a site; 0 if it is not known."""
+        return self._connections.get((kind, site, by), 0)
 
     def check(self, message: ReceivedMessage) -> Verdict:
         """Return whether a message may be believed; one that may not is counted, and logged once for each topic."""
@@ -228,16 +228,17 @@ class Verifier:
         verdict = Verdict(
             b"" if cleared else message.payload, verified=True, by=header.by, connection=header.connection
         )
-        if fault := _fault_of_order(header, known, self.connection_of(kind, header.by)):
+        enterprise, site, *_ = self._topics.place(topic).split("/", 2)
+        newest = self.connection_of(kind, (enterprise, site), header.by)
+        if fault := _fault_of_order(header, known, newest):
             quiet = message.retain and topic.rpartition("/")[2] in _REPORTS
             return verdict._replace(fault=fault), "" if quiet else REPEATED
         if header.is_will:
             known.ended = header.connection
         known.at, known.cleared = max(known.at, header.at), cleared
-        known.connection = max(known.connection, header.connection)
         self._remember(topic, header.by, known)
         if header.connection:
-            self._connections[kind, header.by] = max(header.connection, self.connection_of(kind, header.by))
+            self._connections[kind, (enterprise, site), header.by] = max(header.connection, newest)
         return verdict, ""
 
     def _remember(self, topic: str, by: str, heard: _Heard) -> None:

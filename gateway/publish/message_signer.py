@@ -5,14 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gateway.common.rising_numbers import RisingNumbers
-from gateway.mqtt.signed import MessageSigner
+from gateway.mqtt.signed import NUMBERS, MessageSigner
 
 if TYPE_CHECKING:
     from gateway.mqtt.topics import Topics
     from gateway.settings.sections import GatewaySection
-
-NUMBERS = ".signed.json"
-"""The end of the name of the file that has the last number of a signed message."""
 
 
 async def gateway_signer(settings: GatewaySection, topics: Topics) -> MessageSigner | None:

@@ -259,6 +259,15 @@ def test_an_old_will_is_refused_by_a_reader_that_has_heard_the_ledger_alone() ->
     assert "earlier connection" in heard(verifier, STATE, will, retain=True).fault
 
 
+def test_gateways_of_two_sites_may_have_one_id() -> None:
+    """An id is unique in its site: the connections of one say nothing about the other."""
+    verifier, south = reader(), TOPICS.gateway("acme", "south", "edge-01", "state")
+    north, other = signer(first=5000), signer(first=100)
+    for own, topic in ((north, STATE), (other, south), (north, STATE)):
+        own.sign_will(topic, OFFLINE)
+        assert heard(verifier, topic, own.sign(topic, ONLINE)).verified
+
+
 def test_an_old_ledger_that_a_broker_retains_is_no_attack() -> None:
     """A reader that connects again gets the retained ledger, after later ledgers that were not retained."""
     verifier, own = reader(), signer()

@@ -158,7 +158,7 @@ class Plant:
 
     def is_outdated(self, machine: LiveMachine) -> bool:
         """Return whether the state of a machine is of an earlier connection of its gateway than the newest."""
-        newest = self.verifier.connection_of(GATEWAYS, machine.signer)
+        newest = self.verifier.connection_of(GATEWAYS, machine.path[:2], machine.signer)
         return 0 < machine.connection < newest
 
     def _take_retained(self, path: MachinePath, leaf: str, verdict: Verdict) -> None:
