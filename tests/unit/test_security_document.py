@@ -192,7 +192,7 @@ def test_a_requirement_that_is_met_names_its_test(row: list[str]) -> None:
 def test_a_requirement_that_is_not_met_says_what_the_plant_can_do() -> None:
     """The assessor needs the measure in its place: each such row has more than its gap."""
     gaps = [row for row in [*requirements(), *essential()] if row[-3] in {"no", "partly"}]
-    assert len(gaps) > 20
+    assert len(gaps) > 5, "the table is read"
     assert [row[0] for row in gaps if ": " not in row[-2]] == []
 
 
