@@ -69,7 +69,7 @@ class AuditLog:
         remove = section.when_full is AuditFull.REMOVE_OLDEST
         self._writer = ChainWriter(section.folder, section.max_size, remove_oldest=remove)
         self._warns = not remove
-        self._syslog = None if section.syslog is None else SyslogFollower(section.syslog, section.syslog_ca)
+        self._syslog = None if section.syslog is None else SyslogFollower(section.syslog, section.syslog_files)
         self._waiting: deque[_Waiting] = deque()
         self._wake = threading.Condition()
         self._closing = False

@@ -14,6 +14,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, field_validator, mo
 
 from drivers.exposure import is_loopback
 from drivers.private_key import KeyFile
+from drivers.tls import TlsFiles
 from drivers.url import check_host, split_url
 from gateway.common.setting_types import Duration, File, Folder, Secret, Section, Size
 from gateway.model.text import check_text
@@ -155,6 +156,13 @@ class OidcSection(Section):
     `https://edge-01.example/login/oidc/callback`."""
     ca: File | None = None
     """The authority of the provider's certificate, in place of the system's, as in `/etc/lineside/plant-ca.pem`."""
+    crl: File | None = None
+    """The revocation lists of the authorities, in PEM, as in `/etc/lineside/plant-ca.crl.pem`."""
+
+    @property
+    def tls_files(self) -> TlsFiles:
+        """The files of connections to the provider."""
+        return TlsFiles(self.ca, self.crl)
 
     @field_validator("issuer", "redirect_url")
     @classmethod
@@ -186,6 +194,13 @@ class AuditSection(Section):
     syslog_ca: File | None = None
     """The authority of the syslog server's certificate, in place of the system's, as in
     `/etc/lineside/plant-ca.pem`."""
+    syslog_crl: File | None = None
+    """The revocation lists of the authorities of that certificate, in PEM, as in `/etc/lineside/plant-ca.crl.pem`."""
+
+    @property
+    def syslog_files(self) -> TlsFiles:
+        """The files of connections to the syslog server."""
+        return TlsFiles(self.syslog_ca, self.syslog_crl)
 
     @field_validator("max_size")
     @classmethod
@@ -213,8 +228,9 @@ class AuditSection(Section):
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
-        if self.syslog_ca is not None and (self.syslog is None or urlsplit(self.syslog).scheme != "tls"):
-            raise ValueError("syslog_ca is for syslog: tls://HOST:6514")
+        with_files = self.syslog_ca is not None or self.syslog_crl is not None
+        if with_files and (self.syslog is None or urlsplit(self.syslog).scheme != "tls"):
+            raise ValueError("syslog_ca and syslog_crl are for syslog: tls://HOST:6514")
         return self
 
 

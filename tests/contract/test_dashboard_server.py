@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 import httpx2
 import pytest
 import structlog
+from fakes.authority import Authority
 from oidc_provider import CLIENT, SECRET, Provider
 from processes import free_port
 from secured_page import PASSWORD, Page, serving
@@ -438,6 +439,62 @@ async def test_a_provider_that_is_down_is_logged_once(plant: Plant) -> None:
             assert (await client.get("/login/oidc")).status_code == 303
     events = [entry["event"] for entry in logs]
     assert [event for event in events if event.startswith("oidc")] == ["oidc.unavailable", "oidc.available"]
+
+
+async def test_a_provider_whose_certificate_was_revoked_signs_nobody_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A thief of its key could name anybody as signed in. The list is read again when it has changed."""
+    monkeypatch.setenv("LINESIDE_SECRET_OIDC_CLIENT", SECRET)
+    authority, crl, port = Authority(tmp_path, "plant-ca"), tmp_path / "plant.crl.pem", free_port()
+    pair = authority.pair("idp", "localhost")
+    provider = Provider(f"https://localhost:{port}")
+    oidc = {
+        "issuer": provider.issuer, "client_id": CLIENT, "client_secret": {"secret": "oidc_client"},
+        "roles": {"operator": "shift-leads"}, "ca": str(authority.file), "crl": str(crl),
+    }  # fmt: skip
+    tls = {"ssl_certfile": pair.certificate, "ssl_keyfile": pair.key}
+    async with served(provider.app(), port, **tls), https(tmp_path, users=False, oidc=oidc) as server:
+        context = ssl.create_default_context(cafile=authority.file)
+        context.load_verify_locations(tmp_path / "box.pem")
+        plant = Plant(provider, server._replace(context=context))
+        async with server.client() as client:
+            with structlog.testing.capture_logs() as logs:
+                assert (await client.get("/login/oidc")).status_code == 502
+                crl.write_bytes(authority.revocations(pair))
+                assert (await client.get("/login/oidc")).status_code == 502
+            assert [entry["event"] for entry in logs] == ["oidc.unavailable"]
+            assert f"dashboard.oidc.crl ({crl}): No such file or directory" in logs[0]["error"]
+            crl.write_bytes(authority.revocations())
+            assert (await plant.sign_in(client)).status_code == 200
+            crl.write_bytes(authority.revocations(pair))  # the metadata are known: the token is asked for in vain
+            assert (await plant.sign_in(client)).status_code == 502
+
+
+@pytest.mark.parametrize(
+    ("hours", "problem"),
+    [
+        (24, "its certificate was revoked by its authority"),
+        (-1, "has expired; put the authority's present list there"),
+    ],
+)
+async def test_the_log_says_why_a_provider_is_not_trusted(tmp_path: Path, hours: float, problem: str) -> None:
+    authority, crl, port = Authority(tmp_path, "plant-ca"), tmp_path / "plant.crl.pem", free_port()
+    pair = authority.pair("idp", "localhost")
+    crl.write_bytes(authority.revocations(pair, hours=hours))
+    provider = Provider(f"https://localhost:{port}")
+    oidc = {
+        "issuer": provider.issuer, "client_id": CLIENT, "roles": {"operator": "shift-leads"},
+        "ca": str(authority.file), "crl": str(crl),
+    }  # fmt: skip
+    tls = {"ssl_certfile": pair.certificate, "ssl_keyfile": pair.key}
+    page = https(tmp_path, users=False, oidc=oidc)
+    async with served(provider.app(), port, **tls), page as server, server.client() as client:
+        with structlog.testing.capture_logs() as logs:
+            assert (await client.get("/login/oidc")).status_code == 502
+    [refused] = logs
+    assert refused["event"] == "oidc.unavailable"
+    assert problem in refused["error"]
 
 
 # -- sign-out at the provider --

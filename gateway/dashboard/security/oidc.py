@@ -22,6 +22,8 @@ import structlog
 
 from drivers.exposure import is_loopback
 from drivers.extras import require
+from drivers.tls import client_context, revocation_problem
+from gateway.common.file_looks import looks_of
 from gateway.common.state_log import StateLog
 from gateway.dashboard.security.sessions import is_same
 from gateway.model.text import clean_text
@@ -142,6 +144,7 @@ class Oidc:
         self._secret = None if section.client_secret is None else section.client_secret.reveal()
         self._clock = clock
         self._context: ssl.SSLContext | None = None
+        self._looks: list[tuple[int, int, int] | None] = []
         self._provider: _Provider | None = None
         self._fetching = asyncio.Lock()
         self._flows: dict[str, Flow] = {}
@@ -394,7 +397,8 @@ class Oidc:
                             raise ProviderFailed(f"{url}: an answer of more than {MOST_BYTES:,} bytes")
                     data = orjson.loads(content)
         except (httpx2.HTTPError, OSError, TimeoutError, ValueError) as error:
-            raise ProviderFailed(f"{url}: {str(error) or type(error).__name__}") from None
+            reason = self._revocation_problem(error) or str(error) or type(error).__name__
+            raise ProviderFailed(f"{url}: {reason}") from None
         if not isinstance(data, dict):
             raise ProviderFailed(f"{url}: the answer is not a JSON object")
         return response.status_code, data
@@ -402,9 +406,20 @@ class Oidc:
     async def _client(self) -> httpx2.AsyncClient:
         import httpx2  # noqa: PLC0415 - an extra
 
-        if self._context is None:  # reading all authorities of a system takes a tenth of a second
-            self._context = await asyncio.to_thread(ssl.create_default_context, cafile=self._section.ca)
+        files = self._section.tls_files
+        looks = looks_of(file for file in (files.ca, files.crl) if file is not None)
+        if self._context is None or looks != self._looks:
+            # reading all authorities of a system takes a tenth of a second: files are read when they have changed
+            self._context = await asyncio.to_thread(client_context, files, "dashboard.oidc")
+            self._looks = looks
         return httpx2.AsyncClient(verify=self._context, follow_redirects=False, timeout=TIMEOUT)
+
+    def _revocation_problem(self, error: BaseException) -> str:
+        """Return why the provider's certificate is refused, if the reason is a revocation or its list; else empty."""
+        found: BaseException | None = error
+        while found is not None and not isinstance(found, ssl.SSLCertVerificationError):
+            found = found.__cause__ or found.__context__
+        return "" if found is None else revocation_problem(found, self._section.crl)
 
 
 def _with_query(url: str, query: str) -> str:
