@@ -108,7 +108,7 @@ class Plant:
         (self._folder / "machines").mkdir()
         (self._folder / "machines" / "press.yaml").write_text(yaml.safe_dump(TEMPLATE))
         machine = {"template": "press", "connection": f"modbus+tcp://{LOOPBACK}:{port}?timeout=20&unit=1"}
-        commands = {"keys": {"page": public}}
+        commands = {"keys": {"page": {"key": public, "people": "any"}}}
         write_factory(
             self.config,
             gateway={"id": "edge-01", "spool": {"folder": str(self._folder / "spool")}, "commands": commands},
