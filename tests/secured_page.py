@@ -19,6 +19,7 @@ from gateway.audit.log import AuditLog
 from gateway.dashboard.administration.routes import Administration
 from gateway.dashboard.security import CLIENT, describe, identity_of, records_itself, require, secure
 from gateway.dashboard.security.access import answer_of
+from gateway.dashboard.security.link import Link
 from gateway.settings.dashboard_section import DashboardSection
 from gateway.users.authenticator import Authenticator
 from gateway.users.passwords import Passwords
@@ -102,12 +103,13 @@ class Page:
         self.section = section
         self.folder = folder
         self.audit = audit
-        authenticator = Authenticator(
-            Users(section.users), Passwords(QUICK), lockout=Lockout(**section.lockout.model_dump())
-        )
+        users = Users(section.users)
+        self.link = Link(folder, users)
+        authenticator = Authenticator(users, Passwords(QUICK), lockout=Lockout(**section.lockout.model_dump()))
         inner = application(Administration(authenticator, audit, section.audit.folder).routes())
         inner.state.audit = audit
-        self.app = secure(inner, section, authenticator, audit)
+        link = self.link if section.oidc is None and section.endpoint.is_local else None
+        self.app = secure(inner, section, authenticator, audit, link)
 
     def client(self, base: str = "https://lineside.example", address: str = "10.0.0.1") -> TestClient:
         return TestClient(self.app, base_url=base, client=(address, 4000), follow_redirects=False)

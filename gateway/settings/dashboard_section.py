@@ -32,6 +32,9 @@ USERS, AUDIT = "users.yaml", "audit"
 ALARM_NOTES = "alarm-notes.json"
 """The file of what operators noted of alarms, in the folder of the spool."""
 
+LINK_FILE = re.compile(r"dashboard-\d{1,5}\.link")
+"""The file with the link to a page without users, in the folder of the spool; the number is the port of the page."""
+
 SMALLEST_AUDIT = 2**20
 """Bytes that the audit log must at least have."""
 

@@ -67,9 +67,10 @@ def test_only_an_administrator_sees_users_and_the_log(page: Page, name: str | No
 
 
 def test_an_engineer_and_a_page_without_users_do_not_administer(tmp_path: Path) -> None:
-    """Everybody on the box is an engineer on a page without users; `lineside audit` is for its accounts."""
+    """The link of a page without users gives the role engineer; `lineside audit` is for the accounts of the box."""
     with serving(tmp_path, users=False) as page:
         client = page.client("http://localhost:8080")
+        assert client.get("/login", params={"token": page.link.token}).status_code == 303
         assert client.get("/api/audit").status_code == 403
         assert client.get("/api/users").status_code == 403
 

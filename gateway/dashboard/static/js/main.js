@@ -52,7 +52,7 @@ export class App {
       ...Object.entries(LANGUAGES).map(([code, name]) => h("option", { value: code, text: name, selected: code === document.documentElement.lang })));
     const user = h("span", { class: "muted", text: session.name });
     return h("header", { class: "header-area" }, h("div", { class: "header" }, brand, h("span", { class: "space" }), this.clock, language, theme, user,
-      session.method !== "local" ? h("button", { class: "button quiet", type: "button", text: t("Sign out"), on: { click: () => this.signOut() } }) : null), this.banners);
+      h("button", { class: "button quiet", type: "button", text: t("Sign out"), on: { click: () => this.signOut() } })), this.banners);
   }
 
   async signOut() {
