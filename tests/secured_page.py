@@ -23,7 +23,7 @@ from gateway.dashboard.security.link import Link
 from gateway.settings.dashboard_section import DashboardSection
 from gateway.users.authenticator import Authenticator
 from gateway.users.passwords import Passwords
-from gateway.users.roles import Role
+from gateway.users.roles import Permission, Role
 from gateway.users.throttle import Lockout
 from gateway.users.users_file import Users, changing, new_user
 
@@ -45,7 +45,7 @@ async def _who(request: Request) -> Response:
     return PlainTextResponse(identity_of(request).name)
 
 
-@require(Role.OPERATOR)
+@require(Permission.ACKNOWLEDGE)
 async def _act(request: Request) -> Response:
     body = await request.body()
     describe(request, "alarm-acknowledged", "press-01/door", before="active", after={"bytes": len(body)})
@@ -60,7 +60,7 @@ async def _note(request: Request) -> Response:
     return PlainTextResponse("done")
 
 
-@require(Role.ADMIN)
+@require(Permission.USERS)
 async def _admin(request: Request) -> Response:
     del request
     return PlainTextResponse("done")

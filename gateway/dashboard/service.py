@@ -36,7 +36,7 @@ from gateway.dashboard.trends.routes import Trends
 from gateway.self_test.runner import SelfTest
 from gateway.settings.dashboard_section import ALARM_NOTES
 from gateway.users.authenticator import Authenticator
-from gateway.users.roles import Role
+from gateway.users.roles import Permission
 from gateway.users.throttle import Lockout
 from gateway.users.users_file import Users
 
@@ -123,8 +123,9 @@ class DashboardService:
         """Return the settings of the server."""
         lockout = Lockout(**self._section.lockout.model_dump())
         authenticator = Authenticator(self._users, lockout=lockout)
-        administration = Administration(authenticator, audit, self._section.audit.folder)
-        routes = [*self._routes(Actors(operator_of, partial(_record, audit)), audit), *administration.routes()]
+        provider = () if self._section.oidc is None else tuple(self._section.oidc.roles)
+        administration = Administration(authenticator, audit, self._section.audit.folder, provider)
+        routes = [*self._routes(Actors(person_of, partial(_record, audit)), audit), *administration.routes()]
         app = secure(self._page.app(routes), self._section, authenticator, audit, self._link)
         return uvicorn.Config(
             app, log_config=None, access_log=False, lifespan="off", server_header=False, limit_concurrency=MAX_OPEN,
@@ -190,8 +191,8 @@ class DashboardService:
     def _routes(self, actors: Actors, audit: AuditLog) -> list[Route]:
         """Return the routes of the views."""
         return [
-            *self._trends.routes(partial(_note_export, audit)),
-            *configuration_routes(self._configurations, require(Role.ENGINEER)),
+            *self._trends.routes(partial(_note_export, audit), require),
+            *configuration_routes(self._configurations, require(Permission.CONFIGURATION)),
             *AlarmRoutes(self.plants, self._stored, actors).routes(),
             *ProductionRoutes(self._stored).routes(),
             *StopRoutes(self.plants, self._stored, actors).routes(),
@@ -235,11 +236,11 @@ class DashboardService:
         )  # fmt: skip
 
 
-def operator_of(request: Request) -> str:
-    """Return the name of the person of a request. Raises `Forbidden` if the role is below operator."""
+def person_of(request: Request, permission: Permission) -> str:
+    """Return the name of the person of a request. Raises `Forbidden` if the role does not permit it."""
     identity = identity_of(request)
-    if not identity.role.includes(Role.OPERATOR):
-        raise Forbidden(needs(Role.OPERATOR))
+    if not identity.may(permission):
+        raise Forbidden(needs(permission))
     records_itself(request)
     return identity.name
 

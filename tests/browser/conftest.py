@@ -31,8 +31,8 @@ def browser() -> Iterator[Browser]:
         started.close()
 
 
-OUTAGES = ("net::ERR_", "status of 503", "WebSocket connection to")
-"""Parts of messages of the network: Chromium writes them into the console when a test stops a server, or a store."""
+OUTAGES = ("net::ERR_", "status of 409", "status of 503", "WebSocket connection to")
+"""Parts of messages of the network, in the console when a test stops a server or a store, or has a change refused."""
 
 
 def is_problem(message: ConsoleMessage) -> bool:

@@ -24,6 +24,9 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from gateway.common.server_certificate import Renewal
 from gateway.dashboard.security.tls import Certificate
 from gateway.settings.dashboard_section import DashboardTls
+from gateway.users.role_changes import remove_role, set_role
+from gateway.users.roles import Permission
+from gateway.users.users_file import changing
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -329,9 +332,10 @@ async def _plant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, **section: Any
     monkeypatch.setenv("LINESIDE_SECRET_OIDC_CLIENT", SECRET)
     port = free_port()
     provider = Provider(f"http://127.0.0.1:{port}")
+    usual = {"viewer": "plant-staff", "operator": "shift-leads", "admin": "plant-it"}
     oidc = {
         "issuer": provider.issuer, "client_id": CLIENT, "client_secret": {"secret": "oidc_client"},
-        "roles": {"viewer": "plant-staff", "operator": "shift-leads", "admin": "plant-it"},
+        "roles": section.pop("roles", usual),
     }  # fmt: skip
     async with served(provider.app(), port), https(tmp_path, users=False, oidc=oidc, **section) as server:
         yield Plant(provider, server)
@@ -406,6 +410,28 @@ async def test_the_claim_gives_the_highest_role_or_none(plant: Plant) -> None:
         async with plant.server.client() as client:
             assert (await plant.sign_in(client)).status_code == (200 if role else 403), roles
             assert (await client.get("/api/session")).json().get("role", "") == role
+
+
+async def test_the_claim_gives_roles_of_the_plant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A role that nobody has made gives no rights, and its permissions count while somebody is signed in."""
+    roles = {"night-shift": ["night"], "viewer": ["plant-staff"]}
+    async with _plant(tmp_path, monkeypatch, roles=roles) as plant, plant.server.client() as client:
+        plant.provider.claims["roles"] = ["night"]
+        with structlog.testing.capture_logs() as logs:
+            assert (await plant.sign_in(client)).status_code == 403
+        assert "oidc.role_unknown" in {entry["event"] for entry in logs}
+        with changing(plant.server.page.section.users) as users:
+            set_role(users, "night-shift", frozenset({Permission.ACKNOWLEDGE, Permission.SHELVE, Permission.REASONS}))
+        plant.provider.claims["roles"] = ["plant-staff", "night"]  # viewer permits less
+        assert (await plant.sign_in(client)).status_code == 200
+        session = (await client.get("/api/session")).json()
+        assert (session["role"], session["permissions"]) == ("night-shift", ["acknowledge", "shelve", "reasons"])
+        with changing(plant.server.page.section.users) as users:
+            set_role(users, "night-shift", frozenset())
+        assert (await client.get("/api/session")).json()["permissions"] == []
+        with changing(plant.server.page.section.users) as users:
+            remove_role(users, "night-shift")
+        assert (await client.get("/api/session")).status_code == 401
 
 
 async def test_an_answer_of_the_provider_is_for_the_browser_that_has_begun_and_once(plant: Plant) -> None:

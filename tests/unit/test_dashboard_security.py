@@ -26,7 +26,8 @@ from gateway.dashboard.security.login_page import PROBLEMS, login_page
 from gateway.dashboard.security.origin import Hosts, is_same_origin
 from gateway.dashboard.security.sessions import MOST_OF_USER, Sessions, is_same
 from gateway.settings.dashboard_section import DashboardSection, Language
-from gateway.users.roles import Identity, Role
+from gateway.users.role_changes import remove_role, set_role
+from gateway.users.roles import Identity, Permission, Role
 from gateway.users.users_file import Users, changing, new_user
 
 if TYPE_CHECKING:
@@ -346,7 +347,7 @@ def test_a_role_is_enough_or_the_request_is_refused_and_both_are_recorded(page: 
     assert operator.post("/api/act", headers=headers, content=b"12345").status_code == 200
     assert operator.post("/api/admin", headers=headers).status_code == 403
     viewer, headers = page.signed_in("victor")
-    assert viewer.post("/api/act", headers=headers).json() == {"error": "this needs the role operator"}
+    assert viewer.post("/api/act", headers=headers).json() == {"error": "this needs the permission acknowledge"}
     found = [(e["who"], e["action"], e["object"], e["outcome"]) for e in page.entries() if e["action"] != "login"]
     assert found == [
         ("anna", "alarm-acknowledged", "press-01/door", "done"),
@@ -372,6 +373,27 @@ def test_another_role_counts_at_once(page: Page) -> None:
     assert client.post("/api/admin", headers=headers).status_code == 200
     page.change("anna", role=Role.VIEWER)
     assert client.post("/api/act", headers=headers).status_code == 403
+
+
+def test_what_a_role_permits_counts_at_once(page: Page) -> None:
+    client, headers = page.signed_in("anna")
+    usual = client.get("/api/session").json()["permissions"]
+    assert usual == ["trends", "export", "acknowledge", "shelve", "reasons"]
+    with changing(page.section.users) as users:
+        set_role(users, "operator", frozenset({Permission.USERS}))
+    assert client.post("/api/act", headers=headers).status_code == 403
+    assert client.post("/api/admin", headers=headers).status_code == 200
+    assert client.get("/api/session").json()["permissions"] == ["users"]
+    with changing(page.section.users) as users:
+        remove_role(users, "operator")
+    assert client.post("/api/act", headers=headers).status_code == 200
+
+
+def test_a_file_of_users_that_is_damaged_leaves_no_rights(page: Page) -> None:
+    """Neither to users, nor to those whom a provider has signed in."""
+    client, _ = page.signed_in("ada")
+    page.section.users.write_text("format: 1\nroles: {viewer: [everything]}\n")
+    assert client.get("/api/who").status_code == 401
 
 
 @pytest.mark.parametrize("keys", [{"disabled": True}, {"password": QUICK.hash("another-long-password")}])

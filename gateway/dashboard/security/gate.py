@@ -73,7 +73,7 @@ class _Gate:
         self._audit = audit
         self._hosts = Hosts(section)
         self._sessions = Sessions(section.session, section.idle)
-        oidc = None if section.oidc is None else Oidc(section.oidc)
+        oidc = None if section.oidc is None else Oidc(section.oidc, authenticator.users)
         self._link = link
         self._login = Login(section, self._sessions, authenticator, audit, oidc, link)
 
@@ -146,21 +146,28 @@ class _Gate:
         return None if session is None or await self._identity_now(session) is None else session
 
     async def _identity_now(self, session: Session) -> Identity | None:
-        """Return who a session is with the role of now; ends the session of a user who may sign in no longer."""
+        """Return who a session is with the rights of now; ends the session of a user who may sign in no longer."""
         identity = session.identity
-        if identity.method == BY_LINK and (self._link is None or not self._link.is_open):
+        await self._users.refresh()
+        role = self._role_now(session)
+        permissions = None if role is None else self._users.permissions(role)
+        if role is None or permissions is None:
             self._sessions.end(session)
             return None
+        session.identity = Identity(identity.name, role, identity.method, permissions)
+        return session.identity
+
+    def _role_now(self, session: Session) -> str | None:
+        """Return the role of a session's user, None for a user who may sign in no longer."""
+        identity = session.identity
+        if identity.method == BY_LINK:
+            return identity.role if self._link is not None and self._link.is_open else None
         if identity.method != "password":
-            return identity
-        await self._users.refresh()
+            return identity.role
         user = self._users.get(identity.name)
         if user is None or user.disabled or not hmac.compare_digest(stamp_of(user), session.stamp):
-            self._sessions.end(session)
             return None
-        if user.role is not identity.role:
-            session.identity = Identity(identity.name, user.role, identity.method)
-        return session.identity
+        return user.role
 
     def _sign_in_first(self, request: Request) -> Response:
         path = request.url.path
@@ -234,15 +241,15 @@ class _Gate:
         await self._serve_until(self._ends(session), scope, receive_noting, send)
 
     async def _ends(self, session: Session) -> None:
-        """Return when a session ends or expires, or its user has another role."""
-        role = session.identity.role
+        """Return when a session ends or expires, or its user has other rights."""
+        before = session.identity
         while not session.ended.is_set() and (remaining := self._sessions.remaining(session)) > 0:
             try:
                 async with asyncio.timeout(min(remaining, LOOK_EVERY)):
                     await session.ended.wait()
             except TimeoutError:
                 identity = await self._identity_now(session)
-                if identity is None or identity.role is not role:
+                if identity != before:
                     return
         if not session.ended.is_set():
             self._sessions.end(session)

@@ -32,7 +32,7 @@ from gateway.dashboard.security.sessions import cookie_name, cookie_of, is_same,
 from gateway.dashboard.texts.language import language_of
 from gateway.dashboard.texts.text import _
 from gateway.users.authenticator import Reason, Refused
-from gateway.users.roles import Identity, Role
+from gateway.users.roles import DEFAULTS, Identity, Role, listed
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -57,7 +57,7 @@ OIDC, SIGN_OUT = "lineside-oidc", "lineside-signout"
 BY_LINK = "link"
 """The method of a session that the link has begun."""
 
-LOCAL = Identity("local", Role.ENGINEER, BY_LINK)
+LOCAL = Identity("local", Role.ENGINEER, BY_LINK, DEFAULTS[Role.ENGINEER])
 """The identity that the link gives: the account of the system that the page runs as."""
 
 LINK = "lineside-link"
@@ -361,8 +361,8 @@ def session_as_dict(identity: Identity, token: str, remaining: float) -> dict[st
     """Return a session as `GET /api/session` has it; `expires` is in microseconds since the epoch."""
     expires = time.time_ns() // 1000 + round(remaining * 1e6)
     return {
-        "name": identity.name, "role": identity.role, "method": identity.method, "expires": expires,
-        "csrf_token": token,
+        "name": identity.name, "role": identity.role, "permissions": listed(identity.permissions),
+        "method": identity.method, "expires": expires, "csrf_token": token,
     }  # fmt: skip
 
 

@@ -24,10 +24,10 @@ from drivers.exposure import is_loopback
 from drivers.extras import require
 from drivers.tls import client_context, revocation_problem
 from gateway.common.file_looks import looks_of
-from gateway.common.state_log import StateLog
+from gateway.common.state_log import RepeatLog, StateLog
 from gateway.dashboard.security.sessions import is_same
 from gateway.model.text import clean_text
-from gateway.users.roles import Identity, Role
+from gateway.users.roles import Identity
 from gateway.users.users_file import LONGEST_NAME
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from joserfc.jwk import KeySet
 
     from gateway.settings.dashboard_section import OidcSection
+    from gateway.users.users_file import Users
 
 log = structlog.get_logger(__name__)
 
@@ -137,10 +138,12 @@ class _Provider(NamedTuple):
 class Oidc:
     """The client of one provider."""
 
-    def __init__(self, section: OidcSection, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, section: OidcSection, users: Users, clock: Callable[[], float] = time.monotonic) -> None:
         """Prepare; no I/O. Raises `MissingExtra` or `MissingSecret`."""
         require("oidc")
         self._section = section
+        self._users = users
+        self._unknown = RepeatLog(log)
         self._secret = None if section.client_secret is None else section.client_secret.reveal()
         self._clock = clock
         self._context: ssl.SSLContext | None = None
@@ -193,6 +196,7 @@ class Oidc:
         subject = Subject(
             str(claims["sub"]), sid if isinstance(sid, str) else "", token if len(token) <= LONGEST_HINT else ""
         )
+        await self._users.refresh()
         return SignedIn(self._identity(claims), subject, flow.after)
 
     async def end_session(self, origin: str, subject: Subject) -> tuple[str, str]:
@@ -312,10 +316,13 @@ class Oidc:
         role = self._role(claims)
         if not name or role is None:
             raise NoRole(name)
-        return Identity(name, role, "oidc")
+        return Identity(name, role, "oidc", self._users.permissions(role) or frozenset())
 
-    def _role(self, claims: dict[str, Any]) -> Role | None:
-        """Return the highest role that the claim gives; its name may be a path such as `realm_access.roles`."""
+    def _role(self, claims: dict[str, Any]) -> str | None:
+        """Return the role that permits most of those that the claim gives; of two, the later in the configuration.
+
+        The name of the claim may be a path such as `realm_access.roles`.
+        """
         found: Any = claims.get(self._section.role_claim)
         if found is None:
             found = claims
@@ -323,8 +330,19 @@ class Oidc:
                 found = found.get(step) if isinstance(found, dict) else None
         written = [found] if isinstance(found, str) else found if isinstance(found, list) else []
         values = {one for one in written if isinstance(one, str)}
-        roles = [role for role in Role if values.intersection(getattr(self._section.roles, role))]
-        return roles[-1] if roles else None
+        best, most = None, -1
+        for role, names in self._section.roles.items():
+            if not values.intersection(names):
+                continue
+            permissions = self._users.permissions(role)
+            if permissions is None:
+                hint = (
+                    f"correct dashboard.oidc.roles, or add it with lineside users set-role CONFIG {role} PERMISSION"
+                )
+                self._unknown.warning("oidc.role_unknown", key=role, role=role, hint=hint)
+            elif len(permissions) >= most:
+                best, most = role, len(permissions)
+        return best
 
     async def _current(self, *, fresh: bool = False) -> _Provider:
         """Return the provider's metadata and keys, fetched when they are needed."""
