@@ -13,6 +13,7 @@ import argparse
 import sys
 import threading
 import time
+from http.client import HTTPConnection
 from typing import TYPE_CHECKING, Any, Self
 
 import orjson
@@ -23,10 +24,15 @@ from measure.processes import Failed, Mosquitto, Process, end_on_sigterm, free_p
 from measure.results import conditions
 from websockets.sync.client import connect
 
+from gateway.dashboard.security.link import links_in
+from gateway.settings.load import load_factory
 from simulators.ports import LOOPBACK
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+START_SECONDS = 30.0
+"""Seconds in which the page has its link."""
 
 VISIBLE = 100
 """Points of a machine that a viewer shows."""
@@ -35,10 +41,13 @@ VISIBLE = 100
 class Viewer:
     """One page that shows a machine. `ages` are milliseconds from acquisition to arrival, of good readings."""
 
-    def __init__(self, port: int, path: str) -> None:
+    def __init__(self, port: int, path: str, session: str) -> None:
         self.ages: list[float] = []
         self.bytes = 0
-        self._socket = connect(f"ws://{LOOPBACK}:{port}/api/live", compression=None, max_size=None)
+        self._socket = connect(
+            f"ws://{LOOPBACK}:{port}/api/live", compression=None, max_size=None,
+            additional_headers={"Cookie": session},
+        )  # fmt: skip
         self._open(1, "overview", {})
         self._open(2, "machine", {"path": path, "visible": list(range(VISIBLE))})
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -72,6 +81,18 @@ def dashboard(folder: Path, config: Path, port: int) -> Process:
     return process
 
 
+def session_of(config: Path, port: int) -> str:
+    """Return the cookie of a session at the page, which has no users: its link begins it."""
+    deadline = time.monotonic() + START_SECONDS
+    while not (links := links_in(load_factory(config).gateway.spool.folder)):
+        if time.monotonic() > deadline:
+            raise Failed("the page has no link")
+        time.sleep(0.1)
+    connection = HTTPConnection(LOOPBACK, port, timeout=START_SECONDS)
+    connection.request("GET", links[0].partition(f":{port}")[2])
+    return (connection.getresponse().getheader("Set-Cookie") or "").partition(";")[0]
+
+
 def percentile(values: list[float], part: float) -> float:
     return sorted(values)[min(len(values) - 1, int(part * len(values)))] if values else float("nan")
 
@@ -96,9 +117,12 @@ def main() -> None:
         config = folder / "bench.yaml"
         page = dashboard(folder, config, page_port)
         stack.callback(page.stop)
-        paths = _paths(page_port)
+        session = session_of(config, page_port)
+        paths = _paths(page_port, session)
         for number in map(int, options.viewers.split(",")):
-            viewers = [stack.enter_context(Viewer(page_port, paths[at % len(paths)])) for at in range(number)]
+            viewers = [
+                stack.enter_context(Viewer(page_port, paths[at % len(paths)], session)) for at in range(number)
+            ]
             sleep_between_scans(5.0)
             for viewer in viewers:
                 viewer.ages.clear()
@@ -123,9 +147,10 @@ def main() -> None:
         print(f"| {number} | {cores:.3f} | {memory:.0f} | {rate:.1f} | {middle:.0f} | {worst:.0f} |")
 
 
-def _paths(port: int) -> list[str]:
+def _paths(port: int, session: str) -> list[str]:
     """Return the machines that the page knows."""
-    with connect(f"ws://{LOOPBACK}:{port}/api/live", max_size=None) as socket:
+    cookie = {"Cookie": session}
+    with connect(f"ws://{LOOPBACK}:{port}/api/live", max_size=None, additional_headers=cookie) as socket:
         socket.send('{"open": 1, "feed": "overview"}')
         for message in socket:
             for _, changes in orjson.loads(message)["feeds"]:

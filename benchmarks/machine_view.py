@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 from hand_made_plant import SITE, HandMadePlant, now
+from page_link import sign_in
 from page_plant import PRESS_1, PlantWithPage
 from playwright.sync_api import sync_playwright
 
@@ -99,6 +100,7 @@ def measure_first(browser: Browser, folder: Path) -> None:
         found = []
         for _ in range(OPENED):
             context = browser.new_context(viewport={"width": 1440, "height": 900})
+            sign_in(context, plant.url)
             page = context.new_page()
             began = time.monotonic()
             page.goto(f"{plant.url}{path}", wait_until="commit")
@@ -164,7 +166,9 @@ def measure_points(browser: Browser, folder: Path) -> None:
 
 def opened(browser: Browser, url: str) -> Page:
     """Return a page that shows the readings of a machine."""
-    page = browser.new_context(viewport={"width": 1440, "height": 900}).new_page()
+    context = browser.new_context(viewport={"width": 1440, "height": 900})
+    sign_in(context, url)
+    page = context.new_page()
     page.goto(url)
     page.wait_for_selector(".points-body [data-kind=good]", timeout=60_000)
     return page

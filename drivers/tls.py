@@ -1,4 +1,4 @@
-"""TLS toward a broker, a device or a store: whom we trust, whom an authority has revoked, and who we are."""
+"""TLS toward a broker, a device, a store, an identity provider or a SIEM: whom we trust, and who we are."""
 
 from __future__ import annotations
 
@@ -79,10 +79,10 @@ def check_pair(certificate: Path | None, key: Path | None, key_password: Secret 
 def client_context(files: TlsFiles, section: str = "") -> ssl.SSLContext:
     """Return the context of a client: TLS 1.2 or newer, the certificate and the host name of the server verified.
 
-    `section` is where the keys are in the configuration, as in `broker`. Raises `TlsFileError` where a file can't be
-    used, and `MissingSecret`.
+    `section` is where the keys are in the configuration, as in `broker`, or how they begin, as in
+    `dashboard.audit.syslog_`. Raises `TlsFileError` where a file can't be used, and `MissingSecret`.
     """
-    prefix = f"{section}." if section else ""
+    prefix = section if not section or section.endswith("_") else f"{section}."
     try:
         # an own CA replaces those of the system: else each of them could vouch for the server
         context = ssl.create_default_context(cafile=files.ca)

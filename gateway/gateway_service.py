@@ -250,7 +250,7 @@ class GatewayService:
         if own.metrics.endpoint is None or not self._part.has_identity:
             return None
         sources = Sources(self._metric_parts, self._all_checks, {"spool": self.ping_spool})
-        return MetricsEndpoint(own.metrics.endpoint, sources, "gateway.metrics", own.metrics.tls)
+        return MetricsEndpoint(own.metrics.endpoint, sources, "gateway.metrics", own.metrics.tls, own.metrics.token)
 
     # -- the steps of the flow --
 

@@ -62,9 +62,10 @@ class IngestService:
         self._self_test = SelfTest(factory, service="ingest")
         self._storage = StorageWatch(factory, Service.INGEST)
         self._endpoint: MetricsEndpoint | None = None
-        if (address := factory.ingest.metrics.endpoint) is not None:
+        own = factory.ingest.metrics
+        if (address := own.endpoint) is not None:
             sources = Sources(self._metric_parts, self._checks)
-            self._endpoint = MetricsEndpoint(address, sources, "ingest.metrics", factory.ingest.metrics.tls)
+            self._endpoint = MetricsEndpoint(address, sources, "ingest.metrics", own.tls, own.token)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Run until `stop` is set. A write under way is finished, or its messages come again from the broker."""

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, Self
 
 import orjson
 import paho.mqtt.client as paho
+from page_link import cookie_of, start_page
 from page_plant import wait_for
-from processes import LOOPBACK, Lineside, free_port, until, write_factory
+from processes import LOOPBACK, free_port, until, write_factory
 from servers import Mosquitto
 from websockets.sync.client import connect
 
@@ -68,11 +69,11 @@ class HandMadePlant:
         return plant
 
     async def _serve(self) -> None:
-        self.page = await Lineside.start("dashboard", self.config, "--listen", f"{LOOPBACK}:{self.port}")
+        self.page = await start_page(self.config, f"{LOOPBACK}:{self.port}")
         self.page.shared = True
-        await self.page.logged("dashboard.listening")
         # readings are not retained: those before the subscription of the page are lost
-        with connect(f"ws://{LOOPBACK}:{self.port}/api/live", max_size=None) as page:
+        session = {"Cookie": cookie_of(self.url)}
+        with connect(f"ws://{LOOPBACK}:{self.port}/api/live", max_size=None, additional_headers=session) as page:
             page.send(orjson.dumps({"open": 1, "feed": "machine", "arguments": {"path": PROBE}}).decode())
             await until(lambda: self._heard(page), "the page hears the broker")
 

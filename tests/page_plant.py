@@ -12,6 +12,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
+from page_link import cookie_of, start_page
 from processes import LOOPBACK, Lineside, free_port, until, write_factory
 from servers import Mosquitto
 
@@ -67,9 +68,7 @@ class PlantWithPage:
     async def serve(self, *options: str, config: Path | None = None, port: int | None = None) -> Lineside:
         """Start another page, by default with this plant's configuration and at its address."""
         listen = f"{LOOPBACK}:{port or self.port}"
-        page = await Lineside.start("dashboard", config or self.config, "--listen", listen, *options)
-        await page.logged("dashboard.listening")
-        return page
+        return await start_page(config or self.config, listen, *options)
 
     def _write(self, file: Path) -> None:
         def press(unit: int) -> dict[str, str]:
@@ -102,7 +101,7 @@ class PlantWithPage:
         """Return the status, the headers and the body of a page or an answer."""
         connection = http.client.HTTPConnection(LOOPBACK, self.port, timeout=30)
         try:
-            connection.request("GET", path)
+            connection.request("GET", path, headers={"Cookie": cookie_of(self.url)})
             answer = connection.getresponse()
             return answer.status, {key.lower(): value for key, value in answer.getheaders()}, answer.read()
         finally:

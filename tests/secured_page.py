@@ -19,10 +19,11 @@ from gateway.audit.log import AuditLog
 from gateway.dashboard.administration.routes import Administration
 from gateway.dashboard.security import CLIENT, describe, identity_of, records_itself, require, secure
 from gateway.dashboard.security.access import answer_of
+from gateway.dashboard.security.link import Link
 from gateway.settings.dashboard_section import DashboardSection
 from gateway.users.authenticator import Authenticator
 from gateway.users.passwords import Passwords
-from gateway.users.roles import Role
+from gateway.users.roles import Permission, Role
 from gateway.users.throttle import Lockout
 from gateway.users.users_file import Users, changing, new_user
 
@@ -44,7 +45,7 @@ async def _who(request: Request) -> Response:
     return PlainTextResponse(identity_of(request).name)
 
 
-@require(Role.OPERATOR)
+@require(Permission.ACKNOWLEDGE)
 async def _act(request: Request) -> Response:
     body = await request.body()
     describe(request, "alarm-acknowledged", "press-01/door", before="active", after={"bytes": len(body)})
@@ -59,7 +60,7 @@ async def _note(request: Request) -> Response:
     return PlainTextResponse("done")
 
 
-@require(Role.ADMIN)
+@require(Permission.USERS)
 async def _admin(request: Request) -> Response:
     del request
     return PlainTextResponse("done")
@@ -102,12 +103,13 @@ class Page:
         self.section = section
         self.folder = folder
         self.audit = audit
-        authenticator = Authenticator(
-            Users(section.users), Passwords(QUICK), lockout=Lockout(**section.lockout.model_dump())
-        )
+        users = Users(section.users)
+        self.link = Link(folder, users)
+        authenticator = Authenticator(users, Passwords(QUICK), lockout=Lockout(**section.lockout.model_dump()))
         inner = application(Administration(authenticator, audit, section.audit.folder).routes())
         inner.state.audit = audit
-        self.app = secure(inner, section, authenticator, audit)
+        link = self.link if section.oidc is None and section.endpoint.is_local else None
+        self.app = secure(inner, section, authenticator, audit, link)
 
     def client(self, base: str = "https://lineside.example", address: str = "10.0.0.1") -> TestClient:
         return TestClient(self.app, base_url=base, client=(address, 4000), follow_redirects=False)

@@ -38,8 +38,8 @@ _OTHER_ENDINGS = (
     ".pub", ".pth",
 )  # fmt: skip
 _OTHERS = {"broker.ca", "font.size", "kvar.h", "var.h", "py.warnings", "metrics.listen",
-           "dashboard.tls", "gateway.metrics", "ingest.metrics", "gateway.sign_key", "ingest.sign_key",
-           "websocket.accept", "websocket.receive", "websocket.close"}  # fmt: skip
+           "dashboard.oidc", "dashboard.tls", "gateway.metrics", "ingest.metrics", "gateway.sign_key",
+           "ingest.sign_key", "websocket.accept", "websocket.receive", "websocket.close"}  # fmt: skip
 """Files, schemes, keys, options, loggers and messages of ASGI that look like an event."""
 
 STATES = ("online", "degraded", "offline")

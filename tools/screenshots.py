@@ -22,6 +22,8 @@ from typing import TYPE_CHECKING, Self
 from PIL import Image
 from playwright.async_api import async_playwright
 
+from gateway.dashboard.security.link import links_in
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -53,16 +55,19 @@ THEMES = ("light", "dark")
 COLOURS = 128
 """Colours of a picture: few are enough for a calm page, and make small files."""
 
+START_SECONDS = 120.0
+"""Seconds in which the page of the demo has started."""
+
 SETTLE = 4.0
 """Seconds until a view shows live values."""
 
 
 class Demo:
-    """A demo in a process of its own; `url` is the address of its page."""
+    """A demo in a process of its own; `url` is the address of its page, and `link` signs in to it."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self.url = ""
+        self.url = self.link = ""
 
     async def __aenter__(self) -> Self:
         command = [sys.executable, "-m", "gateway", "demo", "--data", str(self._folder / "data")]
@@ -73,6 +78,10 @@ class Demo:
             if found := re.match(rb"page at (\S+)", line):
                 self.url = found[1].decode()
                 break
+        async with asyncio.timeout(START_SECONDS):
+            while not (links := links_in(self._folder / "data" / "spool")):  # noqa: ASYNC110 - of another process
+                await asyncio.sleep(0.5)
+        self.link = links[0]
         return self
 
     async def __aexit__(self, *error: object) -> None:
@@ -80,7 +89,7 @@ class Demo:
         await self._process.communicate()
 
 
-async def photograph(url: str, views: Sequence[str], out: Path) -> list[str]:
+async def photograph(demo: Demo, views: Sequence[str], out: Path) -> list[str]:
     """Write the pictures of views; return the complaints of the console."""
     complaints: list[str] = []
     out.mkdir(parents=True, exist_ok=True)
@@ -96,8 +105,9 @@ async def photograph(url: str, views: Sequence[str], out: Path) -> list[str]:
                 page = await context.new_page()
                 page.on("console", lambda one: complaints.append(one.text) if one.type == "error" else None)
                 page.on("pageerror", lambda error: complaints.append(str(error)))
+                await page.goto(demo.link)
                 for view in views:
-                    await page.goto(url.rstrip("/") + VIEWS[view])
+                    await page.goto(demo.url.rstrip("/") + VIEWS[view])
                     await page.wait_for_selector("html[data-server=there] h1", timeout=60_000)
                     await asyncio.sleep(SETTLE)
                     save(await page.screenshot(), out / f"{view}-{device}-{theme}.png")
@@ -119,7 +129,7 @@ async def main(options: argparse.Namespace) -> int:
     with tempfile.TemporaryDirectory(prefix="lineside-screenshots-") as folder:
         async with Demo(Path(folder)) as demo:
             await asyncio.sleep(options.after)
-            complaints = await photograph(demo.url, options.views or list(VIEWS), options.out)
+            complaints = await photograph(demo, options.views or list(VIEWS), options.out)
     for complaint in dict.fromkeys(complaints):
         print(complaint, file=sys.stderr)
     return 1 if complaints else 0

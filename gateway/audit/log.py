@@ -69,7 +69,7 @@ class AuditLog:
             section.folder, section.max_size, remove_oldest=remove, renew_key=section.renew_key
         )
         self._warns_from = math.inf if remove else section.nearly_full
-        self._syslog = None if section.syslog is None else SyslogFollower(section.syslog, section.syslog_ca)
+        self._syslog = None if section.syslog is None else SyslogFollower(section.syslog, section.syslog_files)
         self._waiting: deque[_Waiting] = deque()
         self._wake = threading.Condition()
         self._closing = False

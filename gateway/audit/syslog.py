@@ -13,16 +13,14 @@ import ssl
 import threading
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlsplit
 
 import structlog
 
+from drivers.tls import TlsFiles, client_context, revocation_problem
 from gateway.audit.entry import line_of
 from gateway.common.state_log import StateLog
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 log = structlog.get_logger(__name__)
 
@@ -58,14 +56,14 @@ def syslog_message(entry: dict[str, Any], host: str, pid: int) -> bytes:
 class SyslogFollower:
     """Sends entries to one server."""
 
-    def __init__(self, url: str, ca: Path | None = None) -> None:
-        """Prepare; no I/O before `start`."""
+    def __init__(self, url: str, files: TlsFiles = TlsFiles()) -> None:  # noqa: B008 - it is immutable
+        """Prepare; no I/O before `start`. `files` are those of TLS, which are read at each connection."""
         self.dropped = 0
         """Entries that the server did not get."""
         parts = urlsplit(url)
         self._scheme = parts.scheme
         self._address = parts.hostname or "", parts.port or _PORTS[parts.scheme]
-        self._ca = ca
+        self._files = files
         self._queue: queue.Queue[dict[str, Any] | None] = queue.Queue(MOST_WAITING)
         self._state = StateLog(log, "syslog.unstable", server=url)
         self._socket: socket.socket | None = None
@@ -140,8 +138,11 @@ class SyslogFollower:
         if self._scheme == "tcp":
             return plain
         try:
-            context = ssl.create_default_context(cafile=self._ca)
+            context = client_context(self._files, "dashboard.audit.syslog_")
             return context.wrap_socket(plain, server_hostname=self._address[0])
+        except ssl.SSLCertVerificationError as error:
+            plain.close()
+            raise OSError(revocation_problem(error, self._files.crl) or str(error)) from None
         except BaseException:
             plain.close()
             raise

@@ -31,15 +31,22 @@ if TYPE_CHECKING:
 @SET
 @click.option("--listen", metavar="HOST:PORT", help="In place of dashboard.listen of the first CONFIG.")
 @click.option("--broker", "everything", is_flag=True, help="Show all that the brokers of the CONFIGs know.")
+@click.option("--link", is_flag=True, help="Show the link that signs in to a page without users that runs.")
 @WITH_STDIN
-def dashboard(configs: tuple[Path, ...], listen: str | None, *, everything: bool, with_stdin: bool) -> None:
+def dashboard(
+    configs: tuple[Path, ...], listen: str | None, *, everything: bool, link: bool, with_stdin: bool
+) -> None:
     """Serve a web page with the plants of one or several CONFIGs, until it is stopped.
 
-    It listens to the brokers and reads the stores. Its settings are those of `dashboard` in the first CONFIG. SIGHUP
-    lets it read its certificate again.
+    It listens to the brokers and reads the stores. Its settings are those of `dashboard` in the first CONFIG. Without
+    users, a link signs in: the terminal shows it, and `--link` shows it again to the account of the page. SIGHUP lets
+    the page read its certificate again.
     """
     keep_files_private()
     require("dashboard")
+    if link:
+        _show_links(load(configs[0]).gateway.spool.folder)
+        return
     factories = [load(config, service=Service.DASHBOARD) for config in configs]
     section = factories[0].dashboard
     if listen is not None:
@@ -60,10 +67,31 @@ def dashboard(configs: tuple[Path, ...], listen: str | None, *, everything: bool
         for factory in factories:
             log_findings(factory, PAGE)
         try:
-            service = DashboardService(factories, section, everything=everything)
+            show = _show_link if sys.stdout.isatty() else None  # a log must not get it
+            service = DashboardService(factories, section, everything=everything, show_link=show)
         except ValueError as error:
             raise click.ClickException(str(error)) from None
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, service.asked_to_reload)
         await service.run(stop)
 
     serve(main, with_stdin=with_stdin)
+
+
+def _show_link(link: str) -> None:
+    echo(f"page at {link}")
+
+
+def _show_links(folder: Path) -> None:
+    """Show the links of the pages without users that run with a folder; exit with 1 if there are none."""
+    from gateway.dashboard.security.link import links_in  # noqa: PLC0415 - an extra
+
+    try:
+        found = links_in(folder)
+    except OSError as error:
+        hint = "run it as the account of the page"
+        raise click.ClickException(f"{error.filename or folder}: {error.strerror}; {hint}") from None
+    if not found:
+        echo(f"no page without users runs with {folder}; start it with lineside dashboard CONFIG", err=True)
+        sys.exit(1)
+    for one in found:
+        echo(one)

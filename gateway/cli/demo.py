@@ -37,6 +37,7 @@ def demo(seconds: float | None, out: Path | None, data: Path | None, style: str)
     was never good.
     """
     require("demo", "the demo")
+    from gateway.dashboard.security.link import make_link  # noqa: PLC0415 - an extra
     from simulators.ports import LOOPBACK, reserved_port  # noqa: PLC0415 - an extra
 
     folder = data.resolve() if data is not None else _new_folder().resolve()
@@ -68,6 +69,8 @@ def demo(seconds: float | None, out: Path | None, data: Path | None, style: str)
             Progress("starting the machines of two plants, a broker, gateways, ingest and a store") as progress,
         ):
             page = f"http://{LOOPBACK}:{port}/"
+            if sys.stdout.isatty():  # the output may be a log, which must not get the link
+                page = make_link(folder / "spool", page)
             echo(f"page at {page}", err=style == "json")
             serve(main)
     except TrialFailed as error:

@@ -12,16 +12,15 @@ from gateway.cli.audited import Said, record
 from gateway.cli.common import CONFIG, FORMAT, load, print_json
 from gateway.cli.group import CommandGroup
 from gateway.cli.output import echo
-from gateway.users.roles import Role
+from gateway.users.roles import DEFAULTS, Permission, listed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from gateway.settings.dashboard_section import DashboardSection
-    from gateway.users.users_file import User
-
-ROLES = [str(role) for role in Role]
+    from gateway.users.role_changes import RoleChange
+    from gateway.users.users_file import User, UserTable
 
 NAME = click.argument("name", metavar="NAME")
 
@@ -29,7 +28,7 @@ PASSWORD_STDIN = click.option(
     "--password-stdin", "stdin", is_flag=True, help="Read the password from the first line of standard input."
 )
 
-ROLE = click.option("--role", required=True, type=click.Choice(ROLES), help="The rights of the user.")
+ROLE = click.option("--role", required=True, help="The role of the user, as lineside users roles lists them.")
 
 
 @click.group(cls=CommandGroup)
@@ -65,6 +64,7 @@ def list_(config: Path, style: str) -> None:
 @FORMAT
 def add(config: Path, name: str, role: str, style: str, *, stdin: bool) -> None:
     """Add the user NAME; the password is asked for."""
+    from gateway.users.role_changes import known_role  # noqa: PLC0415 - see gateway.cli
     from gateway.users.users_file import check_name, new_user  # noqa: PLC0415 - see gateway.cli
 
     section = load(config).dashboard
@@ -74,9 +74,10 @@ def add(config: Path, name: str, role: str, style: str, *, stdin: bool) -> None:
         raise click.UsageError(str(error)) from None
     hashed = _hashed(name, section.password_length, stdin=stdin)
     with _changing(section) as (found, audit):
+        known_role(found, role)
         if same := next((one for one in found if one.casefold() == name.casefold()), None):
             raise click.ClickException(f"there is a user {same!r}; write another name")
-        found[name] = new_user(Role(role), hashed)
+        found[name] = new_user(role, hashed)
         audit += [("user-added", name, None, {"role": role})]
     _print(name, found[name], style)
 
@@ -106,7 +107,67 @@ def remove(config: Path, name: str, style: str) -> None:
 @FORMAT
 def role(config: Path, name: str, role: str, style: str) -> None:
     """Give the user NAME another role; the user's sessions have it at once."""
-    _change(load(config).dashboard, name, style, "user-role", role=Role(role))
+    from gateway.users.role_changes import give_role  # noqa: PLC0415 - see gateway.cli
+    from gateway.users.users_file import user_of  # noqa: PLC0415 - see gateway.cli
+
+    section = load(config).dashboard
+    with _changing(section) as (found, audit):
+        user = user_of(found, name)
+        give_role(found, name, role, _provider(section))
+        audit += [("user-role", name, _audited(user), _audited(found[name]))]
+    _print(name, found[name], style)
+
+
+@users.command()
+@CONFIG
+@FORMAT
+def roles(config: Path, style: str) -> None:
+    """List the roles of CONFIG with their permissions."""
+    from gateway.users.users_file import UnusableUsers, read_users  # noqa: PLC0415 - see gateway.cli
+
+    file = load(config).dashboard.users
+    try:
+        found = read_users(file)
+    except UnusableUsers as error:
+        raise click.ClickException(str(error)) from None
+    if style == "json":
+        rows = [
+            {"name": name, "permissions": listed(one), "changed": DEFAULTS.get(name) != one}
+            for name, one in found.roles.items()
+        ]
+        print_json({"file": str(file), "permissions": list(Permission), "roles": rows})
+        return
+    for name, permissions in found.roles.items():
+        echo(_role_line(name, listed(permissions)))
+
+
+@users.command("set-role")
+@CONFIG
+@click.argument("role", metavar="ROLE")
+@click.argument("permissions", metavar="[PERMISSION]...", nargs=-1)
+@FORMAT
+def set_role_(config: Path, role: str, permissions: tuple[str, ...], style: str) -> None:
+    """Let ROLE permit exactly these PERMISSIONs, at once; a new name is a new role.
+
+    A PERMISSION is trends, export, acknowledge, shelve, reasons, configuration, users or audit. Each role permits to
+    see machines, live readings, alarms and services.
+    """
+    from gateway.users.role_changes import permissions_of, set_role  # noqa: PLC0415 - see gateway.cli
+
+    section = load(config).dashboard
+    _change_role(section, style, lambda table: set_role(table, role, permissions_of(permissions), _provider(section)))
+
+
+@users.command("remove-role")
+@CONFIG
+@click.argument("role", metavar="ROLE")
+@FORMAT
+def remove_role_(config: Path, role: str, style: str) -> None:
+    """Remove ROLE, or give viewer, operator, engineer or admin back its default permissions."""
+    from gateway.users.role_changes import remove_role  # noqa: PLC0415 - see gateway.cli
+
+    section = load(config).dashboard
+    _change_role(section, style, lambda table: remove_role(table, role, _provider(section)))
 
 
 @users.command()
@@ -150,16 +211,37 @@ def _change(
     _print(name, found[name], style)
 
 
+def _change_role(section: DashboardSection, style: str, change: Callable[[UserTable], RoleChange]) -> None:
+    """Change a role, record it, and print what became of it."""
+    with _changing(section) as (found, audit):
+        done = change(found)
+        audit += [("role-removed" if done.after is None else "role-changed", done.role, done.before, done.after)]
+    if style == "json":
+        print_json({"name": done.role, "before": done.before, "permissions": done.after})
+    else:
+        echo(f"{done.role} is removed" if done.after is None else _role_line(done.role, done.after))
+
+
+def _role_line(name: str, permissions: list[str]) -> str:
+    return f"{name:<24}  {', '.join(permissions) or 'to look alone'}"
+
+
+def _provider(section: DashboardSection) -> tuple[str, ...]:
+    """Return the roles that the identity provider gives."""
+    return () if section.oidc is None else tuple(section.oidc.roles)
+
+
 @contextmanager
-def _changing(section: DashboardSection) -> Iterator[tuple[dict[str, User], list[tuple[str, str, Any, Any]]]]:
+def _changing(section: DashboardSection) -> Iterator[tuple[UserTable, list[tuple[str, str, Any, Any]]]]:
     """Give the users for a change, and a list for its entries in the audit log."""
+    from gateway.users.role_changes import BadRole  # noqa: PLC0415 - see gateway.cli
     from gateway.users.users_file import UnknownUser, UnusableUsers, changing  # noqa: PLC0415 - see gateway.cli
 
     said: list[tuple[str, str, Any, Any]] = []
     try:
         with changing(section.users) as found:
             yield found, said
-    except (UnknownUser, UnusableUsers) as error:
+    except (UnknownUser, UnusableUsers, BadRole) as error:
         raise click.ClickException(str(error)) from None
     record(section.audit, *(Said(*one) for one in said))
 

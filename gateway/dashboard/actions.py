@@ -16,10 +16,11 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
     from gateway.dashboard.texts.text import Text
+    from gateway.users.roles import Permission
 
 
 class Forbidden(ReaderError):
-    """The person of a request may not do this; the text says what role may. `status` is that of HTTP."""
+    """The person of a request may not do this; the text says what it needs. `status` is that of HTTP."""
 
     def __init__(self, text: Text, status: int = 403) -> None:
         super().__init__(text)
@@ -37,9 +38,8 @@ class RecordAction(Protocol):
 class Actors:
     """The identity of a person who acts, and the record of actions.
 
-    `operator` returns the name of the person of a request who may act on alarms: the role operator or above. Raises
-    `Forbidden`.
+    `person` returns the name of the person of a request whose role permits something. Raises `Forbidden`.
     """
 
-    operator: Callable[[Request], str]
+    person: Callable[[Request, Permission], str]
     record: RecordAction

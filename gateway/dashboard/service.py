@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -31,6 +31,7 @@ from gateway.dashboard.plants import Plants
 from gateway.dashboard.production.routes import ProductionRoutes
 from gateway.dashboard.production.stops import StopRoutes
 from gateway.dashboard.security import CLIENT, identity_of, needs, records_itself, require, secure
+from gateway.dashboard.security.link import Link
 from gateway.dashboard.security.tls import Certificate
 from gateway.dashboard.stored import Stored
 from gateway.dashboard.trends.routes import Trends
@@ -38,13 +39,13 @@ from gateway.self_test.runner import SelfTest
 from gateway.settings.dashboard_section import ALARM_NOTES
 from gateway.settings.signature_memory import Service
 from gateway.users.authenticator import Authenticator
-from gateway.users.roles import Role
+from gateway.users.roles import Permission
 from gateway.users.throttle import Lockout
 from gateway.users.users_file import Users
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 
     from starlette.requests import Request
     from starlette.routing import Route
@@ -59,6 +60,8 @@ if TYPE_CHECKING:
     from gateway.settings.factory import Factory
 
 log = structlog.get_logger(__name__)
+
+LINK_HINT = "lineside dashboard CONFIG --link shows the address that signs in, to the account of the page"
 
 SERVICE = "dashboard"
 """The page in the audit log."""
@@ -84,8 +87,16 @@ class _Server(uvicorn.Server):
 class DashboardService:
     """The page of some factories, with the settings of `dashboard`."""
 
-    def __init__(self, factories: Sequence[Factory], section: DashboardSection, *, everything: bool = False) -> None:
-        notes = factories[0].gateway.spool.folder / ALARM_NOTES
+    def __init__(
+        self, factories: Sequence[Factory], section: DashboardSection, *, everything: bool = False,
+        show_link: Callable[[str], None] | None = None,
+    ) -> None:  # fmt: skip
+        """Prepare. `show_link` shows a person the link that signs in to a page without users."""
+        folder = factories[0].gateway.spool.folder
+        notes = folder / ALARM_NOTES
+        self._users = Users(section.users)
+        self._link = Link(folder, self._users) if section.oidc is None and section.endpoint.is_local else None
+        self._show_link = show_link
         self.plants = Plants(factories, everything=everything, notes=notes, commands=section.commands)
         self._stored = Stored(factories)
         self._section = section
@@ -98,7 +109,7 @@ class DashboardService:
 
     async def run(self, stop: StopEvent) -> None:
         """Serve until `stop` is set. Raises `OSError` for an address in use, or a certificate that can't be used."""
-        async with AuditLog(self._section.audit) as audit:
+        async with AuditLog(self._section.audit) as audit, self._with_link():
             for plant in self.plants.plants:
                 plant.refused = partial(_note_refused, audit)
             opened = OpenLog(audit, self._section.audit, SERVICE)
@@ -110,10 +121,11 @@ class DashboardService:
     def _config(self, audit: AuditLog) -> uvicorn.Config:
         """Return the settings of the server."""
         lockout = Lockout(**self._section.lockout.model_dump())
-        authenticator = Authenticator(Users(self._section.users), lockout=lockout)
-        administration = Administration(authenticator, audit, self._section.audit.folder)
-        routes = [*self._routes(Actors(operator_of, partial(_record, audit)), audit), *administration.routes()]
-        app = secure(self._page.app(routes), self._section, authenticator, audit)
+        authenticator = Authenticator(self._users, lockout=lockout)
+        provider = () if self._section.oidc is None else tuple(self._section.oidc.roles)
+        administration = Administration(authenticator, audit, self._section.audit.folder, provider)
+        routes = [*self._routes(Actors(person_of, partial(_record, audit)), audit), *administration.routes()]
+        app = secure(self._page.app(routes), self._section, authenticator, audit, self._link)
         return uvicorn.Config(
             app, log_config=None, access_log=False, lifespan="off", server_header=False, limit_concurrency=MAX_OPEN,
             timeout_graceful_shutdown=CLOSE_SECONDS, ws="websockets-sansio", ws_max_size=MAX_MESSAGE,
@@ -144,7 +156,9 @@ class DashboardService:
                 for name, run in helpers.items()
             ]
             serving = tasks.create_task(server.serve(sockets=[listening]), name="server")
-            log.info("dashboard.listening", url=self._url(listening.getsockname()[1]))
+            url = self._url(listening.getsockname()[1])
+            hint = {"hint": LINK_HINT} if self._write_link(url) else {}
+            log.info("dashboard.listening", url=url, **hint)
             manager.ready()
             await asyncio.wait({tasks.create_task(stop.wait(), name="stop"), serving}, return_when="FIRST_COMPLETED")
             manager.stopping()
@@ -155,11 +169,29 @@ class DashboardService:
                 task.cancel()
         await self._stored.close()
 
+    def _write_link(self, url: str) -> bool:
+        """Write the link of a page without users, and show it; return whether there is one."""
+        if self._link is None or not self._link.is_open:
+            return False
+        link = self._link.write(url)
+        if self._show_link is not None:
+            self._show_link(link)
+        return True
+
+    @asynccontextmanager
+    async def _with_link(self) -> AsyncIterator[None]:
+        """Remove the link at the end."""
+        try:
+            yield
+        finally:
+            if self._link is not None:
+                self._link.remove()
+
     def _routes(self, actors: Actors, audit: AuditLog) -> list[Route]:
         """Return the routes of the views."""
         return [
-            *self._trends.routes(partial(_note_export, audit)),
-            *configuration_routes(self._configurations, require(Role.ENGINEER)),
+            *self._trends.routes(partial(_note_export, audit), require),
+            *configuration_routes(self._configurations, require(Permission.CONFIGURATION)),
             *AlarmRoutes(self.plants, self._stored, actors).routes(),
             *ProductionRoutes(self._stored).routes(),
             *StopRoutes(self.plants, self._stored, actors).routes(),
@@ -203,11 +235,11 @@ class DashboardService:
         )  # fmt: skip
 
 
-def operator_of(request: Request) -> str:
-    """Return the name of the person of a request. Raises `Forbidden` if the role is below operator."""
+def person_of(request: Request, permission: Permission) -> str:
+    """Return the name of the person of a request. Raises `Forbidden` if the role does not permit it."""
     identity = identity_of(request)
-    if not identity.role.includes(Role.OPERATOR):
-        raise Forbidden(needs(Role.OPERATOR))
+    if not identity.may(permission):
+        raise Forbidden(needs(permission))
     records_itself(request)
     return identity.name
 

@@ -148,13 +148,16 @@ class Screen:
 
     def _picture(self) -> Group:
         wide = self._console.width >= WIDE
-        return Group(self._head(), Text(""), self._machines(wide=wide), Text(""), self._balances(wide=wide))
+        return Group(self._head(), self._address(), self._machines(wide=wide), Text(""), self._balances(wide=wide))
 
     def _head(self) -> Text:
         seconds = time.monotonic() - self._began
-        page = f"{self._page}   " if self._page else ""
-        text = f"Lineside demo   {seconds:.0f} s   {page}Ctrl-C stops   data in {self._folder}"
+        text = f"Lineside demo   {seconds:.0f} s   Ctrl-C stops   data in {self._folder}"
         return Text(text, style="bold", no_wrap=True, overflow="ellipsis")
+
+    def _address(self) -> Text:
+        """Return the address of the page, as a link for terminals that have links."""
+        return Text(self._page, style=f"link {self._page}" if self._page else "", no_wrap=True, overflow="ellipsis")
 
     def _machines(self, *, wide: bool) -> Table:
         """Return the machines that have room, page after page."""

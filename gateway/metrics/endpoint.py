@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hmac
 import time
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping, Sequence
     from concurrent.futures import Future
 
+    from drivers.secret import Secret
     from gateway.metrics.exposition import Exposition
     from gateway.metrics.health import Checks, Verdict
     from gateway.metrics.samples import MetricsPart
@@ -34,6 +36,9 @@ LISTEN_AGAIN = 5.0
 
 COLLECT_SECONDS = 8.0
 """Seconds that the service has to return its values: less than the usual time-out of a scrape, 10 s."""
+
+SHORTEST_TOKEN = 16
+"""Characters of a token at the least."""
 
 COST = 0.05
 """The part of a processor that all requests for metrics may need: a text that took 10 ms is used again for 0.2 s."""
@@ -72,8 +77,17 @@ class MetricsEndpoint:
     Requests are read, and texts are made, in a thread of its own; only the counters are read in the event loop.
     """
 
-    def __init__(self, address: Endpoint, sources: Sources, key: str, tls: MetricsTls | None = None) -> None:
+    def __init__(
+        self,
+        address: Endpoint,
+        sources: Sources,
+        key: str,
+        tls: MetricsTls | None = None,
+        token: Secret | None = None,
+    ) -> None:
         """Prepare; `key` is the section of the configuration, as in `gateway.metrics`."""
+        self._token = token
+        self._expected = ""
         self._address = address
         self._tls = tls
         self._sources = sources
@@ -91,6 +105,8 @@ class MetricsEndpoint:
         self._loop = asyncio.get_running_loop()
         self._pulses = {"event_loop": Pulse(lambda: self._submit(_nothing()))}
         self._pulses |= {name: Pulse(ask) for name, ask in self._sources.pulses.items()}
+        if self._token is not None:
+            self._expected = await self._reveal(self._token)
         certificate = None if self._tls is None else await self._certificate(self._tls)
         server = HttpServer(await self._listen(), self._handle, None if certificate is None else certificate.context)
         await asyncio.to_thread(server.start)
@@ -100,6 +116,21 @@ class MetricsEndpoint:
             await asyncio.Event().wait()
         finally:
             server.stop()
+
+    async def _reveal(self, token: Secret) -> str:
+        """Return the token, as soon as it can be used: without it nobody may read the metrics."""
+        while True:
+            try:
+                found = await asyncio.to_thread(token.reveal)
+            except MissingSecret as error:
+                problem = str(error)
+            else:
+                if len(found) >= SHORTEST_TOKEN:
+                    return found
+                problem = f"the token has {len(found)} characters, and needs {SHORTEST_TOKEN}"
+            hint = f"correct the secret of {self._key}.token, as in: openssl rand -base64 24"
+            self._state.enter("metrics.not_listening", error=problem, hint=hint)
+            await asyncio.sleep(LISTEN_AGAIN)
 
     async def _certificate(self, tls: MetricsTls) -> ServerCertificate:
         """Return the certificate, as soon as its files can be used."""
@@ -140,6 +171,8 @@ class MetricsEndpoint:
     async def _answer(self, request: Request) -> Response:
         match request.path:
             case "/metrics":
+                if not self._permits(request.authorization):
+                    return Response(HTTPStatus.UNAUTHORIZED, TEXT, b"send the token: Authorization: Bearer TOKEN\n")
                 return await self._metrics(request.accept)
             case "/healthz":
                 return _as_json(alive(await self._silence()))
@@ -148,6 +181,15 @@ class MetricsEndpoint:
             case "/":
                 return Response(HTTPStatus.OK, TEXT, INDEX)
         return Response(HTTPStatus.NOT_FOUND, TEXT, b"there are /metrics, /healthz and /readyz\n")
+
+    def _permits(self, authorization: str) -> bool:
+        """Return whether a request has the token (RFC 6750, clause 2.1), in a time that says nothing of it."""
+        if self._token is None:
+            return True
+        scheme, _, written = authorization.partition(" ")
+        # a header is Latin-1, and a token may be any text
+        same = hmac.compare_digest(written.strip().encode("latin-1", "replace"), self._expected.encode())
+        return same and scheme.lower() == "bearer"
 
     async def _silence(self) -> dict[str, float]:
         names = list(self._pulses)

@@ -63,10 +63,11 @@ STOP_SECONDS = 2.0
 
 
 class Request(NamedTuple):
-    """A GET or HEAD request: its path without the query, and its header `Accept`."""
+    """A GET or HEAD request: its path without the query, and its headers `Accept` and `Authorization`."""
 
     path: str
     accept: str
+    authorization: str = ""
 
 
 class Response(NamedTuple):
@@ -75,6 +76,13 @@ class Response(NamedTuple):
     status: HTTPStatus
     content_type: str
     body: bytes
+
+
+_OF_STATUS = {
+    HTTPStatus.METHOD_NOT_ALLOWED: "Allow: GET, HEAD\r\n",
+    HTTPStatus.UNAUTHORIZED: 'WWW-Authenticate: Bearer realm="lineside"\r\n',
+}
+"""The fields that a status needs (RFC 9110, clauses 15.5.2 and 15.5.6)."""
 
 
 class _Refused(Exception):
@@ -289,16 +297,17 @@ def _parse(head: bytes) -> _Head:
         raise _Refused(HTTPStatus(413))  # its name depends on the version of Python
     connection = headers.get("connection", "").lower()
     keep_alive = "close" not in connection if version == "HTTP/1.1" else "keep-alive" in connection
-    return _Head(Request(target.partition("?")[0], headers.get("accept", "")), method == "HEAD", keep_alive)
+    request = Request(target.partition("?")[0], headers.get("accept", ""), headers.get("authorization", ""))
+    return _Head(request, method == "HEAD", keep_alive)
 
 
 def _encode(response: Response, head: _Head) -> bytes:
-    allow = "Allow: GET, HEAD\r\n" if response.status == HTTPStatus.METHOD_NOT_ALLOWED else ""
+    more = _OF_STATUS.get(response.status, "")
     fields = (
         f"HTTP/1.1 {response.status.value} {response.status.phrase}\r\n"
         f"Content-Type: {response.content_type}\r\n"
         f"Content-Length: {len(response.body)}\r\n"
-        f"Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n{allow}"
+        f"Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n{more}"
         f"Connection: {'keep-alive' if head.keep_alive else 'close'}\r\n\r\n"
     ).encode("latin-1")
     return fields if head.head_only else fields + response.body

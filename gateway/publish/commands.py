@@ -1,6 +1,7 @@
 """Commands of people over MQTT: checked, carried out once, answered, and journaled.
 
-A command is refused if it is not for this gateway, not signed by a known key, expired, or was here before. The ids of
+A command is refused if it is not for this gateway, not signed by a known key, names a person that the key does not
+permit, has expired, or was here before. The ids of
 commands are remembered until they expire. After a restart they are not: a command that was issued before the start is
 refused, so nobody can repeat it.
 
@@ -28,13 +29,14 @@ from gateway.model.command import (
     is_signed,
     parse_command,
 )
+from gateway.model.text import MAX_NAME, clean_text
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from contextlib import AbstractAsyncContextManager
     from types import TracebackType
 
-    from gateway.model.command import Command
+    from gateway.model.command import Approval, Command
     from gateway.settings.commands_section import CommandsSection
 
 log = structlog.get_logger(__name__)
@@ -122,7 +124,7 @@ class Commands:
             return None
         result = await self._result(command)
         self.counts[result.outcome] += 1
-        self._note(command, result)
+        self._note(self._identified(command), result)
         if result.outcome == REFUSED:
             self._repeated.warning(
                 "command.refused", key=result.text, user=command.user, action=command.action, reason=result.text
@@ -153,11 +155,20 @@ class Commands:
         if misfit := _misfit(command):
             return Result(REFUSED, misfit)
         self._ids[command.id] = command.expires
-        failure = await self._execute(command)
+        failure = await self._execute(self._identified(command))
         if failure is None:
             what = "alarms" if command.is_of_alarm else "a production"
             return Result(FAILED, f"this gateway has no such machine with {what}")
         return Result(FAILED, failure) if failure else Result(DONE)
+
+    def _identified(self, command: Command) -> Command:
+        """Return a command with who is known to have sent it: the key, where its configuration names no people."""
+        if not command.signature:
+            return command.model_copy(update={"key": ""})  # it is a statement that nothing proves
+        key = self.settings.keys.get(command.key)
+        if key is None or key.people:
+            return command
+        return command.model_copy(update={"user": clean_text(f"{command.key} ({command.user})", MAX_NAME)})
 
     def _problem(self, command: Command) -> str:
         """Return why a command may not be carried out, empty if it may."""
@@ -180,19 +191,23 @@ class Commands:
         problem = next((text for wrong, text in checks if wrong), "")
         if problem or (self.settings.unsigned_alarms and command.spares_machine and not command.signature):
             return problem
-        return self._signature_problem(command, command.key, command.signature)
+        return self._signature_problem(command, command)
 
     def _expire(self, now: int) -> None:
         for id_ in [id_ for id_, expires in self._ids.items() if expires < now]:
             del self._ids[id_]
 
-    def _signature_problem(self, command: Command, key: str, signature: str) -> str:
-        if not signature:
+    def _signature_problem(self, command: Command, by: Command | Approval) -> str:
+        """Return why the signature of a person over a command does not count, empty if it does."""
+        if not by.signature:
             return "it is not signed"
-        public = self.settings.keys.get(key)
-        if public is None:
+        known = self.settings.keys.get(by.key)
+        if known is None:
             return "its key is not known here"
-        return "" if is_signed(command, signature, public_key(public)) else "its signature is wrong"
+        if not is_signed(command, by.signature, public_key(known.key)):
+            return "its signature is wrong"
+        # after the signature: only who has the key learns the names that it permits
+        return "" if known.permits(by.user) else f"the key {by.key} does not speak for {by.user}"
 
     def _write_problem(self, command: Command) -> str:
         """Return why a value may not be written, by the limits that are configured."""
@@ -207,9 +222,7 @@ class Commands:
         approved = {
             (one.user, one.key)
             for one in command.approvals
-            if one.user != command.user
-            and one.key != command.key
-            and not self._signature_problem(command, one.key, one.signature)
+            if one.user != command.user and one.key != command.key and not self._signature_problem(command, one)
         }
         if min(len({user for user, _ in approved}), len({key for _, key in approved})) < limits.approvals:
             return f"it needs the approval of {limits.approvals} other person(s), with keys of their own"

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, field_serializer, field_validator, model_validator
 
 from drivers.exposure import is_loopback
+from drivers.tls import TlsFiles
 from drivers.url import check_host, split_url
 from gateway.common.setting_types import Duration, File, Folder, Section, Size
 
@@ -50,6 +51,13 @@ class AuditSection(Section):
     syslog_ca: File | None = None
     """The authority of the syslog server's certificate, in place of the system's, as in
     `/etc/lineside/plant-ca.pem`."""
+    syslog_crl: File | None = None
+    """The revocation lists of the authorities of that certificate, in PEM, as in `/etc/lineside/plant-ca.crl.pem`."""
+
+    @property
+    def syslog_files(self) -> TlsFiles:
+        """The files of connections to the syslog server."""
+        return TlsFiles(self.syslog_ca, self.syslog_crl)
 
     @field_serializer("renew_key", when_used="json")
     def _with_its_unit(self, seconds: float) -> str:
@@ -81,6 +89,7 @@ class AuditSection(Section):
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
-        if self.syslog_ca is not None and (self.syslog is None or urlsplit(self.syslog).scheme != "tls"):
-            raise ValueError("syslog_ca is for syslog: tls://HOST:6514")
+        with_files = self.syslog_ca is not None or self.syslog_crl is not None
+        if with_files and (self.syslog is None or urlsplit(self.syslog).scheme != "tls"):
+            raise ValueError("syslog_ca and syslog_crl are for syslog: tls://HOST:6514")
         return self

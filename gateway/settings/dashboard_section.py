@@ -9,10 +9,11 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, field_validator, model_validator
 
 from drivers.exposure import is_loopback
 from drivers.private_key import KeyFile
+from drivers.tls import TlsFiles
 from drivers.url import check_host, split_url
 from gateway.common.setting_types import Duration, File, Secret, Section
 from gateway.model.text import check_text
@@ -30,6 +31,9 @@ USERS = "users.yaml"
 
 ALARM_NOTES = "alarm-notes.json"
 """The file of what operators noted of alarms, in the folder of the spool."""
+
+LINK_FILE = re.compile(r"dashboard-\d{1,5}\.link")
+"""The file with the link to a page without users, in the folder of the spool; the number is the port of the page."""
 
 MOST_KEY_NAME = 128
 """Characters of the name of a key."""
@@ -87,6 +91,12 @@ def _one_or_many(written: object) -> object:
 Names = Annotated[tuple[str, ...], BeforeValidator(_one_or_many), Field(max_length=MOST_NAMES)]
 """A name, or a list of names."""
 
+ROLE = r"^[a-z][a-z0-9_-]{0,31}$"
+"""The pattern of a role's name."""
+
+RoleName = Annotated[str, StringConstraints(pattern=ROLE)]
+"""The name of a role of users."""
+
 Hosts = Annotated[
     tuple[Annotated[str, AfterValidator(_host)], ...], BeforeValidator(_one_or_many), Field(max_length=MOST_NAMES)
 ]
@@ -108,25 +118,6 @@ class DashboardTls(Section):
         return (KeyFile("key", self.key, "key_password", self.key_password),)
 
 
-class OidcRoles(Section):
-    """The values of the claim that give each role of Lineside; the highest counts."""
-
-    viewer: Names = ()
-    """Values that give the role viewer, as in `[plant-staff]`."""
-    operator: Names = ()
-    """Values that give the role operator, as in `[shift-leads]`."""
-    engineer: Names = ()
-    """Values that give the role engineer, as in `[controls]`."""
-    admin: Names = ()
-    """Values that give the role admin, as in `[plant-it]`."""
-
-    @model_validator(mode="after")
-    def _gives_a_role(self) -> Self:
-        if not any((self.viewer, self.operator, self.engineer, self.admin)):
-            raise ValueError("roles gives nobody a role; write values of the claim, as in viewer: [plant-staff]")
-        return self
-
-
 class OidcSection(Section):
     """Sign-in by an identity provider (OpenID Connect Core 1.0, authorization code flow with PKCE)."""
 
@@ -138,13 +129,27 @@ class OidcSection(Section):
     """The name of the client's secret; a public client has none, as in `{secret: oidc_client}`."""
     role_claim: Annotated[str, Field(min_length=1, max_length=255)] = "roles"
     """The claim of the ID token with the user's roles or groups, as in `realm_access.roles`."""
-    roles: OidcRoles
-    """Which values of the claim give which role, as in `{viewer: [plant-staff], admin: [plant-it]}`."""
+    roles: Annotated[dict[RoleName, Names], Field(max_length=MOST_NAMES)]
+    """Which values of the claim give which role of `lineside users roles`; the role that permits most counts, as in
+    `{viewer: [plant-staff], admin: [plant-it]}`."""
     redirect_url: str | None = None
     """The address that the provider returns to, where a proxy is in front, as in
     `https://edge-01.example/login/oidc/callback`."""
     ca: File | None = None
     """The authority of the provider's certificate, in place of the system's, as in `/etc/lineside/plant-ca.pem`."""
+    crl: File | None = None
+    """The revocation lists of the authorities, in PEM, as in `/etc/lineside/plant-ca.crl.pem`."""
+
+    @property
+    def tls_files(self) -> TlsFiles:
+        """The files of connections to the provider."""
+        return TlsFiles(self.ca, self.crl)
+
+    @model_validator(mode="after")
+    def _gives_a_role(self) -> Self:
+        if not any(self.roles.values()):
+            raise ValueError("roles gives nobody a role; write values of the claim, as in viewer: [plant-staff]")
+        return self
 
     @field_validator("issuer", "redirect_url")
     @classmethod

@@ -188,11 +188,14 @@ class MetricsSection(Section):
     """Metrics and health over HTTP; without `listen` there are none."""
 
     listen: Listen | None = None
-    """The address to serve them at; beyond the loopback interface it needs `tls` with `client_ca`, or `insecure`, as
-    in `127.0.0.1:9464`."""
+    """The address to serve them at; beyond the loopback interface it needs `tls` with `client_ca` or `token`, or
+    `insecure`, as in `127.0.0.1:9464`."""
     tls: MetricsTls | None = None
     """The certificate with which they are served over HTTPS, as in `{certificate: edge-01.pem, key: edge-01.key,
     client_ca: prometheus-ca.pem}`."""
+    token: Secret | None = None
+    """The name of the token that a request for metrics needs (`Authorization: Bearer`), of 16 characters or more, as
+    in `{secret: metrics_token}`."""
     insecure: bool = False
     """Whether everybody who reaches the address may read them, as in `true`."""
 
@@ -200,12 +203,17 @@ class MetricsSection(Section):
     def exposure(self) -> str:
         if self.endpoint is None or self.endpoint.is_local or self.insecure:
             return ""
-        if self.tls is not None and self.tls.client_ca is not None:
+        if self.tls is not None and (self.tls.client_ca is not None or self.token is not None):
             return ""
+        if self.tls is None and self.token is not None:
+            return (
+                f"anybody on the way to {self.endpoint} can read the token of the metrics; write tls with "
+                f"certificate and key, or listen at 127.0.0.1; {ACCEPT}"
+            )
         right = (
             "write tls with certificate, key and client_ca, or listen at 127.0.0.1"
             if self.tls is None
-            else "write client_ca into tls, so that only clients with a certificate of that authority do"
+            else "write client_ca into tls, so that only clients with a certificate of that authority do, or token"
         )
         return f"anybody who reaches {self.endpoint} can read the names and states of the machines; {right}; {ACCEPT}"
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from gateway.acquisition.link_load import load_warnings
 from gateway.metrics.endpoint_warnings import metrics_warnings
 from gateway.mqtt.topics import topic_warnings
+from gateway.settings.commands_section import command_warnings
 from gateway.settings.dashboard_section import dashboard_warnings
 from gateway.settings.encrypted_storage import storage_warnings
 from gateway.settings.exposure import exposure_warnings
@@ -24,5 +25,6 @@ def configuration_warnings(factory: Factory) -> list[Problem]:
     found = (
         load_warnings(factory), topic_warnings(factory), metrics_warnings(factory), dashboard_warnings(factory),
         exposure_warnings(factory), notify_warnings(factory), storage_warnings(factory),
+        command_warnings(factory),
     )  # fmt: skip
     return in_order([*factory.warnings, *chain.from_iterable(found)])

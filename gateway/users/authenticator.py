@@ -86,7 +86,7 @@ class Authenticator:
             return Refused(reason, wait, locked=self._lockout.failures in counts)
         self._names.forget(name_key)
         self._addresses.take_back(client)
-        return Identity(name, user.role, "password")
+        return Identity(name, user.role, "password", self.users.permissions(user.role) or frozenset())
 
     def failures(self, name: str) -> Failures:
         """Return the failures of a name since its last success; those of before its period are forgotten."""

@@ -6,8 +6,12 @@
         role: operator
         password: $argon2id$v=19$m=65536,t=3,p=4$...
         created: 2026-12-01T06:00:00Z
+    roles:
+      operator: [trends, acknowledge]
 
-Commands change it under a lock; a dashboard reads it again when it has changed.
+`roles` has the roles that permit something else than by default, and those of the plant.
+Commands
+and administrators on the page change it under a lock; a dashboard reads it again when it has changed.
 """
 
 from __future__ import annotations
@@ -22,15 +26,16 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 import structlog
-from pydantic import AfterValidator, Field, StringConstraints
+from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints
 
 from gateway.common.setting_types import Section
 from gateway.common.state_log import StateLog
+from gateway.settings.dashboard_section import RoleName  # noqa: TC001 - pydantic reads it
 from gateway.settings.document import parse_document
 from gateway.settings.problems import ConfigurationError
 from gateway.settings.serialize import dump
 from gateway.settings.validation import validate
-from gateway.users.roles import Role  # noqa: TC001 - pydantic reads it
+from gateway.users.roles import DEFAULTS, Permission, listed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -50,12 +55,19 @@ LONGEST_NAME = 64
 
 UserName = Annotated[str, StringConstraints(pattern=NAME, max_length=LONGEST_NAME)]
 
+MOST_ROLES = 50
+"""Roles of a file."""
+
 _HASH = r"\$argon2id\$v=19\$m=\d{1,8},t=\d{1,3},p=\d{1,3}\$[A-Za-z0-9+/]{11,128}\$[A-Za-z0-9+/]{16,128}"
 
 LONGEST_HASH = 400
 """Characters of a hash."""
 
 _TIME = "%Y-%m-%dT%H:%M:%SZ"
+
+
+def _as_set(written: object) -> object:
+    return frozenset(written) if isinstance(written, list) else written
 
 
 def _is_hash(written: str) -> str:
@@ -68,7 +80,7 @@ def _is_hash(written: str) -> str:
 class User(Section):
     """A user of the file."""
 
-    role: Annotated[Role, Field(strict=False)]
+    role: RoleName
     """The user's role, as in `operator`."""
     password: Annotated[str, AfterValidator(_is_hash)] = Field(repr=False)
     """The Argon2id hash of the password, as in `$argon2id$v=19$m=65536,t=3,p=4$...`."""
@@ -85,6 +97,24 @@ class UsersDocument(Section):
     """The format of the file, as in `1`."""
     users: Annotated[dict[UserName, User], Field(max_length=MOST_USERS)] = {}
     """The users by their names."""
+    roles: Annotated[
+        dict[
+            RoleName,
+            Annotated[frozenset[Annotated[Permission, Field(strict=False)]], BeforeValidator(_as_set)],
+        ],
+        Field(max_length=MOST_ROLES),
+    ] = {}
+    """The permissions of roles that do not have their default, as in `{operator: [trends, acknowledge]}`."""
+
+
+class UserTable(dict[str, User]):
+    """The users of a file by their names; `roles` has the permissions of each role."""
+
+    def __init__(
+        self, users: Mapping[str, User] | None = None, roles: Mapping[str, frozenset[Permission]] | None = None
+    ) -> None:
+        super().__init__(users or {})
+        self.roles: dict[str, frozenset[Permission]] = {**DEFAULTS, **(roles or {})}
 
 
 class UnusableUsers(Exception):
@@ -95,7 +125,7 @@ class UnknownUser(Exception):
     """There is no user of this name; the text names those that there are."""
 
 
-def read_users(file: Path) -> dict[str, User]:
+def read_users(file: Path) -> UserTable:
     """Return the users of a file by their names; none of a file that does not exist. Raises `UnusableUsers`.
 
     The file must belong to the user of this process or to root, and be readable by nobody else. A symbolic link is
@@ -104,7 +134,7 @@ def read_users(file: Path) -> dict[str, User]:
     try:
         descriptor = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
     except FileNotFoundError:
-        return {}
+        return UserTable()
     except OSError as error:
         reason = "is a symbolic link" if file.is_symlink() else str(error.strerror).lower()
         raise UnusableUsers(f"{file}: {reason}; write the path of the file itself") from None
@@ -125,7 +155,7 @@ def _check_rights(file: Path, found: os.stat_result) -> None:
         raise UnusableUsers(f"{file}: others can read or write it; run chmod 600 {file}")
 
 
-def _parse(file: Path, content: bytes) -> dict[str, User]:
+def _parse(file: Path, content: bytes) -> UserTable:
     try:
         document = parse_document(content.decode(), file)
         found = validate(UsersDocument, document, document.data, ())
@@ -135,11 +165,15 @@ def _parse(file: Path, content: bytes) -> dict[str, User]:
         raise UnusableUsers(str(error.problems[0])) from None
     if found is None:
         raise UnusableUsers(str(document.problems[0]))
-    return found.users
+    table = UserTable(found.users, found.roles)
+    for name, user in table.items():
+        if user.role not in table.roles:
+            raise UnusableUsers(f"{file}: {name} has the role {user.role}; there are: {', '.join(table.roles)}")
+    return table
 
 
 @contextmanager
-def changing(file: Path) -> Iterator[dict[str, User]]:
+def changing(file: Path) -> Iterator[UserTable]:
     """Give the users for a change, and replace the file afterwards. Raises `UnusableUsers` or `OSError`.
 
     Two commands change it one after the other. Nothing is written if the change raises.
@@ -157,9 +191,11 @@ def changing(file: Path) -> Iterator[dict[str, User]]:
         os.close(lock)
 
 
-def _write(file: Path, users: Mapping[str, User]) -> None:
+def _write(file: Path, users: UserTable) -> None:
     """Replace the file; a power cut leaves the old file or the new file."""
-    data = {"format": 1, "users": {name: _as_dict(user) for name, user in sorted(users.items())}}
+    data: dict[str, Any] = {"format": 1, "users": {name: _as_dict(user) for name, user in sorted(users.items())}}
+    if roles := {name: listed(one) for name, one in users.roles.items() if DEFAULTS.get(name) != one}:
+        data["roles"] = roles
     new = file.with_name(file.name + ".new")
     new.unlink(missing_ok=True)
     descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, MODE)
@@ -189,10 +225,10 @@ def check_name(name: str) -> None:
         )
 
 
-def new_user(role: Role, hashed: str) -> User:
+def new_user(role: str, hashed: str) -> User:
     """Return a user that is created now."""
     created = datetime.now(UTC).strftime(_TIME)
-    return User.model_validate({"role": role, "password": hashed, "created": created})
+    return User.model_validate({"role": str(role), "password": hashed, "created": created})
 
 
 def user_of(users: Mapping[str, User], name: str) -> User:
@@ -220,7 +256,7 @@ class Users:
         """Prepare; no I/O before the first `refresh`."""
         self.file = file
         self._look: _Look | None = None
-        self._users: dict[str, User] = {}
+        self._users = UserTable()
         self._state = StateLog(log, "users.unstable", file=str(file))
         self._reading = asyncio.Lock()
 
@@ -231,6 +267,14 @@ class Users:
     def get(self, name: str) -> User | None:
         """Return a user by name, None if there is none."""
         return self._users.get(name)
+
+    def permissions(self, role: str) -> frozenset[Permission] | None:
+        """Return the permissions of a role, None if there is no such role."""
+        return self._users.roles.get(role)
+
+    def roles(self) -> dict[str, frozenset[Permission]]:
+        """Return all roles with their permissions."""
+        return dict(self._users.roles)
 
     def all(self) -> dict[str, User]:
         """Return all users by their names."""
@@ -247,7 +291,8 @@ class Users:
             try:
                 self._users = await asyncio.to_thread(read_users, self.file)
             except (UnusableUsers, OSError) as error:
-                self._users = {}
+                self._users = UserTable()
+                self._users.roles = {}  # also those who are signed in by the provider have no rights then
                 self._state.enter("users.unusable", error=str(error))
             else:
                 self._state.enter("users.read", healthy=True, users=len(self._users))

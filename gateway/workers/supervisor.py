@@ -140,7 +140,9 @@ class Supervisor:
         self._endpoint: MetricsEndpoint | None = None
         if own.metrics.endpoint is not None:
             sources = Sources(metrics.parts, metrics.checks, silence=metrics.silence)
-            self._endpoint = MetricsEndpoint(own.metrics.endpoint, sources, "gateway.metrics", own.metrics.tls)
+            self._endpoint = MetricsEndpoint(
+                own.metrics.endpoint, sources, "gateway.metrics", own.metrics.tls, own.metrics.token
+            )
 
     # -- running --
 

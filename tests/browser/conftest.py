@@ -6,6 +6,7 @@ import shutil
 from typing import TYPE_CHECKING
 
 import pytest
+from page_link import sign_in
 from page_plant import PlantWithPage
 from processes import need
 
@@ -30,8 +31,8 @@ def browser() -> Iterator[Browser]:
         started.close()
 
 
-OUTAGES = ("net::ERR_", "status of 503", "WebSocket connection to")
-"""Parts of messages of the network: Chromium writes them into the console when a test stops a server, or a store."""
+OUTAGES = ("net::ERR_", "status of 409", "status of 503", "WebSocket connection to")
+"""Parts of messages of the network, in the console when a test stops a server or a store, or has a change refused."""
 
 
 def is_problem(message: ConsoleMessage) -> bool:
@@ -49,6 +50,7 @@ def open_page(browser: Browser) -> Iterator[Callable[..., Page]]:
         }  # fmt: skip
         context = browser.new_context(**settings)  # type: ignore[arg-type]
         contexts.append(context)
+        sign_in(context, url)
         page = context.new_page()
         page.on("console", lambda one: problems.append(one.text) if is_problem(one) else None)
         page.on("pageerror", lambda one: problems.append(str(one)))

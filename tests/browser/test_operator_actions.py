@@ -16,6 +16,7 @@ from accessibility import severe_findings
 from chaos.machines import Machines
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+from page_link import start_page
 from page_plant import ZONE, wait_for
 from processes import LOOPBACK, Lineside, free_port, lineside, write_factory
 from servers import Mosquitto
@@ -108,7 +109,7 @@ class Plant:
         (self._folder / "machines").mkdir()
         (self._folder / "machines" / "press.yaml").write_text(yaml.safe_dump(TEMPLATE))
         machine = {"template": "press", "connection": f"modbus+tcp://{LOOPBACK}:{port}?timeout=20&unit=1"}
-        commands = {"keys": {"page": public}}
+        commands = {"keys": {"page": {"key": public, "people": "any"}}}
         write_factory(
             self.config,
             gateway={"id": "edge-01", "spool": {"folder": str(self._folder / "spool")}, "commands": commands},
@@ -123,10 +124,9 @@ class Plant:
     async def _start(self) -> None:
         self.gateway = await Lineside.start("run", self.config)
         self.ingest = await Lineside.start("ingest", self.config)
-        self.page = await Lineside.start("dashboard", self.config, "--listen", f"{LOOPBACK}:{self.port}")
+        self.page = await start_page(self.config, f"{LOOPBACK}:{self.port}")
         for process in (self.gateway, self.ingest, self.page):
             process.shared = True
-        await self.page.logged("dashboard.listening")
 
     def stop(self) -> None:
         async def stop() -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from accessibility import severe_findings
 from dashboards import factory
+from page_link import link_of
 from page_plant import wait_for
 from processes import LOOPBACK, Lineside, free_port
 from secured_page import HASH, PASSWORD, QUICK
@@ -17,7 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from playwright.sync_api import Page
+    from page_plant import PlantWithPage
+    from playwright.sync_api import Browser, Page
 
     Open = Callable[..., Page]
 
@@ -120,3 +123,27 @@ def test_the_fields_stay_visible_in_the_dark_and_on_a_small_screen(url: str, ope
     assert (colour, ground) == ("rgb(227, 232, 236)", "rgb(23, 28, 33)")
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     assert page.locator("button[type=submit]").bounding_box()["height"] >= 44  # type: ignore[index]
+
+
+def test_the_link_of_a_page_without_users_is_one_click(browser: Browser, plant: PlantWithPage):
+    """The address of the terminal opens the page, and the token is in no address, history or script of it."""
+    link = link_of(plant.url)
+    context = browser.new_context(locale="en-GB")
+    page = context.new_page()
+    page.goto(plant.url + "/alarms")
+    assert page.url == f"{plant.url}/login?next=%2Falarms"
+    page.get_by_text("lineside dashboard CONFIG --link").wait_for(timeout=PATIENCE)
+    assert severe_findings(page) == []
+    page.goto(link)
+    page.wait_for_selector("html[data-server=there] h1", timeout=PATIENCE)
+    assert page.url == f"{plant.url}/"
+    page.go_back()
+    assert page.url == f"{plant.url}/login?next=%2Falarms"
+    page.go_forward()
+    page.wait_for_selector("html[data-server=there] h1", timeout=PATIENCE)
+    token = link.rpartition("=")[2]
+    assert token not in page.evaluate("() => document.documentElement.outerHTML + document.referrer + location.href")
+    page.get_by_role("button", name="Sign out").click()
+    # the WebSocket that has ended leads there, too: the address changes twice
+    page.get_by_text("lineside dashboard CONFIG --link").wait_for(timeout=PATIENCE)
+    context.close()

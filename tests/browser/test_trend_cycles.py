@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 import pytest
+from page_link import start_page
 from page_plant import wait_for
-from processes import LOOPBACK, Lineside, free_port
+from processes import LOOPBACK, free_port
 from trend_plant import PRESS, SECOND, START, fill, scan, write_plant
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from playwright.sync_api import Page
 
@@ -41,16 +41,10 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         ),
     )
     port = free_port()
-    page = wait_for(started(factory.file, f"{LOOPBACK}:{port}"))
+    page = wait_for(start_page(factory.file, f"{LOOPBACK}:{port}"))
     page.shared = True
     yield f"http://{LOOPBACK}:{port}"
     page.kill()
-
-
-async def started(config: Path, listen: str) -> Lineside:
-    page = await Lineside.start("dashboard", config, "--listen", listen)
-    await page.logged("dashboard.listening")
-    return page
 
 
 @pytest.fixture

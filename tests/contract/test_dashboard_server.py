@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 import httpx2
 import pytest
 import structlog
+from fakes.authority import Authority
 from oidc_provider import CLIENT, SECRET, Provider
 from processes import free_port
 from secured_page import PASSWORD, Page, serving
@@ -23,6 +24,9 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from gateway.common.server_certificate import Renewal
 from gateway.dashboard.security.tls import Certificate
 from gateway.settings.dashboard_section import DashboardTls
+from gateway.users.role_changes import remove_role, set_role
+from gateway.users.roles import Permission
+from gateway.users.users_file import changing
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -328,9 +332,10 @@ async def _plant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, **section: Any
     monkeypatch.setenv("LINESIDE_SECRET_OIDC_CLIENT", SECRET)
     port = free_port()
     provider = Provider(f"http://127.0.0.1:{port}")
+    usual = {"viewer": "plant-staff", "operator": "shift-leads", "admin": "plant-it"}
     oidc = {
         "issuer": provider.issuer, "client_id": CLIENT, "client_secret": {"secret": "oidc_client"},
-        "roles": {"viewer": "plant-staff", "operator": "shift-leads", "admin": "plant-it"},
+        "roles": section.pop("roles", usual),
     }  # fmt: skip
     async with served(provider.app(), port), https(tmp_path, users=False, oidc=oidc, **section) as server:
         yield Plant(provider, server)
@@ -407,6 +412,28 @@ async def test_the_claim_gives_the_highest_role_or_none(plant: Plant) -> None:
             assert (await client.get("/api/session")).json().get("role", "") == role
 
 
+async def test_the_claim_gives_roles_of_the_plant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A role that nobody has made gives no rights, and its permissions count while somebody is signed in."""
+    roles = {"night-shift": ["night"], "viewer": ["plant-staff"]}
+    async with _plant(tmp_path, monkeypatch, roles=roles) as plant, plant.server.client() as client:
+        plant.provider.claims["roles"] = ["night"]
+        with structlog.testing.capture_logs() as logs:
+            assert (await plant.sign_in(client)).status_code == 403
+        assert "oidc.role_unknown" in {entry["event"] for entry in logs}
+        with changing(plant.server.page.section.users) as users:
+            set_role(users, "night-shift", frozenset({Permission.ACKNOWLEDGE, Permission.SHELVE, Permission.REASONS}))
+        plant.provider.claims["roles"] = ["plant-staff", "night"]  # viewer permits less
+        assert (await plant.sign_in(client)).status_code == 200
+        session = (await client.get("/api/session")).json()
+        assert (session["role"], session["permissions"]) == ("night-shift", ["acknowledge", "shelve", "reasons"])
+        with changing(plant.server.page.section.users) as users:
+            set_role(users, "night-shift", frozenset())
+        assert (await client.get("/api/session")).json()["permissions"] == []
+        with changing(plant.server.page.section.users) as users:
+            remove_role(users, "night-shift")
+        assert (await client.get("/api/session")).status_code == 401
+
+
 async def test_an_answer_of_the_provider_is_for_the_browser_that_has_begun_and_once(plant: Plant) -> None:
     """Login CSRF: an attacker must not sign a victim's browser in to the attacker's account."""
     async with plant.server.client() as one, plant.server.client() as two:
@@ -438,6 +465,62 @@ async def test_a_provider_that_is_down_is_logged_once(plant: Plant) -> None:
             assert (await client.get("/login/oidc")).status_code == 303
     events = [entry["event"] for entry in logs]
     assert [event for event in events if event.startswith("oidc")] == ["oidc.unavailable", "oidc.available"]
+
+
+async def test_a_provider_whose_certificate_was_revoked_signs_nobody_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A thief of its key could name anybody as signed in. The list is read again when it has changed."""
+    monkeypatch.setenv("LINESIDE_SECRET_OIDC_CLIENT", SECRET)
+    authority, crl, port = Authority(tmp_path, "plant-ca"), tmp_path / "plant.crl.pem", free_port()
+    pair = authority.pair("idp", "localhost")
+    provider = Provider(f"https://localhost:{port}")
+    oidc = {
+        "issuer": provider.issuer, "client_id": CLIENT, "client_secret": {"secret": "oidc_client"},
+        "roles": {"operator": "shift-leads"}, "ca": str(authority.file), "crl": str(crl),
+    }  # fmt: skip
+    tls = {"ssl_certfile": pair.certificate, "ssl_keyfile": pair.key}
+    async with served(provider.app(), port, **tls), https(tmp_path, users=False, oidc=oidc) as server:
+        context = ssl.create_default_context(cafile=authority.file)
+        context.load_verify_locations(tmp_path / "box.pem")
+        plant = Plant(provider, server._replace(context=context))
+        async with server.client() as client:
+            with structlog.testing.capture_logs() as logs:
+                assert (await client.get("/login/oidc")).status_code == 502
+                crl.write_bytes(authority.revocations(pair))
+                assert (await client.get("/login/oidc")).status_code == 502
+            assert [entry["event"] for entry in logs] == ["oidc.unavailable"]
+            assert f"dashboard.oidc.crl ({crl}): No such file or directory" in logs[0]["error"]
+            crl.write_bytes(authority.revocations())
+            assert (await plant.sign_in(client)).status_code == 200
+            crl.write_bytes(authority.revocations(pair))  # the metadata are known: the token is asked for in vain
+            assert (await plant.sign_in(client)).status_code == 502
+
+
+@pytest.mark.parametrize(
+    ("hours", "problem"),
+    [
+        (24, "its certificate was revoked by its authority"),
+        (-1, "has expired; put the authority's present list there"),
+    ],
+)
+async def test_the_log_says_why_a_provider_is_not_trusted(tmp_path: Path, hours: float, problem: str) -> None:
+    authority, crl, port = Authority(tmp_path, "plant-ca"), tmp_path / "plant.crl.pem", free_port()
+    pair = authority.pair("idp", "localhost")
+    crl.write_bytes(authority.revocations(pair, hours=hours))
+    provider = Provider(f"https://localhost:{port}")
+    oidc = {
+        "issuer": provider.issuer, "client_id": CLIENT, "roles": {"operator": "shift-leads"},
+        "ca": str(authority.file), "crl": str(crl),
+    }  # fmt: skip
+    tls = {"ssl_certfile": pair.certificate, "ssl_keyfile": pair.key}
+    page = https(tmp_path, users=False, oidc=oidc)
+    async with served(provider.app(), port, **tls), page as server, server.client() as client:
+        with structlog.testing.capture_logs() as logs:
+            assert (await client.get("/login/oidc")).status_code == 502
+    [refused] = logs
+    assert refused["event"] == "oidc.unavailable"
+    assert problem in refused["error"]
 
 
 # -- sign-out at the provider --

@@ -159,7 +159,7 @@ async def test_a_gateway_with_keys_takes_signed_commands_alone(tmp_path: Path):
         files[-1].write_bytes(private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
     async with Machines(1) as machines:
         plant = Plant(tmp_path, broker, machines)
-        plant.write({"few": ALARMS["few"]}, keys={"control-room": public})
+        plant.write({"few": ALARMS["few"]}, keys={"control-room": {"key": public, "people": ["anna"]}})
         ingest = await Lineside.start("ingest", plant.config)
         gateway = await Lineside.start("run", plant.config)
         await until(lambda: len(plant.transitions()) >= 1, "the alarm in the store", 20.0)
@@ -170,7 +170,14 @@ async def test_a_gateway_with_keys_takes_signed_commands_alone(tmp_path: Path):
         assert (await lineside(*command, "--key", "odd", "--key-file", str(files[0]))).text == (
             "refused: its key is not known here\n"
         )
-        assert (await lineside(*command, *signed, str(files[0]))).text == "done\n"
+        named = (*command, *signed, str(files[0]), "--user")
+        assert (await lineside(*named, "ben")).text == "refused: the key control-room does not speak for ben\n"
+        assert (await lineside(*named, "anna")).text == "done\n"
         await until(lambda: len(plant.transitions()) == 2, "the acknowledgement", SECONDS)
         await gateway.stop()
         await ingest.stop()
+        entries = (
+            await lineside("audit", "show", str(plant.config), "--action", "command.*", "--format", "json")
+        ).text.splitlines()
+        said = [(entry["who"], entry["outcome"]) for entry in map(json.loads, entries)]
+    assert said[-2:] == [("ben", "refused the key control-room does not speak for ben"), ("anna", "done")]

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import signal
 import socket
+import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import httpx2
 import pytest
+from page_link import cookie_of, link_of, start_page
 from page_plant import PRESS_1, SITE, PlantWithPage
 from processes import LOOPBACK, PATIENCE, Lineside, free_port, lineside, until, write_factory
 from secured_page import HASH
 from websockets.asyncio.client import connect
 
+from gateway.dashboard.security.link import links_in
 from gateway.users.roles import Role
 from gateway.users.users_file import changing, new_user
 
@@ -41,7 +45,9 @@ def plant(tmp_path: Path) -> PlantWithPage:
 
 async def seen(url: str, right: Callable[[dict[str, Any]], bool], **feeds: dict[str, Any]) -> dict[str, Any]:
     """Open feeds of a page until a message is right, and return it: the changes of feeds by their names."""
-    async with connect(url.replace("http", "ws") + "/api/live", max_size=None) as page, asyncio.timeout(PATIENCE):
+    session = {"Cookie": await asyncio.to_thread(cookie_of, url)}
+    live = connect(url.replace("http", "ws") + "/api/live", max_size=None, additional_headers=session)
+    async with live as page, asyncio.timeout(PATIENCE):
         names = list(feeds)
         for number, name in enumerate(names):
             await page.send(json.dumps({"open": number, "feed": name, "arguments": feeds[name]}))
@@ -93,9 +99,11 @@ async def test_a_page_that_is_frozen_flooded_and_killed_costs_no_scan(plant: Pla
 
 async def flood(plant: PlantWithPage) -> None:
     """Open feeds and send rubbish as fast as the page allows."""
+    session = {"Cookie": await asyncio.to_thread(cookie_of, plant.url)}
     while True:
         with suppress(Exception):
-            async with connect(plant.url.replace("http", "ws") + "/api/live") as page:
+            live = plant.url.replace("http", "ws") + "/api/live"
+            async with connect(live, additional_headers=session) as page:
                 for number in range(49):
                     await page.send(json.dumps({"open": number, "feed": "overview"}))
                 await page.recv()
@@ -182,8 +190,7 @@ async def test_a_page_without_broker_and_store_is_served_and_says_so(tmp_path: P
     broker = {"url": f"mqtt://{LOOPBACK}:{free_port()}"}
     config = write_factory(tmp_path / "factory.yaml", broker=broker, stores=stores, lines=LINES)
     port = free_port()
-    page = await Lineside.start("dashboard", config, "--listen", f"{LOOPBACK}:{port}")
-    await page.logged("dashboard.listening")
+    page = await start_page(config, f"{LOOPBACK}:{port}")
     url = f"http://{LOOPBACK}:{port}"
     message = await seen(url, lambda found: any(one["since"] for one in brokers_of(found)), overview={})
     [connection] = brokers_of(message)
@@ -191,6 +198,63 @@ async def test_a_page_without_broker_and_store_is_served_and_says_so(tmp_path: P
     assert "refused" in connection["error"].lower()
     assert all(row["state"] == "unknown" for row in rows_of(message))
     assert await page.stop() == 0
+
+
+async def test_a_page_without_users_shows_its_link_to_its_own_account_alone(tmp_path: Path):
+    """Any account of the box reaches the loopback interface. The log does not get the token."""
+    config = write_factory(
+        tmp_path / "factory.yaml", broker={"url": f"mqtt://{LOOPBACK}:{free_port()}"}, lines=LINES,
+        gateway={"id": "edge-01", "spool": {"folder": str(tmp_path / "spool")}},
+    )  # fmt: skip
+    show = ("dashboard", str(config), "--link")
+    none = await lineside(*show)
+    assert (none.code, none.text) == (1, "")
+    assert "no page without users runs with" in none.error
+    listen = f"{LOOPBACK}:{free_port()}"
+    page = await start_page(config, listen)
+    link = link_of(f"http://{listen}")
+    shown = await lineside(*show)
+    assert (shown.code, shown.text) == (0, f"{link}\n")
+    [file] = (tmp_path / "spool").glob("*.link")
+    assert file.stat().st_mode & 0o777 == 0o600
+    async with httpx2.AsyncClient(base_url=f"http://{listen}") as client:
+        assert (await client.get("/api/settings")).status_code == 401
+        assert (await client.get("/login", params={"token": "x"})).status_code == 401
+        found = await client.get(link)
+        assert (found.status_code, found.headers["location"]) == (303, "/")
+        assert (await client.get("/api/session")).json()["name"] == "local"
+    token = link.rpartition("=")[2]
+    assert await page.stop() == 0
+    audit = b"".join(one.read_bytes() for one in (tmp_path / "spool" / "audit").iterdir())
+    assert b'"action":"login"' in audit
+    assert token.encode() not in audit
+    log = page.log.read_text(encoding="utf-8")
+    assert "--link shows the address" in log
+    assert token not in log
+    assert not file.exists()
+    assert (await lineside(*show)).code == 1
+
+
+async def test_a_terminal_gets_the_link(tmp_path: Path):
+    """One click is enough for a first look."""
+    config = write_factory(
+        tmp_path / "factory.yaml", broker={"url": f"mqtt://{LOOPBACK}:{free_port()}"}, lines=LINES,
+        gateway={"id": "edge-01", "spool": {"folder": str(tmp_path / "spool")}},
+    )  # fmt: skip
+    listen = f"{LOOPBACK}:{free_port()}"
+    ours, terminal = os.openpty()
+    command = [sys.executable, "-m", "gateway", "dashboard", str(config), "--listen", listen]
+    process = await asyncio.create_subprocess_exec(*command, stdout=terminal, stderr=asyncio.subprocess.DEVNULL)
+    os.close(terminal)
+    try:
+        async with asyncio.timeout(PATIENCE):
+            text = await asyncio.to_thread(os.read, ours, 10_000)
+        [link] = links_in(tmp_path / "spool")
+        assert text.decode().strip() == f"page at {link}"
+    finally:
+        process.terminate()
+        await process.wait()
+        os.close(ours)
 
 
 async def test_a_page_locks_out_as_it_is_configured(tmp_path: Path):

@@ -17,6 +17,9 @@ from gateway.audit.writer import Full
 from gateway.dashboard.administration import audit_entries, sign_ins
 from gateway.dashboard.administration.sign_ins import SignIn, SignIns, User
 from gateway.settings.audit_section import AuditSection
+from gateway.users.role_changes import set_role
+from gateway.users.roles import Permission
+from gateway.users.users_file import changing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -67,9 +70,10 @@ def test_only_an_administrator_sees_users_and_the_log(page: Page, name: str | No
 
 
 def test_an_engineer_and_a_page_without_users_do_not_administer(tmp_path: Path) -> None:
-    """Everybody on the box is an engineer on a page without users; `lineside audit` is for its accounts."""
+    """The link of a page without users gives the role engineer; `lineside audit` is for the accounts of the box."""
     with serving(tmp_path, users=False) as page:
         client = page.client("http://localhost:8080")
+        assert client.get("/login", params={"token": page.link.token}).status_code == 303
         assert client.get("/api/audit").status_code == 403
         assert client.get("/api/users").status_code == 403
 
@@ -109,6 +113,88 @@ def test_an_administrator_unlocks_a_user_who_then_signs_in_from_the_same_place(p
     assert (entry["who"], entry["object"], entry["from"], entry["outcome"]) == ("ada", "anna", "10.0.0.1", "done")
     assert (entry["before"]["failures"], entry["after"]["failures"]) == (5, 0)
     assert verify(page.section.audit.folder).broken is None
+
+
+# -- roles --
+
+
+def test_an_administrator_changes_what_a_role_permits_and_that_is_recorded(page: Page) -> None:
+    admin, headers = page.signed_in("ada")
+    found = admin.get("/api/roles").json()
+    assert found["permissions"] == [str(one) for one in Permission]
+    assert [(one["name"], one["users"]) for one in found["roles"]] == [
+        ("viewer", 1), ("operator", 1), ("engineer", 0), ("admin", 1),
+    ]  # fmt: skip
+    body = {"name": "operator", "permissions": ["acknowledge"]}
+    assert admin.post("/api/roles", headers=headers, json=body).json() == body
+    assert (
+        admin.post("/api/roles", headers=headers, json={"name": "night-shift", "permissions": []}).status_code == 200
+    )
+    assert (
+        admin.post("/api/roles/remove", headers=headers, json={"name": "night-shift"}).json()["permissions"] is None
+    )
+    operator, _ = page.signed_in("anna")
+    assert operator.get("/api/session").json()["permissions"] == ["acknowledge"]
+    entries = [entry for entry in page.entries() if entry["action"].startswith("role-")]
+    assert [(one["who"], one["action"], one["object"], one["before"], one["after"]) for one in entries] == [
+        (
+            "ada",
+            "role-changed",
+            "operator",
+            ["trends", "export", "acknowledge", "shelve", "reasons"],
+            ["acknowledge"],
+        ),
+        ("ada", "role-changed", "night-shift", None, []),
+        ("ada", "role-removed", "night-shift", [], None),
+    ]
+    assert verify(page.section.audit.folder).broken is None
+
+
+@pytest.mark.parametrize(
+    ("address", "body", "status"),
+    [
+        ("", {"name": "admin", "permissions": ["audit"]}, 409),
+        ("", {"name": "operator", "permissions": ["fly"]}, 400),
+        ("", {"name": "../x", "permissions": []}, 400),
+        ("", {"name": "operator"}, 400),
+        ("/remove", {"name": "nobody"}, 400),
+    ],
+)
+def test_a_role_that_can_not_be_changed_so_stays(
+    page: Page, address: str, body: dict[str, object], status: int
+) -> None:
+    """The last administrator keeps the right to manage users."""
+    admin, headers = page.signed_in("ada")
+    before = page.section.users.read_bytes()
+    assert admin.post(f"/api/roles{address}", headers=headers, json=body).status_code == status
+    assert page.section.users.read_bytes() == before
+
+
+def test_users_and_the_audit_log_are_permissions_of_their_own(page: Page) -> None:
+    with changing(page.section.users) as users:
+        set_role(users, "operator", frozenset({Permission.AUDIT}))
+        set_role(users, "viewer", frozenset({Permission.USERS}))
+    auditor, headers = page.signed_in("anna")
+    assert auditor.get("/api/audit").status_code == 200
+    for path in ("/api/users", "/api/roles"):
+        assert auditor.get(path).status_code == 403
+    body = {"name": "operator", "permissions": ["users"]}
+    assert auditor.post("/api/roles", headers=headers, json=body).status_code == 403
+    manager, _ = page.signed_in("victor")
+    assert (manager.get("/api/roles").status_code, manager.get("/api/audit").status_code) == (200, 403)
+
+
+def test_a_file_of_users_that_can_not_be_written_is_said(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
+    admin, headers = page.signed_in("ada")
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("gateway.users.users_file._write", full)
+    body = {"name": "operator", "permissions": []}
+    answer = admin.post("/api/roles", headers=headers, json=body)
+    assert answer.status_code == 503
+    assert "No space left on device" in answer.json()["error"]
 
 
 def test_a_full_audit_log_does_not_keep_a_user_locked(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from base64 import b64encode
 from contextlib import AsyncExitStack
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 import pytest
@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from hypothesis import given
 from hypothesis import strategies as st
+from processes import write_factory
 from structlog.testing import capture_logs
 
 from gateway.model.command import (
@@ -28,7 +29,11 @@ from gateway.model.command import (
 )
 from gateway.publish import commands as commands_module
 from gateway.publish.commands import MOST_ENTRIES, Commands, Journal, Result
-from gateway.settings.commands_section import CommandsSection
+from gateway.settings.commands_section import CommandsSection, command_warnings
+from gateway.settings.load import load_factory
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 NOW = 1_764_000_000_000_000
 SECOND = 1_000_000
@@ -249,6 +254,90 @@ def test_a_key_that_is_not_one_is_reported(written: str) -> None:
     """When the configuration is validated."""
     with pytest.raises(ValueError, match=r"is not a public key of Ed25519.*openssl pkey"):
         CommandsSection.model_validate({"keys": {"room": written}})
+
+
+PEOPLE = {
+    "room": {"key": public(KEY), "people": ["anna", "root (ben)"]},
+    "page": {"key": public(OTHER), "people": "any"},
+}
+
+
+@pytest.mark.parametrize(
+    ("user", "key", "result"),
+    [
+        ("anna", "room", ("done", "")),
+        ("root (ben)", "room", ("done", "")),
+        ("Anna", "room", ("refused", "the key room does not speak for Anna")),
+        ("carla", "room", ("refused", "the key room does not speak for carla")),
+        ("any", "room", ("refused", "the key room does not speak for any")),
+        ("carla", "page", ("done", "")),
+    ],
+)
+def test_a_key_speaks_for_its_people_alone(user: str, key: str, result: tuple[str, str]) -> None:
+    """A name is a statement of the sender; with the names at the key it is one that was proved."""
+    receiver = Receiver(keys=PEOPLE)
+    with capture_logs() as logs:
+        assert receiver.take(signed(command(user=user), key, {"room": KEY, "page": OTHER}[key])) == result
+    [(recorded, outcome)] = receiver.recorded
+    assert (recorded.user, recorded.key, outcome) == (user, key, Result(*result))
+    assert dict(receiver.commands.counts) == {result[0]: 1}
+    assert [entry["event"] for entry in logs] == (["command.refused"] if result[1] else [])
+    assert [one.user for one in receiver.done] == ([user] if result[0] == "done" else [])
+
+
+def test_a_command_of_a_key_without_people_is_in_the_name_of_the_key() -> None:
+    """A person with the key can write any name. The answer is for the sender, and has the name that was sent."""
+    receiver = Receiver(keys={"room": public(KEY)})
+    answer = asyncio.run(receiver.commands.take("topic", encode_command(signed(command(), "room", KEY))))
+    assert answer is not None
+    assert orjson.loads(answer)["user"] == "anna"
+    assert [one.user for one in receiver.done] == ["room (anna)"]
+    assert [one.user for one, _ in receiver.recorded] == ["room (anna)"]
+
+
+def test_an_unsigned_command_borrows_no_key() -> None:
+    """Else the audit log would show the key of somebody else beside a name that nothing proves."""
+    receiver = Receiver(unsigned_alarms=True, keys=PEOPLE)
+    assert receiver.take(command(key="room")) == ("done", "")
+    [(recorded, _)] = receiver.recorded
+    assert (recorded.user, recorded.key) == ("anna", "")
+
+
+def test_an_approval_counts_only_for_a_person_of_its_key() -> None:
+    keys = {"a": {"key": public(KEY), "people": "anna"}, "b": {"key": public(OTHER), "people": ["ben"]}}
+    receiver = Receiver(keys=keys, writable={"l/m/p": {"range": [1, 2], "approvals": 1}})
+    write = command(action="write", target=Target(machine="e/s/a/l/m", point="p"), arguments={"value": 1})
+    for approver, text in (("carla", "it needs the approval"), ("ben", "this gateway does not write to machines")):
+        consent = b64encode(OTHER.sign(write.signed)).decode()
+        approval = Approval(user=approver, key="b", signature=consent)
+        outcome, why = receiver.take(signed(write, "a", KEY).model_copy(update={"approvals": (approval,)}))
+        assert outcome == "refused"
+        assert why.startswith(text)
+
+
+@pytest.mark.parametrize(
+    ("people", "message"),
+    [(["any", "anna"], "any is for all names"), ([""], "people"), (["a\n"], "people"), (7, "people")],
+)
+def test_people_that_are_no_names_are_reported(people: object, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        CommandsSection.model_validate({"keys": {"room": {"key": public(KEY), "people": people}}})
+
+
+def test_a_key_without_people_is_a_warning(tmp_path: Path) -> None:
+    (tmp_path / "machines").mkdir()
+    (tmp_path / "machines" / "press.yaml").write_text(
+        "format: 1\nprotocol: modbus\npoints: {count: {address: holding 0}}\n"
+    )
+    config = write_factory(
+        tmp_path / "factory.yaml",
+        gateway={"id": "edge", "commands": {"keys": PEOPLE | {"room": public(KEY)}}},
+        broker={"url": "mqtt://127.0.0.1"},
+        lines={"l": {"area": "a", "machines": {"m": {"template": "press", "connection": "modbus+tcp://127.0.0.1"}}}},
+    )
+    [problem] = command_warnings(load_factory(config))
+    assert problem.path == "gateway.commands.keys.room"
+    assert problem.message.startswith("commands are recorded in the name of room")
 
 
 def reason(**arguments: Any) -> Command:

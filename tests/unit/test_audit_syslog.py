@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import socket
@@ -11,6 +12,8 @@ import time
 from typing import TYPE_CHECKING, BinaryIO
 
 import pytest
+import structlog
+from fakes.authority import Authority, Pair
 from processes import free_port
 from served import make_certificate
 
@@ -19,6 +22,7 @@ from gateway.audit.log import AuditLog
 from gateway.settings.audit_section import AuditSection
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 MESSAGE = re.compile(
@@ -132,3 +136,75 @@ def test_a_connection_that_breaks_is_opened_again(tmp_path: Path, monkeypatch: p
             with connection:
                 check(*receive(connection))
     assert audit.syslog_dropped == 0
+
+
+@contextlib.contextmanager
+def siem(pair: Pair) -> Iterator[tuple[str, list[bytes], threading.Semaphore]]:
+    """Serve a SIEM by TLS: its URL, the messages of the connections that went well, and one release for each."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(pair.certificate, pair.key)
+    messages: list[bytes] = []
+    got = threading.Semaphore(0)
+
+    def serve(server: socket.socket) -> None:
+        while True:
+            try:
+                connection, _ = server.accept()
+            except OSError:
+                return
+            with (
+                connection,
+                contextlib.suppress(OSError),
+                context.wrap_socket(connection, server_side=True) as wrapped,
+            ):
+                wrapped.settimeout(10)
+                messages.extend(receive(wrapped))
+                got.release()
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        thread = threading.Thread(target=serve, args=(server,))
+        thread.start()
+        try:
+            yield f"tls://localhost:{server.getsockname()[1]}", messages, got
+        finally:
+            server.shutdown(socket.SHUT_RDWR)
+            thread.join(10)
+
+
+@pytest.mark.parametrize("list_", ["revoked", "expired", "missing"])
+def test_a_siem_whose_certificate_is_revoked_gets_nothing_until_it_has_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, list_: str
+) -> None:
+    """Its entries wait, and the list is read at each connection."""
+    monkeypatch.setattr(syslog, "FIRST_PAUSE", 0.01)
+    authority, crl = Authority(tmp_path, "plant-ca"), tmp_path / "plant.crl.pem"
+    pair = authority.pair("siem", "localhost")
+    if list_ != "missing":
+        crl.write_bytes(authority.revocations(pair) if list_ == "revoked" else authority.revocations(hours=-1))
+    refused = threading.Event()
+
+    def note(_logger: object, _method: str, entry: dict[str, object]) -> dict[str, object]:
+        logs.append(entry)
+        if entry["event"] == "syslog.not_connected":
+            refused.set()
+        raise structlog.DropEvent
+
+    logs: list[dict[str, object]] = []
+    monkeypatch.setattr(syslog, "log", structlog.wrap_logger(None, processors=[note]))
+    with siem(pair) as (url, messages, got):
+        keys = {"syslog": url, "syslog_ca": str(authority.file), "syslog_crl": str(crl)}
+        with AuditLog(section(tmp_path, **keys)) as audit:
+            audit.record("login", who="\u0141ukasz").result(10)
+            assert refused.wait(10)
+            assert messages == []
+            crl.write_bytes(authority.revocations())
+            assert got.acquire(timeout=10)
+        check(*messages)
+        assert audit.syslog_dropped == 0
+    [problem] = [one["error"] for one in logs if one["event"] == "syslog.not_connected"]
+    expected = {
+        "revoked": "its certificate was revoked by its authority",
+        "expired": f"the revocation list in {crl} has expired; put the authority's present list there",
+        "missing": f"dashboard.audit.syslog_crl ({crl}): No such file or directory",
+    }
+    assert problem == expected[list_]

@@ -37,12 +37,12 @@ from gateway.model.alarm_rates import WINDOW
 from gateway.model.reading import NamedScan
 from gateway.settings.load import load_factory
 from gateway.settings.templates import bundled_config
-from gateway.users.roles import Role
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from gateway.settings.factory import Factory
+    from gateway.users.roles import Permission
 
 PRESS = machine_path("curing/curing-1/press-01")
 MIXER = machine_path("mixing/mixing-1/mixer-01")
@@ -374,7 +374,7 @@ def test_an_operator_shelves_an_alarm_and_that_is_recorded(factory: Factory):
     plants, recorded = Plants([factory]), Recorded()
     plant = plants.plants[0]
     plant.take(message(PRESS, now(), "event", alarms=event()))
-    routes = AlarmRoutes(plants, Stored([]), Actors(lambda _: "anna", recorded)).routes()
+    routes = AlarmRoutes(plants, Stored([]), Actors(lambda *_: "anna", recorded)).routes()
     client = TestClient(Starlette(routes=routes))
     [standing] = plant.alarms
     body = {"action": "shelve", "alarms": [{"path": str(PRESS), "key": standing.key}], "comment": "spare\x00part"}
@@ -397,9 +397,9 @@ def test_a_note_needs_the_right_and_a_valid_request(factory: Factory):
     """A form of another site, or a body of a gigabyte, changes nothing."""
     plants, recorded = Plants([factory]), Recorded()
 
-    def refuse(request: object) -> str:
+    def refuse(request: object, permission: Permission) -> str:
         del request
-        raise Forbidden(needs(Role.OPERATOR))
+        raise Forbidden(needs(permission))
 
     client = TestClient(Starlette(routes=AlarmRoutes(plants, Stored([]), Actors(refuse, recorded)).routes()))
     body = {"action": "shelve", "alarms": [{"path": str(PRESS), "key": "k"}]}
@@ -417,7 +417,7 @@ def test_the_history_says_since_when_it_is_known(factory: Factory):
     plants = Plants([factory])
     plant = plants.plants[0]
     plant.take(message(PRESS, now() - SECOND, "event", alarms=event()))
-    actors = Actors(lambda _: "local", Recorded())
+    actors = Actors(lambda *_: "local", Recorded())
     client = TestClient(Starlette(routes=AlarmRoutes(plants, Stored([]), actors).routes()))
     found = client.get("/api/alarms/history?from=-1h").json()
     assert [one["name"] for one in found["changes"]] == ["Level"]

@@ -321,7 +321,7 @@ def note_request(action: str, key: str) -> NoteRequest:
 def test_an_alarm_is_reset_by_a_command_of_its_gateway_alone(factory: Factory) -> None:
     """A note can't reset anything: the answer says that nothing was sent, and nothing is changed."""
     recorded: list[tuple[Any, ...]] = []
-    actors = Actors(lambda _: "anna", lambda *said: recorded.append(said))
+    actors = Actors(lambda *_: "anna", lambda *said: recorded.append(said))
     for commands, became in ((PageCommandsSection(), "done"), (None, "not_sent")):
         found = Plants([taking(factory, unsigned_alarms=True)], commands=commands)
         line = Line(found, answer("done"))

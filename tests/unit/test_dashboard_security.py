@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import stat
 from hashlib import sha256
 from html import escape
 from typing import TYPE_CHECKING, Any
@@ -12,19 +13,22 @@ import pytest
 import structlog
 from secured_page import HASH, LIVE, ORIGIN, PASSWORD, QUICK, Page, serving
 from starlette.websockets import WebSocketDisconnect
+from structlog.testing import capture_logs
 
 from gateway.audit.files import log_files
 from gateway.audit.verify import verify
 from gateway.dashboard.security import gate
 from gateway.dashboard.security import sessions as sessions_module
 from gateway.dashboard.security.headers import POLICY
+from gateway.dashboard.security.link import Link, link_file, links_in, make_link
 from gateway.dashboard.security.login import local_path
 from gateway.dashboard.security.login_page import PROBLEMS, login_page
 from gateway.dashboard.security.origin import Hosts, is_same_origin
 from gateway.dashboard.security.sessions import MOST_OF_USER, Sessions, is_same
 from gateway.settings.dashboard_section import DashboardSection, Language
-from gateway.users.roles import Identity, Role
-from gateway.users.users_file import changing, new_user
+from gateway.users.role_changes import remove_role, set_role
+from gateway.users.roles import Identity, Permission, Role
+from gateway.users.users_file import Users, changing, new_user
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,30 +44,142 @@ def page(tmp_path: Path) -> Iterator[Page]:
 # -- without users --
 
 
-def test_a_page_of_this_machine_without_users_is_open_but_for_administration(tmp_path: Path) -> None:
-    """A first look must not need an account; nobody else than this machine reaches it."""
-    with serving(tmp_path, users=False) as page:
-        client = page.client("http://localhost:8080")
-        assert client.get("/api/who").text == "local"
+LOCAL = "http://localhost:8080"
+
+
+def test_a_page_without_users_needs_its_link(tmp_path: Path) -> None:
+    """Each account of the box reaches the loopback interface; the link is for that of the page."""
+    with serving(tmp_path, users=False) as page, capture_logs() as logs:
+        client = page.client(LOCAL)
+        assert client.get("/api/who").status_code == 401
+        assert client.get("/").headers["location"] == "/login?next=%2F"
+        assert "lineside dashboard CONFIG --link" in client.get("/login").text
+        assert "password" not in client.get("/login").text
+        refused = client.get("/login", params={"token": page.link.token[:-1] + "*"})
+        assert (refused.status_code, "set-cookie" in refused.headers) == (401, False)
+        assert "The link does not count any more" in refused.text
+        found = client.get("/login", params={"token": page.link.token, "next": "/alarms"})
+        assert (found.status_code, found.headers["location"]) == (303, "/alarms")
+        assert found.headers["referrer-policy"] == "no-referrer"
+        assert found.headers["cache-control"] == "no-store"
         session = client.get("/api/session").json()
-        assert (session["role"], session["method"], session["expires"]) == ("engineer", "local", None)
+        assert (session["name"], session["role"], session["method"]) == ("local", "engineer", "link")
+        assert session["expires"] > 0
         token = {"X-CSRF-Token": session["csrf_token"]}
         assert client.post("/api/act", headers=token).status_code == 200
         assert client.post("/api/admin", headers=token).status_code == 403
         assert client.post("/api/act").status_code == 403
-        assert client.post("/logout", headers=token).status_code == 409
+        assert client.post("/logout", headers=token).status_code == 204
+        assert client.get("/api/who").status_code == 401
+        entries = page.entries()
+        assert [(entry["who"], entry["action"]) for entry in entries if entry["action"].startswith("log")] == [
+            ("local", "login"), ("local", "logout"),
+        ]  # fmt: skip
+        assert page.link.token not in json.dumps([entries, logs])
+    assert [entry["event"] for entry in logs if entry["event"].startswith("dashboard.")] == ["dashboard.link_refused"]
 
 
-def test_the_first_user_closes_the_page_and_removing_the_file_does_not_open_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize("after", ["//evil.example", "https://evil.example/", "/\\evil.example"])
+def test_the_link_leads_to_no_other_server(tmp_path: Path, after: str) -> None:
+    with serving(tmp_path, users=False) as page:
+        found = page.client(LOCAL).get("/login", params={"token": page.link.token, "next": after})
+        assert found.headers["location"] == "/"
+
+
+def test_the_first_user_ends_the_link_and_removing_the_file_does_not_bring_it_back(tmp_path: Path) -> None:
     """A person who can remove the file must not become an operator by that."""
     with serving(tmp_path, users=False) as page:
-        client = page.client("http://localhost:8080")
-        assert client.get("/api/who").status_code == 200
+        client = page.client(LOCAL)
+        by_link = {"token": page.link.token}
+        assert client.get("/login", params=by_link).status_code == 303
+        assert client.get("/api/who").text == "local"
         with changing(page.section.users) as users:
             users["anna"] = new_user(Role.OPERATOR, HASH)
         assert client.get("/api/who").status_code == 401
+        assert 'name="password"' in client.get("/login").text
         page.section.users.unlink()
         assert client.get("/api/who").status_code == 401
+        assert client.get("/login", params=by_link).status_code == 401
+
+
+def test_the_notice_of_use_is_accepted_after_the_link(tmp_path: Path) -> None:
+    """The token has left the address before a person reads the notice."""
+    with serving(tmp_path, users=False, notice="Authorized persons only.") as page:
+        client = page.client(LOCAL)
+        assert client.post("/login/link", data={"accepted": "yes"}).status_code == 401
+        found = client.get("/login", params={"token": page.link.token, "next": "/alarms"})
+        assert (found.status_code, found.headers["location"]) == (303, "/login?next=%2Falarms")
+        assert client.get("/api/who").status_code == 401
+        text = client.get("/login?next=%2Falarms").text
+        assert "Authorized persons only." in text
+        assert 'action="/login/link"' in text
+        assert page.link.token not in text
+        assert client.post("/login/link", data={"next": "/alarms"}).status_code == 403
+        assert client.post("/login/link", data={"accepted": "yes"}, headers=ORIGIN).status_code == 403
+        begun = client.post("/login/link", data={"accepted": "yes", "next": "/alarms"})
+        assert (begun.status_code, begun.headers["location"]) == (303, "/alarms")
+        assert client.get("/api/who").text == "local"
+        [entry] = page.entries()
+    assert entry["after"]["notice"] == sha256(b"Authorized persons only.").hexdigest()
+
+
+PAGE = "http://127.0.0.1:8080/"
+
+
+def test_the_file_of_the_link_is_for_its_owner_while_the_page_runs(tmp_path: Path) -> None:
+    folder = tmp_path / "spool"
+    link = Link(folder, Users(tmp_path / "users.yaml"))
+    assert links_in(folder) == []
+    shown = link.write(PAGE)
+    assert shown == f"{PAGE}login?token={link.token}"
+    assert len(shown) < 80
+    [file] = folder.iterdir()
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert links_in(folder) == [shown]
+    link.remove()
+    assert list(folder.iterdir()) == []
+    assert not link.matches(link.token)
+
+
+def test_a_link_that_was_made_before_is_used_and_another_each_time_without(tmp_path: Path) -> None:
+    """A demo shows the link before its page has started; a link that others have read counts no longer."""
+    made = make_link(tmp_path, PAGE)
+    assert links_in(tmp_path) == []
+    file = link_file(tmp_path, 8080)
+    shown = []
+    for mode, content in (
+        (0o600, made), (0o644, made), (0o600, made.replace("8080", "8081")), (0o600, "x" * 5_000), (0o600, ""),
+    ):  # fmt: skip
+        file.write_text(content)
+        file.chmod(mode)
+        link = Link(tmp_path, Users(tmp_path / "users.yaml"))
+        shown.append(link.write(PAGE))
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600
+        link.remove()
+    assert shown[0] == made
+    assert len({*shown}) == 5
+
+
+def test_a_link_whose_file_can_not_be_written_still_counts(tmp_path: Path) -> None:
+    """The terminal shows it."""
+    (tmp_path / "spool").write_text("no folder")
+    link = Link(tmp_path / "spool", Users(tmp_path / "users.yaml"))
+    with capture_logs() as logs:
+        link.write(PAGE)
+    assert [entry["event"] for entry in logs] == ["dashboard.link_not_written"]
+    assert link.matches(link.token)
+    assert link.token not in json.dumps(logs)
+
+
+def test_a_file_of_the_link_that_is_a_symbolic_link_is_set_aside(tmp_path: Path) -> None:
+    """Another account must not choose the file that is written."""
+    (tmp_path / "victim").write_text("kept")
+    link_file(tmp_path, 8080).symlink_to(tmp_path / "victim")
+    link = Link(tmp_path, Users(tmp_path / "users.yaml"))
+    link.write(PAGE)
+    assert (tmp_path / "victim").read_text() == "kept"
+    assert links_in(tmp_path) == [f"{PAGE}login?token={link.token}"]
+    link.remove()
 
 
 def test_a_page_beyond_the_loopback_always_demands_a_sign_in(tmp_path: Path) -> None:
@@ -231,7 +347,7 @@ def test_a_role_is_enough_or_the_request_is_refused_and_both_are_recorded(page: 
     assert operator.post("/api/act", headers=headers, content=b"12345").status_code == 200
     assert operator.post("/api/admin", headers=headers).status_code == 403
     viewer, headers = page.signed_in("victor")
-    assert viewer.post("/api/act", headers=headers).json() == {"error": "this needs the role operator"}
+    assert viewer.post("/api/act", headers=headers).json() == {"error": "this needs the permission acknowledge"}
     found = [(e["who"], e["action"], e["object"], e["outcome"]) for e in page.entries() if e["action"] != "login"]
     assert found == [
         ("anna", "alarm-acknowledged", "press-01/door", "done"),
@@ -257,6 +373,27 @@ def test_another_role_counts_at_once(page: Page) -> None:
     assert client.post("/api/admin", headers=headers).status_code == 200
     page.change("anna", role=Role.VIEWER)
     assert client.post("/api/act", headers=headers).status_code == 403
+
+
+def test_what_a_role_permits_counts_at_once(page: Page) -> None:
+    client, headers = page.signed_in("anna")
+    usual = client.get("/api/session").json()["permissions"]
+    assert usual == ["trends", "export", "acknowledge", "shelve", "reasons"]
+    with changing(page.section.users) as users:
+        set_role(users, "operator", frozenset({Permission.USERS}))
+    assert client.post("/api/act", headers=headers).status_code == 403
+    assert client.post("/api/admin", headers=headers).status_code == 200
+    assert client.get("/api/session").json()["permissions"] == ["users"]
+    with changing(page.section.users) as users:
+        remove_role(users, "operator")
+    assert client.post("/api/act", headers=headers).status_code == 200
+
+
+def test_a_file_of_users_that_is_damaged_leaves_no_rights(page: Page) -> None:
+    """Neither to users, nor to those whom a provider has signed in."""
+    client, _ = page.signed_in("ada")
+    page.section.users.write_text("format: 1\nroles: {viewer: [everything]}\n")
+    assert client.get("/api/who").status_code == 401
 
 
 @pytest.mark.parametrize("keys", [{"disabled": True}, {"password": QUICK.hash("another-long-password")}])

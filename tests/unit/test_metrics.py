@@ -12,6 +12,7 @@ from concurrent.futures import Future
 from http.client import HTTPConnection
 from typing import TYPE_CHECKING, Any, Self
 
+import httpx2
 import pytest
 import yaml
 from hypothesis import given
@@ -22,6 +23,7 @@ from prometheus_client.parser import text_string_to_metric_families as prometheu
 from structlog.testing import capture_logs
 
 from drivers import extras
+from drivers.secret import Secret
 from gateway.cli import main
 from gateway.common.histogram import FixedHistogram, Histogram
 from gateway.common.tasks import cancel_and_wait
@@ -296,14 +298,15 @@ async def ask(port: int, path: str, accept: str = "") -> tuple[int, str, bytes]:
 class Service:
     """A service with an endpoint; its values and checks can be changed."""
 
-    def __init__(self) -> None:
+    def __init__(self, token: Secret | None = None) -> None:
         self.port = free_port()
         self.reasons: dict[str, str] = {"broker": ""}
         self.collected = 0
         self.error: Exception | None = None
         self.slow: asyncio.Event | None = None
         self.asked = asyncio.Event()
-        self.endpoint = MetricsEndpoint(Endpoint("127.0.0.1", self.port), Sources(self._parts, self._checks), "key")
+        sources = Sources(self._parts, self._checks)
+        self.endpoint = MetricsEndpoint(Endpoint("127.0.0.1", self.port), sources, "key", token=token)
 
     async def _parts(self) -> list[MetricsPart]:
         self.collected += 1
@@ -332,6 +335,63 @@ class Service:
 
     async def __aexit__(self, *error: object) -> None:
         await cancel_and_wait(self.task)
+
+
+TOKEN = "9s8f7g6h5j4k3l2m"
+
+
+def with_token(folder: Path, token: str = TOKEN) -> Secret:
+    file = folder / "metrics-token"
+    file.write_text(f"{token}\n", encoding="utf-8")
+    file.chmod(0o600)
+    return Secret.model_validate({"file": str(file)})
+
+
+async def test_metrics_need_the_token_and_probes_do_not(tmp_path: Path):
+    """Prometheus sends it with `authorization`; a probe of a container has none."""
+    async with Service(with_token(tmp_path)) as service, httpx2.AsyncClient(
+        base_url=f"http://127.0.0.1:{service.port}"
+    ) as client:  # fmt: skip
+        for sent in (
+            "",
+            TOKEN,
+            f"Basic {TOKEN}",
+            f"Bearer {TOKEN}x",
+            f"Bearer {TOKEN[:-1]}",
+            "Bearer",
+            "Bearer \xff",
+        ):
+            headers = {"Authorization": sent.encode("latin-1")} if sent else {}
+            refused = await client.get("/metrics", headers=headers)
+            assert refused.status_code == 401, sent
+            assert refused.headers["www-authenticate"] == 'Bearer realm="lineside"'
+            assert TOKEN not in refused.text
+        assert service.collected == 0
+        for scheme in ("Bearer", "bearer"):
+            answer = await client.get("/metrics", headers={"Authorization": f"{scheme} {TOKEN}"})
+            assert answer.status_code == 200
+            assert "lineside_readings_acquired_total" in answer.text
+        for path in ("/healthz", "/readyz", "/"):
+            assert (await client.get(path)).status_code == 200
+
+
+async def test_a_token_that_is_too_short_or_missing_serves_nothing_until_it_is_right(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Without it everybody could read the metrics; the service works meanwhile."""
+    monkeypatch.setattr(endpoint, "LISTEN_AGAIN", 0.05)
+    service = Service(with_token(tmp_path, "short"))
+    with capture_logs() as logs:
+        task = asyncio.create_task(service.endpoint.run())
+        await until(lambda: logs, "the endpoint says why it does not listen")
+        with pytest.raises(OSError, match="refused"):
+            await ask(service.port, "/healthz")
+        with_token(tmp_path)
+        await until(lambda: logs[-1]["event"] == "metrics.listening", "the endpoint listens")
+        await cancel_and_wait(task)
+    assert logs[0]["event"] == "metrics.not_listening"
+    assert logs[0]["error"] == "the token has 5 characters, and needs 16"
+    assert logs[0]["hint"].startswith("correct the secret of key.token")
 
 
 async def test_an_endpoint_answers_its_three_paths():

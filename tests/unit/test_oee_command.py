@@ -39,10 +39,11 @@ from gateway.settings.load import load_factory
 from gateway.settings.production import STOP_REASONS
 from gateway.stores.base import MachineScan
 from gateway.stores.sqlite import SqliteSettings, SqliteStore
-from gateway.users.roles import Role
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from gateway.users.roles import Permission
 
 SIX, FOURTEEN, H = 6 * 3600, 14 * 3600, 3600
 SHIFT = "2025-12-01/early"
@@ -249,7 +250,7 @@ def test_the_page_has_stops_without_a_reason_first(tmp_path: Path) -> None:
     plant = shift_of((RUN, 100, 0), (HOLD, 100, 0), (RUN, 100, 0), (HOLD, 100, 8), (RUN, 100, 0), (WAIT, 100, 0))
     with SqliteStore(SqliteSettings.model_validate({"path": str(tmp_path / "readings.db")})) as store:
         write(store, "first", plant)
-    _, client = page_of(config, lambda _: "anna", [])
+    _, client = page_of(config, lambda *_: "anna", [])
     found = client.get("/api/stops", params={"path": "acme/north", "shift": SHIFT}).json()
     assert [(one["state"], one["wanted"]) for one in found["stops"]] == [
         ("down", True),
@@ -265,14 +266,14 @@ def test_a_reason_on_the_page_needs_the_right_and_a_valid_request(config: Path) 
     """Else nothing is sent; a command is recorded with its outcome."""
     recorded: list[Any] = []
 
-    def refuse(request: object) -> str:
+    def refuse(request: object, permission: Permission) -> str:
         del request
-        raise Forbidden(needs(Role.OPERATOR))
+        raise Forbidden(needs(permission))
 
     body = {"path": "acme/north/a/l/first", "begin": DAY, "reason": "jam\u202e\x00"}
     plants, client = page_of(config, refuse, recorded)
     assert client.post("/api/stops/reason", json=body).status_code == 403
-    plants, client = page_of(config, lambda _: "anna", recorded)
+    plants, client = page_of(config, lambda *_: "anna", recorded)
     for bad in (
         {"path": "acme"}, {"begin": -1}, {"begin": 2**60}, {"begin": "1"}, {"reason": " "}, {"reason": "x" * 101},
         {"comment": "x" * 501}, {"extra": 1},

@@ -20,7 +20,7 @@ from rights import with_policy
 
 from gateway.common.public_keys import UnusableKey, canonical, public_key, public_text
 from gateway.ingest.signatures import Signatures
-from gateway.settings.commands_section import CommandsSection
+from gateway.settings.commands_section import CommandKey, CommandsSection
 from gateway.settings.policy import PolicyFile
 from gateway.settings.sections import IngestSection
 
@@ -56,7 +56,8 @@ def test_each_place_reads_each_form_and_has_the_canonical_one(written: str) -> N
     assert PolicyFile.model_validate({"format": 1, "signers": {"anna": written}}).signers == {"anna": LINE}
     section = IngestSection.model_validate({"public_keys": {"edge-01": [written, RAW]}})
     assert section.public_keys == {"edge-01": (LINE, LINE)}
-    assert CommandsSection.model_validate({"keys": {"room": written}}).keys == {"room": LINE}
+    for key in (written, {"key": written}):
+        assert CommandsSection.model_validate({"keys": {"room": key}}).keys == {"room": CommandKey(key=LINE)}
     assert Signatures({"edge-01": [written]}).fault("edge-01", "place", b"{}")
 
 

@@ -44,7 +44,7 @@ def client(tmp_path: Path) -> Iterator[TestClient]:
         tmp_path, {"curing/curing-1/press-01": ("modbus", {"state": {"address": "holding 0"}})}
     )
     plants = Plants([factory])
-    routes = AlarmRoutes(plants, Stored([]), Actors(lambda _: "anna", lambda *_: None)).routes()
+    routes = AlarmRoutes(plants, Stored([]), Actors(lambda *_: "anna", lambda *_: None)).routes()
     with TestClient(Page(plants, {}).app(routes)) as client:
         yield client
 
@@ -132,7 +132,7 @@ def test_a_role_that_is_too_low_is_said_in_the_language_of_the_user(tmp_path: Pa
         no_token = client.post("/api/act", headers=ORIGIN | named)
     assert (refused.status_code, no_token.status_code) == (403, 403)
     assert is_of(language, refused.json()["error"])
-    assert "operator" in refused.json()["error"]
+    assert "acknowledge" in refused.json()["error"]
     assert is_of(language, no_token.json()["error"])
 
 

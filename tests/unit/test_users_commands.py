@@ -89,7 +89,11 @@ def test_the_least_length_of_passwords_has_bounds(length: int, valid: bool) -> N
         (("add", "anna", "--role", "operator", "--password-stdin"), "short", "at least 12 characters"),
         (("add", "anna", "--role", "operator"), "", "--password-stdin"),
         (("add", "../x", "--role", "operator", "--password-stdin"), GOOD, "is not a user name"),
-        (("add", "anna", "--role", "boss", "--password-stdin"), GOOD, "'boss' is not one of"),
+        (
+            ("add", "anna", "--role", "boss", "--password-stdin"),
+            GOOD,
+            "'boss' is not a role; there are: viewer, operator",
+        ),
         (("remove", "carl"), "", "there is no user 'carl'; there are: dora"),
         (("add", "DORA", "--role", "operator", "--password-stdin"), GOOD, "there is a user 'dora'"),
     ],
@@ -101,6 +105,33 @@ def test_a_mistake_is_said_in_one_line(config: Path, arguments: tuple[str, ...],
     assert result.exit_code != 0
     assert message in result.stderr
     assert "Traceback" not in result.stderr
+
+
+def test_roles_are_changed_and_the_audit_log_says_so(config: Path) -> None:
+    assert add(config, "ada", "admin").exit_code == 0
+    assert "is not a permission" in run("users", "set-role", config, "operator", "fly").stderr
+    done = run("users", "set-role", config, "operator", "acknowledge", "trends")
+    assert (done.exit_code, done.stdout) == (0, f"{'operator':<24}  trends, acknowledge\n")
+    assert run("users", "set-role", config, "night-shift").exit_code == 0
+    assert add(config, "nina", "night-shift").exit_code == 0
+    assert "nina has the role night-shift" in run("users", "remove-role", config, "night-shift").stderr
+    found = json.loads(run("users", "roles", config, "--format", "json").stdout)["roles"]
+    assert [(one["name"], one["changed"]) for one in found] == [
+        ("viewer", False), ("operator", True), ("engineer", False), ("admin", False), ("night-shift", True),
+    ]  # fmt: skip
+    assert "nobody would be left" in run("users", "set-role", config, "admin", "trends").stderr
+    assert "nobody would be left" in run("users", "role", config, "ada", "--role", "viewer").stderr
+    assert run("users", "remove-role", config, "operator").exit_code == 0
+    assert run("users", "role", config, "nina", "--role", "viewer").exit_code == 0
+    assert run("users", "remove-role", config, "night-shift").stdout == "night-shift is removed\n"
+    lines = run("audit", "show", config, "--action", "role-*", "--format", "json").stdout.splitlines()
+    usual = ["trends", "export", "acknowledge", "shelve", "reasons"]
+    assert [(one["action"], one["object"], one["before"], one["after"]) for one in map(json.loads, lines)] == [
+        ("role-changed", "operator", usual, ["trends", "acknowledge"]),
+        ("role-changed", "night-shift", None, []),
+        ("role-changed", "operator", ["trends", "acknowledge"], usual),
+        ("role-removed", "night-shift", [], None),
+    ]
 
 
 def test_a_password_is_never_an_argument(config: Path) -> None:

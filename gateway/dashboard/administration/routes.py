@@ -1,6 +1,9 @@
-"""The routes for administrators: the users, and the audit log.
+"""The routes for administrators: users, roles, and the audit log.
 
 GET  /api/users
+GET  /api/roles
+POST /api/roles          {"name": "operator", "permissions": ["trends", "acknowledge"]}
+POST /api/roles/remove   {"name": "night-shift"}
 POST /api/users/unlock   {"name": "anna"}
 GET  /api/audit?search=login+anna&outcome=not-done&before=4711&limit=100
 """
@@ -8,6 +11,7 @@ GET  /api/audit?search=login+anna&outcome=not-done&before=4711&limit=100
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -24,10 +28,12 @@ from gateway.dashboard.security import CLIENT, identity_of, records_itself, requ
 from gateway.dashboard.security.access import RequestRefused
 from gateway.dashboard.texts.text import _
 from gateway.dashboard.trends.selection import number_of
-from gateway.users.roles import Role
-from gateway.users.users_file import LONGEST_NAME
+from gateway.users.role_changes import BadRole, LastManager, permissions_of, remove_role, set_role
+from gateway.users.roles import DEFAULTS, Permission, listed
+from gateway.users.users_file import LONGEST_NAME, UnusableUsers, changing
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
     from pathlib import Path
 
     from starlette.requests import Request
@@ -35,6 +41,8 @@ if TYPE_CHECKING:
     from gateway.audit.log import AuditLog
     from gateway.dashboard.texts.text import Text
     from gateway.users.authenticator import Authenticator
+    from gateway.users.role_changes import RoleChange
+    from gateway.users.users_file import UserTable
 
 MOST_ENTRIES = 500
 """Entries of the audit log in one answer."""
@@ -56,25 +64,102 @@ class UnlockRequest(Section):
     """The user's name, as in `anna`."""
 
 
-class Administration:
-    """The routes for the role admin."""
+class RoleRequest(Section):
+    """The body of a request to change the permissions of a role."""
 
-    def __init__(self, authenticator: Authenticator, audit: AuditLog, folder: Path) -> None:
-        """Prepare for the audit log, which is in a folder; no I/O before a request."""
+    name: Annotated[str, Field(min_length=1, max_length=LONGEST_NAME)]
+    """The name of the role, as in `operator`."""
+    permissions: Annotated[list[str], Field(max_length=100)]
+    """All that it permits, as in `[trends, acknowledge]`."""
+
+
+class RemoveRoleRequest(Section):
+    """The body of a request to remove a role, or to give it back its default."""
+
+    name: Annotated[str, Field(min_length=1, max_length=LONGEST_NAME)]
+    """The name of the role, as in `night-shift`."""
+
+
+class Administration:
+    """The routes for those who may manage users, and read the audit log."""
+
+    def __init__(
+        self, authenticator: Authenticator, audit: AuditLog, folder: Path, provider: Collection[str] = ()
+    ) -> None:
+        """Prepare for the audit log, which is in a folder; no I/O before a request.
+
+        `provider` are the roles that the identity provider gives.
+        """
+        self._provider = provider
         self._authenticator = authenticator
         self._audit = audit
         self._folder = folder
         self._sign_ins = SignIns(folder)
         self._reading = asyncio.Semaphore(1)  # a long log takes a second of a processor
+        self._changing = asyncio.Semaphore(1)
 
     def routes(self) -> list[Route]:
         """Return the routes, for `Page.app`."""
-        guard = require(Role.ADMIN)
+        guard = require(Permission.USERS)
         return [
             Route("/api/users", guard(answered(self._users))),
             Route("/api/users/unlock", guard(posted(UnlockRequest, self._unlock)), methods=["POST"]),
-            Route("/api/audit", guard(answered(self._entries))),
+            Route("/api/roles", guard(posted(RoleRequest, self._set_role)), methods=["POST"]),
+            Route("/api/roles", guard(answered(self._roles))),
+            Route("/api/roles/remove", guard(posted(RemoveRoleRequest, self._remove_role)), methods=["POST"]),
+            Route("/api/audit", require(Permission.AUDIT)(answered(self._entries))),
         ]
+
+    async def _roles(self, request: Request) -> dict[str, Any]:
+        del request
+        users = self._authenticator.users
+        await users.refresh()
+        counts = Counter(user.role for user in users.all().values())
+        return {
+            "permissions": [str(one) for one in Permission],
+            "roles": [
+                {
+                    "name": name, "permissions": listed(permissions), "users": counts[name],
+                    "default": listed(DEFAULTS[name]) if name in DEFAULTS else None,
+                }
+                for name, permissions in users.roles().items()
+            ],
+        }  # fmt: skip
+
+    async def _set_role(self, request: Request, wanted: RoleRequest) -> dict[str, Any]:
+        def change(table: UserTable) -> RoleChange:
+            return set_role(table, wanted.name, permissions_of(wanted.permissions), self._provider)
+
+        return await self._changed(request, change)
+
+    async def _remove_role(self, request: Request, wanted: RemoveRoleRequest) -> dict[str, Any]:
+        return await self._changed(request, lambda table: remove_role(table, wanted.name, self._provider))
+
+    async def _changed(self, request: Request, change: Callable[[UserTable], RoleChange]) -> dict[str, Any]:
+        """Change roles in the file of users, and record it."""
+        file = self._authenticator.users.file
+
+        def changed() -> RoleChange:
+            with changing(file) as table:
+                return change(table)
+
+        try:
+            async with self._changing:  # or requests would wait for the lock of the file in all threads
+                done = await asyncio.to_thread(changed)
+        except LastManager:
+            raise RequestRefused(409, _("nobody would be left who may manage users")) from None
+        except BadRole as error:
+            raise RequestRefused(400, _("the role can't be changed: {reason}", reason=str(error))) from None
+        except (UnusableUsers, OSError) as error:
+            raise RequestRefused(503, _("the role can't be changed: {reason}", reason=str(error))) from None
+        records_itself(request)
+        recorded = self._audit.record(
+            "role-changed" if done.after is not None else "role-removed", who=identity_of(request).name,
+            address=CLIENT.get(), object=done.role, before=done.before, after=done.after,
+        )  # fmt: skip
+        with suppress(NotRecorded, TimeoutError):  # as in `_unlock`
+            await asyncio.to_thread(recorded.result, RECORD_SECONDS)
+        return {"name": done.role, "permissions": done.after}
 
     async def _users(self, request: Request) -> dict[str, Any]:
         del request

@@ -22,6 +22,7 @@ from gateway.dashboard.feeds.base import BadArguments
 from gateway.dashboard.texts.text import _
 from gateway.dashboard.trends.errors import NoStore
 from gateway.dashboard.trends.selection import clock, number_of, span_of
+from gateway.users.roles import Permission
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -64,7 +65,8 @@ class AlarmRoutes:
         ]
 
     async def _note(self, request: Request, wanted: NoteRequest) -> dict[str, Any]:
-        return await self._noting.apply(self._actors.operator(request), wanted)
+        needed = Permission.SHELVE if wanted.action in {"shelve", "remove"} else Permission.ACKNOWLEDGE
+        return await self._noting.apply(self._actors.person(request, needed), wanted)
 
     async def _history(self, request: Request) -> dict[str, Any]:
         query = request.query_params

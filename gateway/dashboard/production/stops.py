@@ -24,6 +24,7 @@ from gateway.model.production import TimeState
 from gateway.model.text import clean_text
 from gateway.production.stored import stops_of_shift
 from gateway.settings.calendar import calendar_of
+from gateway.users.roles import Permission
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -116,7 +117,7 @@ class StopRoutes:
         }  # fmt: skip
 
     async def _give(self, request: Request, wanted: ReasonRequest) -> dict[str, Any]:
-        identity = self._actors.operator(request)
+        identity = self._actors.person(request, Permission.REASONS)
         path = machine_path(wanted.path)
         arguments: dict[str, Argument] = {
             "begin": wanted.begin, "reason": wanted.reason, "comment": wanted.comment

@@ -9,6 +9,7 @@
 | `origin.py` | the hosts and origins that a request may come by |
 | `sessions.py` | sessions on the server, their expiry, their cookies |
 | `access.py` | for routes: `identity_of`, `require`, `describe`, `records_itself` |
+| `link.py` | the link that signs in to a page without users |
 | `login.py` | sign-in, sign-out, and the session as JSON |
 | `login_page.py` | the page of the sign-in, without JavaScript |
 | `oidc.py` | sign-in by an identity provider |

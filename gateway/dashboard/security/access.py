@@ -1,6 +1,6 @@
-"""For the routes of the page: who asks, what role it takes, and what the audit log says about it.
+"""For the routes of the page: who asks, what permission it takes, and what the audit log says about it.
 
-@require(Role.OPERATOR)
+@require(Permission.ACKNOWLEDGE)
 async def acknowledge(request: Request) -> Response:
 describe(request, "alarm-acknowledged", alarm.id, after={"comment": comment})
 """
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from starlette.requests import HTTPConnection, Request
 
     from gateway.dashboard.texts.text import Text
-    from gateway.users.roles import Identity, Role
+    from gateway.users.roles import Identity, Permission
 
     Endpoint = Callable[[Request], Awaitable[Response]]
 
@@ -53,14 +53,14 @@ def identity_of(connection: HTTPConnection) -> Identity:
     return found
 
 
-def require(role: Role) -> Callable[[Endpoint], Endpoint]:
-    """Let only those with a role, or a higher role, through to a route; others get 403."""
+def require(permission: Permission) -> Callable[[Endpoint], Endpoint]:
+    """Let only those through to a route whose role permits it; others get 403."""
 
     def decorate(endpoint: Endpoint) -> Endpoint:
         @wraps(endpoint)
         async def checked(request: Request) -> Response:
-            if not identity_of(request).role.includes(role):
-                return error(request, 403, needs(role))
+            if not identity_of(request).may(permission):
+                return error(request, 403, needs(permission))
             return await endpoint(request)
 
         return checked
@@ -80,9 +80,9 @@ def records_itself(connection: HTTPConnection) -> None:
     connection.scope[DESCRIPTION] = None
 
 
-def needs(role: Role) -> Text:
-    """Return the text for somebody whose role is too low."""
-    return _("this needs the role {role}", role=role)
+def needs(permission: Permission) -> Text:
+    """Return the text for somebody whose role does not permit something."""
+    return _("this needs the permission {permission}", permission=permission)
 
 
 class RequestRefused(HTTPException):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import hmac
-import secrets
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
@@ -16,13 +15,13 @@ from gateway.common.tasks import cancel_and_wait
 from gateway.dashboard.security.access import CLIENT, DESCRIPTION, IDENTITY, Description, RequestRefused, error
 from gateway.dashboard.security.headers import Headers
 from gateway.dashboard.security.limits import bounded, check_sizes
-from gateway.dashboard.security.login import Login, address_of, form_of, session_as_dict, stamp_of
+from gateway.dashboard.security.login import BY_LINK, UNKNOWN, Login, address_of, form_of, session_as_dict, stamp_of
 from gateway.dashboard.security.login_page import continue_page
 from gateway.dashboard.security.oidc import Oidc
 from gateway.dashboard.security.origin import Hosts, is_same_origin
 from gateway.dashboard.security.sessions import Sessions, cookie_name, cookie_of, is_same
 from gateway.dashboard.texts.text import _
-from gateway.users.roles import Identity, Role
+from gateway.users.roles import Identity
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -30,12 +29,10 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
     from gateway.audit.log import AuditLog
+    from gateway.dashboard.security.link import Link
     from gateway.dashboard.security.sessions import Session
     from gateway.settings.dashboard_section import DashboardSection
     from gateway.users.authenticator import Authenticator
-
-LOCAL = Identity("local", Role.ENGINEER, "local")
-"""Everybody at a page of this machine alone, as long as there are no users."""
 
 ENDED = 4401
 """The code that closes the WebSocket of a session that has ended; the page signs in again."""
@@ -53,30 +50,32 @@ _OPEN = ("/static/", "/login")
 """The paths for everybody."""
 
 
-def secure(app: ASGIApp, section: DashboardSection, authenticator: Authenticator, audit: AuditLog) -> ASGIApp:
+def secure(
+    app: ASGIApp, section: DashboardSection, authenticator: Authenticator, audit: AuditLog, link: Link | None = None
+) -> ASGIApp:
     """Return an application behind headers, limits, sign-in and audit log.
 
-    The application finds who asks by `identity_of`, and `require` guards its routes. Raises `MissingExtra` or
-    `MissingSecret`.
+    `link` signs in as long as there are no users. The application finds who asks by `identity_of`, and `require`
+    guards its routes. Raises `MissingExtra` or `MissingSecret`.
     """
-    return Headers(_Gate(app, section, authenticator, audit))
+    return Headers(_Gate(app, section, authenticator, audit, link))
 
 
 class _Gate:
     """Lets a request through that comes by a name and from a page of this server, of somebody who is signed in."""
 
     def __init__(
-        self, app: ASGIApp, section: DashboardSection, authenticator: Authenticator, audit: AuditLog
-    ) -> None:
+        self, app: ASGIApp, section: DashboardSection, authenticator: Authenticator, audit: AuditLog,
+        link: Link | None,
+    ) -> None:  # fmt: skip
         self._app = app
         self._users = authenticator.users
         self._audit = audit
         self._hosts = Hosts(section)
         self._sessions = Sessions(section.session, section.idle)
-        oidc = None if section.oidc is None else Oidc(section.oidc)
-        self._login = Login(section, self._sessions, authenticator, oidc, audit)
-        self._demanded = oidc is not None or not section.endpoint.is_local
-        self._local_token = secrets.token_urlsafe(32)
+        oidc = None if section.oidc is None else Oidc(section.oidc, authenticator.users)
+        self._link = link
+        self._login = Login(section, self._sessions, authenticator, audit, oidc, link)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":
@@ -85,12 +84,6 @@ class _Gate:
             await self._http(scope, receive, send)
         else:
             await self._app(scope, receive, send)
-
-    @property
-    def _sign_in_demanded(self) -> bool:
-        """Whether everybody must sign in: from the first user on, also if the file is removed later."""
-        self._demanded = self._demanded or self._users.exists()
-        return self._demanded
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
         started = False
@@ -128,54 +121,53 @@ class _Gate:
             return await self._login.answer(request)
         if path.startswith(_OPEN):
             return None
-        session, identity = await self._who(request)
-        if identity is None:
+        session = await self._session_of(request)
+        if session is None:
             return self._sign_in_first(request)
-        token = self._local_token if session is None else session.csrf_token
-        if request.method not in SAFE and not await _has_token(request, token):
+        if request.method not in SAFE and not await _has_token(request, session.csrf_token):
             text = _("the header X-CSRF-Token is missing or wrong; GET /api/session has it")
             return error(request, 403, text)
-        request.scope[IDENTITY] = identity
-        return await self._session_answer(request, session, identity, token)
+        request.scope[IDENTITY] = session.identity
+        return await self._session_answer(request, session)
 
-    async def _session_answer(
-        self, request: Request, session: Session | None, identity: Identity, token: str
-    ) -> Response | None:
+    async def _session_answer(self, request: Request, session: Session) -> Response | None:
         """Return the answer to a request about the session itself; None for the rest."""
         if request.url.path == "/api/session" and request.method in SAFE:
             # a page asks by itself: this does not show that a person is there
-            remaining = None if session is None else self._sessions.remaining(session)
-            return _json(session_as_dict(identity, token, remaining))
-        if session is not None:
-            self._sessions.use(session)
+            return _json(session_as_dict(session.identity, session.csrf_token, self._sessions.remaining(session)))
+        self._sessions.use(session)
         if request.url.path == "/logout" and request.method == "POST":
-            if session is None:
-                return error(request, 409, _("nobody is signed in"))
             return await self._login.sign_out(request, session)
         return None
 
-    async def _who(self, connection: HTTPConnection) -> tuple[Session | None, Identity | None]:
-        """Return the session and the identity of a request."""
+    async def _session_of(self, connection: HTTPConnection) -> Session | None:
+        """Return the session of a request, of somebody who may still sign in."""
         session = self._sessions.find(cookie_of(connection.headers, cookie_name(connection.url.scheme)))
-        if session is not None:
-            identity = await self._identity_now(session)
-            if identity is not None:
-                return session, identity
-        return None, None if self._sign_in_demanded else LOCAL
+        return None if session is None or await self._identity_now(session) is None else session
 
     async def _identity_now(self, session: Session) -> Identity | None:
-        """Return who a session is with the role of now; ends the session of a user who may sign in no longer."""
+        """Return who a session is with the rights of now; ends the session of a user who may sign in no longer."""
         identity = session.identity
-        if identity.method != "password":
-            return identity
         await self._users.refresh()
-        user = self._users.get(identity.name)
-        if user is None or user.disabled or not hmac.compare_digest(stamp_of(user), session.stamp):
+        role = self._role_now(session)
+        permissions = None if role is None else self._users.permissions(role)
+        if role is None or permissions is None:
             self._sessions.end(session)
             return None
-        if user.role is not identity.role:
-            session.identity = Identity(identity.name, user.role, identity.method)
+        session.identity = Identity(identity.name, role, identity.method, permissions)
         return session.identity
+
+    def _role_now(self, session: Session) -> str | None:
+        """Return the role of a session's user, None for a user who may sign in no longer."""
+        identity = session.identity
+        if identity.method == BY_LINK:
+            return identity.role if self._link is not None and self._link.is_open else None
+        if identity.method != "password":
+            return identity.role
+        user = self._users.get(identity.name)
+        if user is None or user.disabled or not hmac.compare_digest(stamp_of(user), session.stamp):
+            return None
+        return user.role
 
     def _sign_in_first(self, request: Request) -> Response:
         path = request.url.path
@@ -215,11 +207,11 @@ class _Gate:
         if described is None and outcome == DONE:
             return
         action, object_, before, after = described or usual
-        identity: Identity = request.scope.get(IDENTITY, LOCAL)
+        identity: Identity | None = request.scope.get(IDENTITY)
+        who = UNKNOWN if identity is None else identity.name  # a file of the page asks nobody to sign in
         self._audit.record(
-            action, who=identity.name, address=address_of(request), object=object_, before=before, after=after,
-            outcome=outcome,
-        )  # fmt: skip
+            action, who=who, address=address_of(request), object=object_, before=before, after=after, outcome=outcome
+        )
 
     async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
         connection = HTTPConnection(scope)
@@ -227,27 +219,15 @@ class _Gate:
             await receive()
             await send({"type": "websocket.close", "code": 1008})  # before it is accepted: 403
             return
-        session, identity = await self._who(connection)
-        if identity is None:
+        session = await self._session_of(connection)
+        if session is None:
             await receive()
             await send({"type": "websocket.accept"})  # or the page does not see the code
             await send({"type": "websocket.close", "code": ENDED, "reason": "sign in"})
             return
-        scope[IDENTITY] = identity
-        if session is None:
-            await self._local_websocket(scope, receive, send)
-        else:
-            self._sessions.use(session)
-            await self._session_websocket(session, scope, receive, send)
-
-    async def _local_websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve a WebSocket while nobody has to sign in."""
-
-        async def until_demanded() -> None:
-            while not self._sign_in_demanded:  # noqa: ASYNC110 - another process makes the file
-                await asyncio.sleep(LOOK_EVERY)
-
-        await self._serve_until(until_demanded(), scope, receive, send)
+        scope[IDENTITY] = session.identity
+        self._sessions.use(session)
+        await self._session_websocket(session, scope, receive, send)
 
     async def _session_websocket(self, session: Session, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve a WebSocket as long as its session; a message of the page is a sign that somebody is there."""
@@ -261,15 +241,15 @@ class _Gate:
         await self._serve_until(self._ends(session), scope, receive_noting, send)
 
     async def _ends(self, session: Session) -> None:
-        """Return when a session ends or expires, or its user has another role."""
-        role = session.identity.role
+        """Return when a session ends or expires, or its user has other rights."""
+        before = session.identity
         while not session.ended.is_set() and (remaining := self._sessions.remaining(session)) > 0:
             try:
                 async with asyncio.timeout(min(remaining, LOOK_EVERY)):
                     await session.ended.wait()
             except TimeoutError:
                 identity = await self._identity_now(session)
-                if identity is None or identity.role is not role:
+                if identity != before:
                     return
         if not session.ended.is_set():
             self._sessions.end(session)

@@ -1,8 +1,9 @@
-"""Sign-in with a password or by the provider, sign-out, and the session as JSON.
+"""Sign-in with a password, by the provider or by the link, sign-out, and the session as JSON.
 
 | route | does |
 |---|---|
 | `GET /login` | the page |
+| `GET /login?token=TOKEN`, `POST /login/link` | the link of a page without users, and its notice of use |
 | `POST /login` | a form, or JSON with `name` and `password`, and `accepted` if there is a notice of use |
 | `GET /login/oidc`, `GET /login/oidc/callback` | to the provider, and back |
 | `POST /logout` | ends the session; the header `X-CSRF-Token`, or the field `csrf_token` of a form |
@@ -31,16 +32,17 @@ from gateway.dashboard.security.sessions import cookie_name, cookie_of, is_same,
 from gateway.dashboard.texts.language import language_of
 from gateway.dashboard.texts.text import _
 from gateway.users.authenticator import Reason, Refused
+from gateway.users.roles import DEFAULTS, Identity, Role, listed
 
 if TYPE_CHECKING:
     from starlette.requests import Request
 
     from gateway.audit.log import AuditLog
+    from gateway.dashboard.security.link import Link
     from gateway.dashboard.security.oidc import Oidc, Subject
     from gateway.dashboard.security.sessions import Session, Sessions
     from gateway.settings.dashboard_section import DashboardSection
     from gateway.users.authenticator import Authenticator
-    from gateway.users.roles import Identity
     from gateway.users.users_file import User
 
 MOST_FORM = 16 * 2**10
@@ -51,6 +53,15 @@ LONGEST_PATH = 2_000
 
 OIDC, SIGN_OUT = "lineside-oidc", "lineside-signout"
 """The cookies of a browser that has gone to the provider, to sign in and to sign out."""
+
+BY_LINK = "link"
+"""The method of a session that the link has begun."""
+
+LOCAL = Identity("local", Role.ENGINEER, BY_LINK, DEFAULTS[Role.ENGINEER])
+"""The identity that the link gives: the account of the system that the page runs as."""
+
+LINK = "lineside-link"
+"""The cookie of a browser that has come by the link, and reads the notice of use."""
 
 UNKNOWN = "unknown user"
 """The `who` of a failure with a name that does not exist: people type a password there."""
@@ -89,18 +100,23 @@ class Login:
     """The routes of the sign-in."""
 
     def __init__(
-        self, section: DashboardSection, sessions: Sessions, authenticator: Authenticator, oidc: Oidc | None,
-        audit: AuditLog,
+        self, section: DashboardSection, sessions: Sessions, authenticator: Authenticator, audit: AuditLog,
+        oidc: Oidc | None, link: Link | None,
     ) -> None:  # fmt: skip
         self._section = section
         self._sessions = sessions
         self._authenticator = authenticator
         self._oidc = oidc
+        self._link = link
         self._audit = audit
 
     async def answer(self, request: Request) -> Response:
         """Answer a request below `/login`."""
         match request.method, request.url.path:
+            case "GET", "/login" if self._link is not None and "token" in request.query_params:
+                return self._by_link(request, self._link)
+            case "POST", "/login/link" if self._link is not None:
+                return await self._accepted_by_link(request, self._link)
             case "GET" | "HEAD", "/login":
                 signed_out = "here" if request.query_params.get("signed_out") == "here" else ""
                 after = local_path(request.query_params.get("next", "/"))
@@ -124,9 +140,12 @@ class Login:
         return None
 
     def _page(self, request: Request, **more: Any) -> Response:  # noqa: ANN401 - of login_page
+        by_link = self._link is not None and self._link.is_open
         return login_page(
-            self.language(request), with_passwords=self._oidc is None or self._authenticator.users.exists(),
-            with_oidc=self._oidc is not None, notice=self._section.notice, **more,
+            self.language(request),
+            with_passwords=not by_link and (self._oidc is None or self._authenticator.users.exists()),
+            with_oidc=self._oidc is not None, notice=self._section.notice, by_link=by_link,
+            with_link=self._has_come_by_link(request), **more,
         )  # fmt: skip
 
     def language(self, request: Request) -> str:
@@ -136,6 +155,41 @@ class Login:
     def refused_origin(self, request: Request) -> Response:
         """Return the page for a form that is from another server."""
         return self._page(request, status=403, problem="origin")
+
+    def _has_come_by_link(self, request: Request) -> bool:
+        """Return whether a browser has come by the link, and has the notice of use to accept."""
+        if self._link is None or not self._link.is_open:
+            return False
+        return is_same(cookie_of(request.headers, cookie_name(request.url.scheme, LINK)), self._link.proof)
+
+    def _by_link(self, request: Request, link: Link) -> Response:
+        """Sign in by the link, or lead to the notice of use first; the token leaves the address at once."""
+        after = local_path(request.query_params.get("next", "/"))
+        if not link.matches(request.query_params["token"]):
+            # anybody on the box can send a token: entries of the audit log for each would fill it
+            address = address_of(request)
+            _refusals.warning("dashboard.link_refused", key=address, address=address)
+            return self._page(request, status=401, problem="link", after=after)
+        if self._section.notice is None:
+            response: Response = RedirectResponse(after, 303)
+            self._begin(request, response, LOCAL, "")
+            return response
+        response = RedirectResponse(f"/login?{urlencode({'next': after})}", 303)
+        set_cookie(response, request.url.scheme, link.proof, LINK, age=600)
+        return response
+
+    async def _accepted_by_link(self, request: Request, link: Link) -> Response:
+        """Sign in a browser that has come by the link, and whose user has accepted the notice of use."""
+        form = await form_of(request) or {}
+        after = local_path(form.get("next", "/"))
+        if not link.is_open or not self._has_come_by_link(request):
+            return self._page(request, status=401, problem="link", after=after)
+        if self._section.notice is not None and form.get("accepted") != "yes":
+            return self._page(request, status=403, problem="notice", after=after)
+        response = RedirectResponse(after, 303)
+        self._begin(request, response, LOCAL, "")
+        set_cookie(response, request.url.scheme, "", LINK, age=0)
+        return response
 
     async def _sign_in(self, request: Request) -> Response:
         fields = await _fields(request)
@@ -303,12 +357,12 @@ def _origin_of(request: Request) -> str:
     return f"{request.url.scheme}://{request.headers['host']}"
 
 
-def session_as_dict(identity: Identity, token: str, remaining: float | None) -> dict[str, Any]:
+def session_as_dict(identity: Identity, token: str, remaining: float) -> dict[str, Any]:
     """Return a session as `GET /api/session` has it; `expires` is in microseconds since the epoch."""
-    expires = None if remaining is None else time.time_ns() // 1000 + round(remaining * 1e6)
+    expires = time.time_ns() // 1000 + round(remaining * 1e6)
     return {
-        "name": identity.name, "role": identity.role, "method": identity.method, "expires": expires,
-        "csrf_token": token,
+        "name": identity.name, "role": identity.role, "permissions": listed(identity.permissions),
+        "method": identity.method, "expires": expires, "csrf_token": token,
     }  # fmt: skip
 
 

@@ -23,6 +23,7 @@ PROBLEMS = {
     "refused": _("The company account was not accepted."),
     "no-role": _("The company account has no role here. Ask your administrator."),
     "notice": _("Read the notice of use, and accept it."),
+    "link": _("The link does not count any more: the page was started again, or has users now."),
 }
 """The texts of problems."""
 
@@ -71,6 +72,19 @@ _FORM = """<form method="post" action="/login">
 </form>
 """
 
+_LINK = """<section>
+<h2>{title}</h2>
+<p>{text}</p>
+<pre>lineside dashboard CONFIG --link</pre>
+</section>
+"""
+
+_LINK_FORM = """<form method="post" action="/login/link">
+<input type="hidden" name="next" value="{next}">
+<button type="submit"{accepted}>{button}</button>
+</form>
+"""
+
 _ACCEPTED = ' name="accepted" value="yes" aria-describedby="use"'
 """The button that accepts the notice of use."""
 
@@ -83,10 +97,12 @@ def _html(language: str, text: Text) -> str:
 def login_page(
     language: str, *, status: int = 200, problem: str = "", seconds: int = 0, name: str = "", after: str = "/",
     signed_out: str = "", with_passwords: bool = True, with_oidc: bool = False, notice: str | None = None,
+    by_link: bool = False, with_link: bool = False,
 ) -> HTMLResponse:  # fmt: skip
     """Return the page with its form, and with the text of a problem, or of a sign-out.
 
-    `notice` is the notice of use: its reader accepts it by each of the buttons.
+    `notice` is the notice of use: its reader accepts it by each of the buttons. `by_link` is of a page without users,
+    to which a link signs in; `with_link` of a browser that has come by it.
     """
     title = _html(language, _("Sign in"))
     body = ""
@@ -105,6 +121,12 @@ def login_page(
             else _("Accept, and sign in with the company account")
         )  # fmt: skip
         body += f'<p><a class="button" href="{escape(target)}">{_html(language, account)}</a></p>\n'
+    if with_link:
+        button = _html(language, _("Accept, and sign in"))
+        body += _LINK_FORM.format(next=escape(after), button=button, accepted=_ACCEPTED)
+    elif by_link:
+        how = _("This page has no users yet. A link signs in. This command shows it, on the machine of the page:")
+        body += _LINK.format(title=title, text=_html(language, how))
     if with_passwords:
         described = ' aria-describedby="problem" aria-invalid="true"' if problem else ""
         body += _FORM.format(

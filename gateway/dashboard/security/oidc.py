@@ -22,10 +22,12 @@ import structlog
 
 from drivers.exposure import is_loopback
 from drivers.extras import require
-from gateway.common.state_log import StateLog
+from drivers.tls import client_context, revocation_problem
+from gateway.common.file_looks import looks_of
+from gateway.common.state_log import RepeatLog, StateLog
 from gateway.dashboard.security.sessions import is_same
 from gateway.model.text import clean_text
-from gateway.users.roles import Identity, Role
+from gateway.users.roles import Identity
 from gateway.users.users_file import LONGEST_NAME
 
 if TYPE_CHECKING:
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from joserfc.jwk import KeySet
 
     from gateway.settings.dashboard_section import OidcSection
+    from gateway.users.users_file import Users
 
 log = structlog.get_logger(__name__)
 
@@ -135,13 +138,16 @@ class _Provider(NamedTuple):
 class Oidc:
     """The client of one provider."""
 
-    def __init__(self, section: OidcSection, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, section: OidcSection, users: Users, clock: Callable[[], float] = time.monotonic) -> None:
         """Prepare; no I/O. Raises `MissingExtra` or `MissingSecret`."""
         require("oidc")
         self._section = section
+        self._users = users
+        self._unknown = RepeatLog(log)
         self._secret = None if section.client_secret is None else section.client_secret.reveal()
         self._clock = clock
         self._context: ssl.SSLContext | None = None
+        self._looks: list[tuple[int, int, int] | None] = []
         self._provider: _Provider | None = None
         self._fetching = asyncio.Lock()
         self._flows: dict[str, Flow] = {}
@@ -190,6 +196,7 @@ class Oidc:
         subject = Subject(
             str(claims["sub"]), sid if isinstance(sid, str) else "", token if len(token) <= LONGEST_HINT else ""
         )
+        await self._users.refresh()
         return SignedIn(self._identity(claims), subject, flow.after)
 
     async def end_session(self, origin: str, subject: Subject) -> tuple[str, str]:
@@ -309,10 +316,13 @@ class Oidc:
         role = self._role(claims)
         if not name or role is None:
             raise NoRole(name)
-        return Identity(name, role, "oidc")
+        return Identity(name, role, "oidc", self._users.permissions(role) or frozenset())
 
-    def _role(self, claims: dict[str, Any]) -> Role | None:
-        """Return the highest role that the claim gives; its name may be a path such as `realm_access.roles`."""
+    def _role(self, claims: dict[str, Any]) -> str | None:
+        """Return the role that permits most of those that the claim gives; of two, the later in the configuration.
+
+        The name of the claim may be a path such as `realm_access.roles`.
+        """
         found: Any = claims.get(self._section.role_claim)
         if found is None:
             found = claims
@@ -320,8 +330,19 @@ class Oidc:
                 found = found.get(step) if isinstance(found, dict) else None
         written = [found] if isinstance(found, str) else found if isinstance(found, list) else []
         values = {one for one in written if isinstance(one, str)}
-        roles = [role for role in Role if values.intersection(getattr(self._section.roles, role))]
-        return roles[-1] if roles else None
+        best, most = None, -1
+        for role, names in self._section.roles.items():
+            if not values.intersection(names):
+                continue
+            permissions = self._users.permissions(role)
+            if permissions is None:
+                hint = (
+                    f"correct dashboard.oidc.roles, or add it with lineside users set-role CONFIG {role} PERMISSION"
+                )
+                self._unknown.warning("oidc.role_unknown", key=role, role=role, hint=hint)
+            elif len(permissions) >= most:
+                best, most = role, len(permissions)
+        return best
 
     async def _current(self, *, fresh: bool = False) -> _Provider:
         """Return the provider's metadata and keys, fetched when they are needed."""
@@ -394,7 +415,8 @@ class Oidc:
                             raise ProviderFailed(f"{url}: an answer of more than {MOST_BYTES:,} bytes")
                     data = orjson.loads(content)
         except (httpx2.HTTPError, OSError, TimeoutError, ValueError) as error:
-            raise ProviderFailed(f"{url}: {str(error) or type(error).__name__}") from None
+            reason = self._revocation_problem(error) or str(error) or type(error).__name__
+            raise ProviderFailed(f"{url}: {reason}") from None
         if not isinstance(data, dict):
             raise ProviderFailed(f"{url}: the answer is not a JSON object")
         return response.status_code, data
@@ -402,9 +424,20 @@ class Oidc:
     async def _client(self) -> httpx2.AsyncClient:
         import httpx2  # noqa: PLC0415 - an extra
 
-        if self._context is None:  # reading all authorities of a system takes a tenth of a second
-            self._context = await asyncio.to_thread(ssl.create_default_context, cafile=self._section.ca)
+        files = self._section.tls_files
+        looks = looks_of(file for file in (files.ca, files.crl) if file is not None)
+        if self._context is None or looks != self._looks:
+            # reading all authorities of a system takes a tenth of a second: files are read when they have changed
+            self._context = await asyncio.to_thread(client_context, files, "dashboard.oidc")
+            self._looks = looks
         return httpx2.AsyncClient(verify=self._context, follow_redirects=False, timeout=TIMEOUT)
+
+    def _revocation_problem(self, error: BaseException) -> str:
+        """Return why the provider's certificate is refused, if the reason is a revocation or its list; else empty."""
+        found: BaseException | None = error
+        while found is not None and not isinstance(found, ssl.SSLCertVerificationError):
+            found = found.__cause__ or found.__context__
+        return "" if found is None else revocation_problem(found, self._section.crl)
 
 
 def _with_query(url: str, query: str) -> str:

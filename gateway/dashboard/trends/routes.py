@@ -44,6 +44,7 @@ from gateway.dashboard.trends.selection import (
     width_of,
 )
 from gateway.dashboard.trends.stop import Stop
+from gateway.users.roles import Permission
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -91,15 +92,21 @@ class Trends:
         self._zone = zone
         self._on_export: Callable[[Request, Selection], None] = lambda *_: None
 
-    def routes(self, on_export: Callable[[Request, Selection], None] = lambda *_: None) -> list[Route]:
-        """Return the routes, for `Page.app`. `on_export` notes who takes which readings away."""
+    def routes(
+        self, on_export: Callable[[Request, Selection], None] = lambda *_: None,
+        guard: Callable[[Permission], Callable[[Any], Any]] = lambda _: lambda handler: handler,
+    ) -> list[Route]:  # fmt: skip
+        """Return the routes, for `Page.app`.
+
+        `on_export` notes who takes which readings away, and `guard` lets those through who may.
+        """
         self._on_export = on_export
         return [
-            Route("/api/trend", answered(self._trend)),
-            Route("/api/bands", answered(self._bands)),
-            Route("/api/cycles", answered(self._cycles)),
+            Route("/api/trend", guard(Permission.TRENDS)(answered(self._trend))),
+            Route("/api/bands", guard(Permission.TRENDS)(answered(self._bands))),
+            Route("/api/cycles", guard(Permission.TRENDS)(answered(self._cycles))),
             Route("/api/points", answered(self._points)),
-            Route("/api/export.csv", answered(self._export)),
+            Route("/api/export.csv", guard(Permission.EXPORT)(answered(self._export))),
         ]
 
     async def close(self) -> None:

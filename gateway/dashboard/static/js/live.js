@@ -117,4 +117,7 @@ export async function request(path, body) {
 }
 
 /** The session of the reader, as `/api/session` describes it. */
-export const session = { name: "", role: "viewer", method: "", csrf_token: "", expires: null };
+export const session = { name: "", role: "viewer", permissions: /** @type {string[]} */ ([]), method: "", csrf_token: "", expires: null };
+
+/** Whether the role of the reader permits something; the server refuses all else. @param {string} permission */
+export const may = (permission) => session.permissions.includes(permission);

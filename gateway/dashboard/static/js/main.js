@@ -1,28 +1,28 @@
 /** The shell: header, navigation, and the view that the address names. */
 
 import { h, icon, keep, set, setText } from "./dom.js";
-import { Live, request, session } from "./live.js";
+import { Live, may, request, session } from "./live.js";
 import { follow } from "./router.js";
 import { Rows } from "./rows.js";
 import { urgency } from "./states.js";
 import { choose, mark, moment, place, t, time, tn } from "./texts.js";
 
-/** The views in the order of the navigation: path of an icon, title, module; with a role, for this role alone. A view without a title is reached by links. */
+/** The views in the order of the navigation: path of an icon, title, module; with permissions, for roles that permit one of them. A view without a title is reached by links. */
 const VIEWS = {
   overview: { title: mark("Overview"), icon: "M3 12l9-8 9 8M5 10v10h14V10" },
   line: { parent: "overview" },
   machine: { parent: "overview" },
-  trends: { title: mark("Trends"), icon: "M3 17l5-6 4 3 5-8 4 5M3 21h18" },
+  trends: { title: mark("Trends"), icon: "M3 17l5-6 4 3 5-8 4 5M3 21h18", permissions: ["trends"] },
   alarms: { title: mark("Alarms"), icon: "M12 4a6 6 0 016 6v4l2 3H4l2-3v-4a6 6 0 016-6M10 20a2 2 0 004 0" },
   production: { title: mark("Production"), icon: "M4 20V10M10 20V4M16 20v-8M21 20H3" },
   parts: { title: mark("Parts"), icon: "M12 3l8 4.5v9L12 21l-8-4.5v-9zM12 12l8-4.5M12 12v9M12 12L4 7.5" },
   delivery: { title: mark("Delivery"), icon: "M3 7h11v10H3zM14 10h4l3 3v4h-7M7 19a1.8 1.8 0 100-.1M17 19a1.8 1.8 0 100-.1" },
   events: { title: mark("Events"), icon: "M5 4h14v16H5zM9 9h6M9 13h6M9 17h3" },
-  configuration: { title: mark("Configuration"), icon: "M4 7h10M18 7h2M4 17h2M10 17h10M16 5v4M8 15v4" },
-  users: { title: mark("Users"), icon: "M12 12a4 4 0 100-8 4 4 0 000 8M4 21a8 8 0 0116 0", role: "admin" },
+  configuration: { title: mark("Configuration"), icon: "M4 7h10M18 7h2M4 17h2M10 17h10M16 5v4M8 15v4", permissions: ["configuration"] },
+  users: { title: mark("Users"), icon: "M12 12a4 4 0 100-8 4 4 0 000 8M4 21a8 8 0 0116 0", permissions: ["users", "audit"] },
 };
 
-const isFor = (view) => !view.role || view.role === session.role;
+const isFor = (view) => !view.permissions || view.permissions.some(may);
 
 const LANGUAGES = { en: "English", de: "Deutsch", zh: "中文" };
 
@@ -52,7 +52,7 @@ export class App {
       ...Object.entries(LANGUAGES).map(([code, name]) => h("option", { value: code, text: name, selected: code === document.documentElement.lang })));
     const user = h("span", { class: "muted", text: session.name });
     return h("header", { class: "header-area" }, h("div", { class: "header" }, brand, h("span", { class: "space" }), this.clock, language, theme, user,
-      session.method !== "local" ? h("button", { class: "button quiet", type: "button", text: t("Sign out"), on: { click: () => this.signOut() } }) : null), this.banners);
+      h("button", { class: "button quiet", type: "button", text: t("Sign out"), on: { click: () => this.signOut() } })), this.banners);
   }
 
   async signOut() {

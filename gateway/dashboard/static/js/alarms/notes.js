@@ -3,13 +3,10 @@
 import { outcomeText } from "../commands.js";
 import { sendDialog } from "../dialog.js";
 import { h } from "../dom.js";
-import { request, session } from "../live.js";
+import { request } from "../live.js";
 import { span, t, tn } from "../texts.js";
 
 const SHELVES = [15, 60, 480, 1440, 10080]; // minutes
-
-/** Whether the reader may note something: an operator, or everybody where nobody signs in. */
-export const mayAct = () => !session.name || session.role !== "viewer";
 
 /** Whether an alarm of a gateway can be reset: it is latched, and waits for nothing else. */
 export const mayReset = (row) => Boolean(row?.command) && row.gateway?.state === "latched";

@@ -1,6 +1,7 @@
 /** Where a part was seen: machines in the order of time, with the results that belong to it. */
 
 import { h } from "../dom.js";
+import { may } from "../live.js";
 import { address } from "../router.js";
 import { dateTime, measured, moment, span, t, tn, unit } from "../texts.js";
 
@@ -35,7 +36,7 @@ function timeline(found) {
           one.result ? h("span", { class: "chip", text: t("result") }) : h("span", { class: "chip", text: t("in work") })),
         h("span", { class: "muted small", text: one.points.join(", ") }),
         one.results.length ? h("dl", { class: "results" }, ...one.results.flatMap(result)) : null),
-      one.trends.length ? h("a", { class: "button", href: trends(one, found.now), text: t("Trends") }) : null);
+      one.trends.length && may("trends") ? h("a", { class: "button", href: trends(one, found.now), text: t("Trends") }) : null);
   }));
 }
 

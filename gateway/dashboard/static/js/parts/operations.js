@@ -1,6 +1,7 @@
 /** The recorded history of a part: the work on it, with results, values and materials; and where a lot was used. */
 
 import { h } from "../dom.js";
+import { may } from "../live.js";
 import { address } from "../router.js";
 import { measured, moment, span, t, tn, unit } from "../texts.js";
 
@@ -75,7 +76,7 @@ function operation(one, actions) {
       one.values.length ? h("dl", { class: "results" }, ...one.values.flatMap(value)) : null,
       one.materials.length ? h("ul", { class: "materials" }, ...one.materials.map(({ name, lot }) => h("li", {}, h("span", { class: "muted", text: name }),
         h("button", { class: "button quiet serial", type: "button", text: lot, title: t("Where used"), on: { click: () => actions.uses(lot) } })))) : null),
-    one.curves.length && (one.from ?? one.to) !== null ? h("a", { class: "button", href: curves(one), text: t("Curves") }) : null);
+    one.curves.length && may("trends") && (one.from ?? one.to) !== null ? h("a", { class: "button", href: curves(one), text: t("Curves") }) : null);
 }
 
 function times(one) {

@@ -1,11 +1,10 @@
 /** The stops of a shift: those without a reason first. An operator gives the reason; the gateway keeps it. */
 
 import { outcomeText } from "../commands.js";
-import { mayAct } from "../alarms/notes.js";
 import { machineLink } from "../alarms/parts.js";
 import { sendDialog } from "../dialog.js";
 import { h, keep, set, setText } from "../dom.js";
-import { request } from "../live.js";
+import { may, request } from "../live.js";
 import { mark, moment, span, t, tn } from "../texts.js";
 
 const AGAIN = 30; // seconds between two requests for a shift that runs
@@ -88,9 +87,9 @@ export class ShiftStops {
     setText(shown, known || (stop.wanted ? t("no reason") : "–"));
     set(shown, { title: stop.given && stop.reason ? t("the machine reported: {reason}", { reason: stop.reason }) : null });
     set(element, { data: { wanted: stop.wanted && !known ? "yes" : "no" } });
-    set(button, { hidden: !machine?.may, title: mayAct() ? null : t("This needs the role operator."),
+    set(button, { hidden: !machine?.may, title: may("reasons") ? null : t("Your role does not permit this."),
       "aria-label": t("Give the reason of the stop of {machine} at {time}", { machine: stop.path.split("/").at(-1), time: moment(stop.begin) }) });
-    button.disabled = !mayAct();
+    button.disabled = !may("reasons");
     setText(button, known ? t("Change…") : t("Give the reason…"));
   }
 

@@ -1,9 +1,10 @@
 /** The alarms: those that stand, their history, and statistics after EEMUA 191. */
 
 import { HistoryPart, StatisticsPart } from "../alarms/past.js";
-import { noteDialog, mayAct, mayReset } from "../alarms/notes.js";
+import { noteDialog, mayReset } from "../alarms/notes.js";
 import { machineLink, priorityMark, changeText } from "../alarms/parts.js";
 import { h, keep, set, setText } from "../dom.js";
+import { may } from "../live.js";
 import { PlaceChoice } from "../places.js";
 import { remember } from "../router.js";
 import { segmented } from "../segmented.js";
@@ -11,6 +12,9 @@ import { mark, moment, number, span, t, tn } from "../texts.js";
 
 const SHOWN = 200, MOST = 1000;
 const TYPING = 250; // milliseconds after the last key until a text is searched
+
+/** What a role has to permit for each action. */
+const PERMISSIONS = { acknowledge: "acknowledge", shelve: "shelve", remove: "shelve", reset: "acknowledge" };
 
 /** @param {HTMLElement} root @param {import("../main.js").App} app @param {import("../router.js").Route} route */
 export function view(root, app, route) {
@@ -130,7 +134,7 @@ class StandingPart {
   actionBar() {
     const act = (action) => () => noteDialog(action, [...this.selected].map((id) => this.rows.get(id)).filter(Boolean), () => this.select([]));
     this.hint = h("span", { class: "muted note-hint" });
-    const button = (action, text) => h("button", { class: "button", type: "button", text, title: mayAct() ? null : t("This needs the role operator."), on: { click: act(action) } });
+    const button = (action, text) => h("button", { class: "button", type: "button", text, hidden: !may(PERMISSIONS[action]), data: { action }, on: { click: act(action) } });
     this.buttons = [button("acknowledge", t("Acknowledge on this page…")), button("shelve", t("Shelve…")), button("remove", t("Remove the note…"))];
     this.reset = button("reset", t("Reset…"));
     this.chosen = h("span", { class: "muted" });
@@ -221,10 +225,10 @@ class StandingPart {
     }
     this.all.checked = this.order.length > 0 && this.selected.size === this.order.length;
     this.all.indeterminate = this.selected.size > 0 && !this.all.checked;
-    for (const button of this.buttons) button.disabled = this.selected.size === 0 || !mayAct();
+    for (const button of this.buttons) button.disabled = this.selected.size === 0;
     const resettable = this.selected.size > 0 && [...this.selected].every((id) => mayReset(this.rows.get(id)));
-    this.reset.disabled = !resettable || !mayAct();
-    if (mayAct()) set(this.reset, { title: resettable ? null : t("For alarms of gateways that are latched, have ended, and are acknowledged.") });
+    this.reset.disabled = !resettable;
+    set(this.reset, { title: resettable ? null : t("For alarms of gateways that are latched, have ended, and are acknowledged.") });
     const commanded = [...(this.selected.size ? this.selected : this.order)].some((id) => this.rows.get(id)?.command);
     setText(this.buttons[0], commanded ? t("Acknowledge…") : t("Acknowledge on this page…"));
     setText(this.buttons[2], commanded ? t("Return to the list…") : t("Remove the note…"));

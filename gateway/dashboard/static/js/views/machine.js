@@ -3,6 +3,7 @@
 import { choice, crumbs } from "../crumbs.js";
 import { h, keep, set, setText } from "../dom.js";
 import { BAD, knownStates, NONE, reading, silence } from "../freshness.js";
+import { may } from "../live.js";
 import { PointTable } from "../points.js";
 import { address, go, remember } from "../router.js";
 import { alarmBadge, reasonText, shown, stateMark, stateText, updateStateMark } from "../states.js";
@@ -307,6 +308,7 @@ class MachineView {
   }
 
   trends(positions) {
+    if (!may("trends")) return;
     const query = positions.map((at) => ["point", `${this.path}/${this.points[at].name}`]);
     go(address("trends", [], query));
   }

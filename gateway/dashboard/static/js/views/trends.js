@@ -5,6 +5,7 @@ import { Chart, MOST_AXES } from "../chart/chart.js";
 import { Legend } from "../chart/legend.js";
 import { Clock, DAY, HOUR, MINUTE, SECOND } from "../chart/scales.js";
 import { h, set, setText } from "../dom.js";
+import { may } from "../live.js";
 import { remember } from "../router.js";
 import * as stored from "../stored.js";
 import { MOST_POINTS } from "../stored.js";
@@ -126,7 +127,7 @@ class Trends {
     const zone = h("select", { class: "field", "aria-label": t("Time zone") }, h("option", { value: "plant", text: t("Time of the plant") }), h("option", { value: "UTC", text: "UTC" }));
     const every = h("select", { class: "field", "aria-label": t("Rows") }, h("option", { value: "", text: t("All readings") }),
       ...["1s", "10s", "1m", "15m", "1h"].map((one) => h("option", { value: one, text: t("One row every {span}", { span: one }) })));
-    const link = h("a", { class: "button primary", text: t("Save CSV"), download: "" });
+    const link = h("a", { class: "button primary", text: t("Save CSV"), download: "", hidden: !may("export") });
     const value = (/** @type {HTMLElement} */ one) => /** @type {HTMLSelectElement} */ (one).value;
     const refresh = () => {
       const { from, to } = this.span();

@@ -1,23 +1,28 @@
-/** Users: who may sign in, who is locked, and the audit log; for the role admin. */
+/** Users: who may sign in, who is locked, what roles permit, and the audit log; for roles that permit it. */
 
 import { h, keep, set, setText } from "../dom.js";
-import { request } from "../live.js";
+import { may, request } from "../live.js";
 import { remember } from "../router.js";
 import { mark, moment, number, span, t, tn } from "../texts.js";
 
 const TYPING = 300; // milliseconds after a key until a search begins
 const ROLES = { viewer: mark("viewer"), operator: mark("operator"), engineer: mark("engineer"), admin: mark("admin") };
+const PERMISSIONS = {
+  trends: mark("trends"), export: mark("export"), acknowledge: mark("acknowledge"), shelve: mark("shelve"), reasons: mark("reasons of stops"),
+  configuration: mark("configuration"), users: mark("users"), audit: mark("audit log"),
+};
 const METHODS = { password: mark("password"), oidc: mark("company account") };
 
 /** @param {HTMLElement} root @param {import("../main.js").App} app @param {import("../router.js").Route} route */
 export function view(root, app, route) {
-  const users = new UserList();
-  const audit = new AuditLog(route.query);
-  root.append(h("div", { class: "title" }, h("h1", { text: t("Users") })), users.element, audit.element);
-  users.unlocked = () => audit.load();
-  users.load();
-  audit.load();
-  return { destroy: () => { users.gone = audit.gone = true; clearTimeout(audit.timer); } };
+  const audit = may("audit") ? new AuditLog(route.query) : null;
+  const users = may("users") ? new UserList() : null;
+  const roles = users && new RoleList();
+  const parts = [users, roles, audit].filter(Boolean);
+  root.append(h("div", { class: "title" }, h("h1", { text: t("Users") })), ...parts.map((one) => one.element));
+  if (users) users.unlocked = roles.changed = () => audit?.load();
+  for (const part of parts) part.load();
+  return { destroy: () => { for (const part of parts) part.gone = true; clearTimeout(audit?.timer); } };
 }
 
 // Nothing here asks again by itself: a request shows that somebody is there, and would keep the session alive.
@@ -73,6 +78,63 @@ class UserList {
       this.say(t("{name} can't be unlocked: {error}", { name, error: error.message }));
     }
     button.disabled = false;
+  }
+}
+
+/** What roles permit, with a box for each permission; a change counts at once. */
+class RoleList {
+  constructor() {
+    this.notice = h("p", { class: "notice", role: "status", hidden: true });
+    this.head = h("tr");
+    this.list = h("tbody");
+    this.name = h("input", { class: "field", type: "text", required: true, maxlength: 32, pattern: "[a-z][a-z0-9_\\-]*", autocomplete: "off", placeholder: t("New role"), "aria-label": t("Name of a new role"), title: t("Lowercase letters, digits, - and _") });
+    this.element = h("section", { class: "panel", "aria-label": t("Roles") },
+      h("h2", { text: t("Roles") }), this.notice,
+      h("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": t("Roles") }, h("table", { class: "table role-table" }, h("thead", {}, this.head), this.list)),
+      h("form", { class: "row", on: { submit: (event) => { event.preventDefault(); this.change("/api/roles", { name: this.name.value, permissions: [] }).then((done) => { if (done) this.name.value = ""; }); } } },
+        this.name, h("button", { class: "button", type: "submit", text: t("Add the role") })));
+  }
+
+  async load() {
+    try {
+      const { permissions, roles } = await request("/api/roles");
+      if (this.gone) return;
+      this.head.replaceChildren(h("th", { scope: "col", text: t("Role") }), ...permissions.map((one) => h("th", { scope: "col", text: t(PERMISSIONS[one] ?? one) })),
+        h("th", { scope: "col", text: t("Users") }), h("th", { scope: "col", "aria-label": t("Action") }));
+      this.list.replaceChildren(...roles.map((role) => this.line(role, permissions)));
+    } catch (error) {
+      this.say(t("The roles can't be read: {error}", { error: error.message }));
+    }
+  }
+
+  line(role, permissions) {
+    const name = t(ROLES[role.name] ?? role.name);
+    const changed = role.default && role.default.join() !== role.permissions.join();
+    const remove = h("button", { class: "button", type: "button", text: role.default ? t("Default") : t("Remove"), hidden: role.default ? !changed : role.users > 0,
+      "aria-label": role.default ? t("Give {role} its default", { role: name }) : t("Remove {role}", { role: name }), on: { click: () => this.change("/api/roles/remove", { name: role.name }) } });
+    return h("tr", {}, h("th", { scope: "row", text: name }),
+      ...permissions.map((one) => h("td", {}, h("input", { type: "checkbox", checked: role.permissions.includes(one), "aria-label": t("{role}: {permission}", { role: name, permission: t(PERMISSIONS[one] ?? one) }),
+        on: { change: (event) => this.change("/api/roles", { name: role.name, permissions: permissions.filter((other) => (other === one ? event.target.checked : role.permissions.includes(other))) }) } }))),
+      h("td", { text: number(role.users, 0) }), h("td", {}, remove));
+  }
+
+  /** Send a change; the table shows the state of the server afterwards. Return whether it was done. */
+  async change(address, content) {
+    let problem = "";
+    try {
+      await request(address, content);
+    } catch (error) {
+      problem = error.message;
+    }
+    await this.load();
+    this.say(problem);
+    this.changed();
+    return !problem;
+  }
+
+  say(text) {
+    setText(this.notice, text);
+    set(this.notice, { hidden: !text });
   }
 }
 
