@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 import tarfile
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
@@ -102,8 +102,7 @@ def _bundle(copy: Path, folder: Path, keys: ReleaseKeys, *, downgrade: bool, uns
 
     unpacked = folder / "bundle"
     try:
-        with tarfile.open(copy) as archive:
-            archive.extractall(unpacked, filter="data")
+        _unpack(copy, unpacked)
         (script,) = unpacked.glob("*/install.sh")
         version = script.with_name("VERSION").read_text(encoding="utf-8")[:MOST_VERSION].strip()
         older = is_older(version, __version__)
@@ -115,6 +114,18 @@ def _bundle(copy: Path, folder: Path, keys: ReleaseKeys, *, downgrade: bool, uns
     accepted = ["--unsigned"] if unsigned else ["--key", str(folder / "release.pub")]
     # by its interpreter: /tmp may be mounted without the right to execute
     return ["/bin/sh", str(script), *accepted, *(["--downgrade"] if downgrade else [])]
+
+
+def _unpack(copy: Path, folder: Path) -> None:
+    """Unpack files and folders. Raises `tarfile.TarError` for anything else, and for a name outside of the folder."""
+    with tarfile.open(copy) as archive:
+        for member in archive.getmembers():
+            path = PurePosixPath(member.name)
+            if not (member.isfile() or member.isdir()) or path.is_absolute() or ".." in path.parts:
+                raise tarfile.ExtractError(f"{member.name[:100]!r} is not a file in the bundle")
+        if (data_filter := getattr(tarfile, "data_filter", None)) is not None:  # Python 3.11.4 and newer
+            archive.extraction_filter = data_filter
+        archive.extractall(folder)  # noqa: S202 - all members were checked
 
 
 def _newer(present: str, version: str) -> str:

@@ -52,7 +52,7 @@ class SelfTest:
         usual = SETTLE if service == "gateway" else SETTLE_OTHERS
         self._settle = usual if settle is None else settle
         self._service = service
-        self._said: list[str] | None = None
+        self._said: tuple[list[str], list[str]] | None = None
 
     async def run(self) -> None:
         """Run it after the start and each day. Raises nothing but cancellation; the process ends then."""
@@ -69,15 +69,15 @@ class SelfTest:
             log.warning("self_test.not_run", error=str(error) or f"no result within {LONGEST:g} s",
                         hint=f"run lineside self-test {self._factory.file}")  # fmt: skip
             return
-        problems, before = self.report.problems, self._said
-        self._said = problems
-        if problems == before:
+        problems, warnings = self.report.problems, self.report.warnings
+        before, self._said = self._said, (problems, warnings)
+        if before == self._said:
             return
         if problems:
             log.warning("self_test.failed", problems=problems, seconds=self.report.seconds)
         else:
             log.info("self_test.passed", checks=len(self.report.outcomes), seconds=self.report.seconds)
-        if warnings := self.report.warnings:
+        if warnings:
             log.warning("self_test.warned", warnings=warnings)
 
     def add_to(self, samples: Samples) -> None:

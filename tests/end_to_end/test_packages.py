@@ -205,7 +205,7 @@ def test_the_script_of_the_bundle_asks_for_the_signature_of_a_release_key(dist: 
     command = prefix / "bin" / "lineside"
     found = software(command, tmp_path)
     assert (found["result"], found["problems"]) == ("passed", [])
-    assert "there is no release key" in found["note"]
+    assert "there is no release key" in "".join(found["notes"])
     check = ["openssl", "pkeyutl", "-verify", "-rawin", "-pubin", "-inkey", key]
     files = ["-in", prefix / "SHA256SUMS", "-sigfile", prefix / "SHA256SUMS.sig"]
     assert run(*check, *files)[0] == 0
@@ -336,7 +336,7 @@ def test_an_update_is_checked_before_it_is_installed(dist: Path, system: BootedS
     said = system.run("bash", "-c", line, user="lineside")
     (found,) = (one for one in json.loads(said)["outcomes"] if one["check"] == "software")
     assert (found["result"], found["problems"]) == ("passed", [])
-    assert found["note"].endswith("and signed with a release key of /etc/lineside/release.pub")
+    assert found["notes"][0].endswith("and signed with a release key of /etc/lineside/release.pub")
     (system.root / "etc/lineside/policy.yaml").write_text("format: 1\nsoftware: required\n", encoding="utf-8")
     unit = system.root / "usr/lib/systemd/system/lineside-ingest@.service"
     unit.write_text(unit.read_text(encoding="utf-8") + "# changed\n", encoding="utf-8")

@@ -28,6 +28,8 @@ EXECUTES = {
 KNOWN = {
     # code that the gateway makes of a checked expression, in which no name of Python is
     "gateway/settings/expressions/runtime.py": {"eval", "compile"},
+    # the compiled files of the installation are compared with their sources, and not run; in a process of its own
+    "gateway/software/compiled.py": {"compile", "marshal.loads"},
     # a worker reads its supervisor, over a pair of sockets that only the two have
     "gateway/workers/messages.py": {"pickle.loads", "pickle.Unpickler"},
 }

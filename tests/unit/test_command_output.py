@@ -22,8 +22,10 @@ ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "commands.md").read_text("utf-8")
 PLANT = str(bundled_config() / "tire-plant.yaml")
 
-OTHERWISE = {"completion", "dashboard", "export-points", "import", "ingest", "init", "run", "schema", "spool export"}
-"""Commands that print a script, CSV, JSON in any case, the names of files, or their log."""
+OTHERWISE = {
+    "completion", "dashboard", "export-points", "import", "ingest", "init", "run", "schema", "spool export", "update",
+}  # fmt: skip
+"""Commands that print a script, CSV, JSON in any case, the names of files, or a log."""
 
 
 def documented(row: str) -> set[str]:

@@ -370,7 +370,7 @@ def test_the_self_test_of_an_environment_of_a_wheel_names_a_changed_file(tmp_pat
 
     found = outcome()
     assert (found["result"], found["problems"]) == ("passed", [])
-    assert "installed by pip; that they are from their builder is not known" in str(found["note"])
+    assert "installed by pip; that they are from their builder is not known" in str(found["notes"])
     changed = packages / "gateway" / "spool" / "spool.py"
     changed.write_text(changed.read_text() + "# changed\n")
     found = outcome()

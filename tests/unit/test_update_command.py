@@ -190,3 +190,28 @@ def test_versions_are_in_the_order_of_pep_440() -> None:
     assert not is_older("1.0", "1.0.0")
     with pytest.raises(ValueError, match="is not a version, as in"):
         is_older("../../etc", "1.0")
+
+
+@pytest.mark.parametrize("old", [False, True], ids=["this Python", "Python 3.11.2"])
+@pytest.mark.parametrize("member", ["../outside", "/outside", "link"])
+def test_a_bundle_writes_in_its_own_folder_alone(
+    release: Release, member: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, old: bool
+) -> None:
+    """A person may accept a bundle that nobody has signed. The Python of Debian 12 has no filter for archives."""
+    if old:
+        monkeypatch.delattr(tarfile, "data_filter", raising=False)
+    with tarfile.open(release.bundle, "a") as archive:
+        entry = tarfile.TarInfo(member)
+        entry.type, entry.linkname = (tarfile.SYMTYPE, str(tmp_path)) if member == "link" else (tarfile.REGTYPE, "")
+        archive.addfile(entry)
+    assert "is not a bundle of Lineside" in refused(release, "--unsigned")
+
+
+@pytest.mark.usefixtures("trusted")
+def test_a_bundle_is_installed_with_the_python_of_debian_12(
+    release: Release, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(tarfile, "data_filter", raising=False)
+    done = CliRunner().invoke(main, ["update", str(release.bundle)])
+    assert done.exit_code == 0, done.output
+    assert release.ran.exists()
