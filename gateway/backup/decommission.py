@@ -19,7 +19,7 @@ from gateway.audit.files import LOCK as AUDIT_LOCK
 from gateway.backup.places import AUDIT_FILE, CONFIGURATION, PKI, SAVING, STAGING, has_private_key, places_of
 from gateway.model.part import BETWEEN
 from gateway.settings.contents import secrets_of
-from gateway.settings.dashboard_section import ALARM_NOTES, LINK_FILE
+from gateway.settings.dashboard_section import ALARM_NOTES, LINK_FILE, SESSIONS_FILE
 from gateway.settings.policy import read_policy
 from gateway.settings.signature_memory import memory_files
 
@@ -88,6 +88,7 @@ def plan(factory: Factory, *, keep_audit: bool = False) -> Plan:
             *memory_files(factory, read_policy()),
             *_all(state, _LEFT_BY_A_RESTORE),
             *_all(state, LINK_FILE),
+            *_all(state, SESSIONS_FILE),
         ],
         "files of ingest": _named(ingest, factory.ingest.id),
         "certificates and keys of OPC UA": [file for folder in pki for file in _all(folder, _PKI_FILE)],

@@ -32,6 +32,9 @@ from gateway.dashboard.production.routes import ProductionRoutes
 from gateway.dashboard.production.stops import StopRoutes
 from gateway.dashboard.security import CLIENT, identity_of, needs, records_itself, require, secure
 from gateway.dashboard.security.link import Link
+from gateway.dashboard.security.login import LOCAL
+from gateway.dashboard.security.sessions import Sessions
+from gateway.dashboard.security.sessions_file import SessionsFile, sessions_file
 from gateway.dashboard.security.tls import Certificate
 from gateway.dashboard.stored import Stored
 from gateway.dashboard.trends.routes import Trends
@@ -93,10 +96,12 @@ class DashboardService:
     ) -> None:  # fmt: skip
         """Prepare. `show_link` shows a person the link that signs in to a page without users."""
         folder = factories[0].gateway.spool.folder
+        self._folder = folder
         notes = folder / ALARM_NOTES
         self._users = Users(section.users)
         self._link = Link(folder, self._users) if section.oidc is None and section.endpoint.is_local else None
         self._show_link = show_link
+        self._sessions = Sessions(section.session, section.idle)
         self.plants = Plants(factories, everything=everything, notes=notes, commands=section.commands)
         self._stored = Stored(factories)
         self._section = section
@@ -125,7 +130,7 @@ class DashboardService:
         provider = () if self._section.oidc is None else tuple(self._section.oidc.roles)
         administration = Administration(authenticator, audit, self._section.audit.folder, provider)
         routes = [*self._routes(Actors(person_of, partial(_record, audit)), audit), *administration.routes()]
-        app = secure(self._page.app(routes), self._section, authenticator, audit, self._link)
+        app = secure(self._page.app(routes), self._section, authenticator, audit, self._link, self._sessions)
         return uvicorn.Config(
             app, log_config=None, access_log=False, lifespan="off", server_header=False, limit_concurrency=MAX_OPEN,
             timeout_graceful_shutdown=CLOSE_SECONDS, ws="websockets-sansio", ws_max_size=MAX_MESSAGE,
@@ -155,8 +160,12 @@ class DashboardService:
                 tasks.create_task(supervise(run, BestEffort(name, (MissingSecret,))), name=name)
                 for name, run in helpers.items()
             ]
+            port = listening.getsockname()[1]
+            kept = SessionsFile(sessions_file(self._folder, port), self._sessions, LOCAL)
+            await asyncio.to_thread(kept.load)
+            running.append(tasks.create_task(supervise(kept.run, BestEffort("sessions")), name="sessions"))
             serving = tasks.create_task(server.serve(sockets=[listening]), name="server")
-            url = self._url(listening.getsockname()[1])
+            url = self._url(port)
             hint = {"hint": LINK_HINT} if self._write_link(url) else {}
             log.info("dashboard.listening", url=url, **hint)
             manager.ready()
@@ -167,6 +176,7 @@ class DashboardService:
             await self._trends.close()
             for task in running:
                 task.cancel()
+        await asyncio.to_thread(kept.save)
         await self._stored.close()
 
     def _write_link(self, url: str) -> bool:

@@ -35,6 +35,9 @@ ALARM_NOTES = "alarm-notes.json"
 LINK_FILE = re.compile(r"dashboard-\d{1,5}\.link")
 """The file with the link to a page without users, in the folder of the spool; the number is the port of the page."""
 
+SESSIONS_FILE = re.compile(r"dashboard-\d{1,5}\.sessions")
+"""The file with the sessions of the link, likewise."""
+
 MOST_KEY_NAME = 128
 """Characters of the name of a key."""
 

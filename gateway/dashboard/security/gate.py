@@ -51,14 +51,20 @@ _OPEN = ("/static/", "/login")
 
 
 def secure(
-    app: ASGIApp, section: DashboardSection, authenticator: Authenticator, audit: AuditLog, link: Link | None = None
+    app: ASGIApp,
+    section: DashboardSection,
+    authenticator: Authenticator,
+    audit: AuditLog,
+    link: Link | None = None,
+    sessions: Sessions | None = None,
 ) -> ASGIApp:
     """Return an application behind headers, limits, sign-in and audit log.
 
     `link` signs in as long as there are no users. The application finds who asks by `identity_of`, and `require`
     guards its routes. Raises `MissingExtra` or `MissingSecret`.
     """
-    return Headers(_Gate(app, section, authenticator, audit, link))
+    kept = Sessions(section.session, section.idle) if sessions is None else sessions
+    return Headers(_Gate(app, section, authenticator, audit, link, kept))
 
 
 class _Gate:
@@ -66,13 +72,13 @@ class _Gate:
 
     def __init__(
         self, app: ASGIApp, section: DashboardSection, authenticator: Authenticator, audit: AuditLog,
-        link: Link | None,
+        link: Link | None, sessions: Sessions,
     ) -> None:  # fmt: skip
         self._app = app
         self._users = authenticator.users
         self._audit = audit
         self._hosts = Hosts(section)
-        self._sessions = Sessions(section.session, section.idle)
+        self._sessions = sessions
         oidc = None if section.oidc is None else Oidc(section.oidc, authenticator.users)
         self._link = link
         self._login = Login(section, self._sessions, authenticator, audit, oidc, link)

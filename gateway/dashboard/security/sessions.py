@@ -55,6 +55,8 @@ class Sessions:
         self._idle = idle
         self._clock = clock
         self._sessions: dict[bytes, Session] = {}
+        self.changed = asyncio.Event()
+        """Set when a session has begun or ended."""
 
     def __len__(self) -> int:
         return len(self._sessions)
@@ -69,7 +71,21 @@ class Sessions:
         id_ = secrets.token_urlsafe(ID_BYTES)
         session = Session(_key(id_), identity, stamp, now, subject)
         self._sessions[session.key] = session
+        self.changed.set()
         return id_, session
+
+    def restore(self, session: Session) -> None:
+        """Go on with a session of the run before, unless it has expired."""
+        if self.remaining(session) > 0 and len(self._sessions) < MOST:
+            self._sessions[session.key] = session
+
+    def all(self) -> list[Session]:
+        """Return all sessions."""
+        return list(self._sessions.values())
+
+    def now(self) -> float:
+        """Return the time of the clock of the sessions."""
+        return self._clock()
 
     def _leave_room(self, those: Iterable[Session], most: int) -> None:
         by_use = sorted(those, key=lambda one: one.used)
@@ -107,6 +123,7 @@ class Sessions:
         """End a session; its WebSockets are closed."""
         self._sessions.pop(session.key, None)
         session.ended.set()
+        self.changed.set()
 
 
 def _key(id_: str) -> bytes:
