@@ -67,7 +67,7 @@ UNKNOWN = "unknown user"
 """The `who` of a failure with a name that does not exist: people type a password there."""
 
 
-_refusals = RepeatLog(structlog.get_logger(__name__))
+log = structlog.get_logger(__name__)
 
 
 class _Fields(NamedTuple):
@@ -109,6 +109,7 @@ class Login:
         self._oidc = oidc
         self._link = link
         self._audit = audit
+        self._refusals = RepeatLog(log)
 
     async def answer(self, request: Request) -> Response:
         """Answer a request below `/login`."""
@@ -168,7 +169,7 @@ class Login:
         if not link.matches(request.query_params["token"]):
             # anybody on the box can send a token: entries of the audit log for each would fill it
             address = address_of(request)
-            _refusals.warning("dashboard.link_refused", key=address, address=address)
+            self._refusals.warning("dashboard.link_refused", key=address, address=address)
             return self._page(request, status=401, problem="link", after=after)
         if self._section.notice is None:
             response: Response = RedirectResponse(after, 303)
@@ -345,7 +346,7 @@ class Login:
             return error(request, 502, PROBLEMS["provider"])
         except NotAccepted as refused:
             # anybody can send a token: entries of the audit log for each would fill it
-            _refusals.warning("oidc.logout_refused", key=address, address=address, error=str(refused))
+            self._refusals.warning("oidc.logout_refused", key=address, address=address, error=str(refused))
             return error(request, 400, _("the logout token was not accepted"))
         for session in self._sessions.of_subject(subject):
             self._sessions.end(session)
