@@ -19,7 +19,7 @@ from gateway.audit.apart import Entry, log_exists
 from gateway.common.atomic_file import load_json, save_json
 from gateway.common.key_files import is_key_file
 from gateway.common.state_log import StateLog
-from gateway.settings.contents import values_in
+from gateway.settings.contents import pki_folders, values_in
 from gateway.settings.policy import policy_path
 from gateway.settings.signature_memory import Service
 
@@ -73,8 +73,7 @@ def trust_places(factory: Factory, service: Service) -> TrustPlaces:
     sections: list[object] = [factory.broker]
     if service is Service.GATEWAY:
         sections += [factory.gateway, *connections]
-        pki = {folder for one in connections if (folder := getattr(one, "folder", None)) is not None}
-        folders = [factory.file.parent / folder / part for folder in sorted(pki) for part in _PKI]
+        folders = [folder / part for folder in pki_folders(factory) for part in _PKI]
     elif service is Service.INGEST:
         sections += [factory.ingest, *stores]
     else:

@@ -51,6 +51,9 @@ UNKNOWN_METADATA = "unknown_metadata"
 """Drop reason of readings whose metadata no gateway knows."""
 
 
+MESSAGE_REFUSED = "message-refused"
+"""The action of a message with metadata that is not signed as it has to be."""
+
 RECORD_REFUSED = "record-refused"
 """The action of a gateway that publishes records of another gateway, or without its signature."""
 
@@ -79,7 +82,7 @@ class MessageDecoder:
         """Prepare. Without `owners` the gateways of machines are learned; without `retained` nothing is cleared.
 
         Without `signatures` no record has to be signed, without a `verifier` no metadata. `note_refused` is called
-        with each record of a wrong gateway.
+        with each record of a wrong gateway, and each message that is refused.
         """
         self._topics = topics
         self._metadata = metadata
@@ -251,6 +254,8 @@ class MessageDecoder:
         key = sha256(message.topic.encode() + b"\0" + message.payload).digest()
         if message.payload and verdict.reason not in {"", REPEATED} and self._is_new(key):
             batch.other_letters.append(DeadLetter(message.topic, verdict.fault, message.payload))
+        if verdict.reason and self._note_refused is not None:
+            self._note_refused(MESSAGE_REFUSED, verdict.by, message.topic, verdict.reason)
         return b""
 
     def _read_metadata(self, batch: Batch, path: MachinePath, topic: str, payload: bytes) -> None:

@@ -10,6 +10,7 @@ from drivers.secret import Secret
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from pathlib import Path
 
     from gateway.settings.document import Step
     from gateway.settings.factory import Factory
@@ -20,6 +21,17 @@ def sections_of(factory: Factory) -> list[BaseModel]:
     connections = {id(machine.connection): machine.connection for machine in factory.machines}.values()
     stores = (entry.settings for entry in factory.stores)
     return [factory.broker, factory.gateway, factory.ingest, factory.dashboard, *stores, *connections]
+
+
+def pki_folders(factory: Factory) -> list[Path]:
+    """Return the folders with the certificates of connections that have some (OPC UA), sorted, each once."""
+    connections = [machine.connection for machine in factory.machines]
+    used = {
+        factory.file.parent / folder
+        for one in connections
+        if not getattr(one, "unprotected", True) and (folder := getattr(one, "folder", None)) is not None
+    }
+    return sorted(used)
 
 
 def values_in(section: object, path: tuple[Step, ...] = ()) -> Iterator[tuple[tuple[Step, ...], object]]:

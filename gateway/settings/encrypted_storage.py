@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from gateway.settings.contents import pki_folders
 from gateway.settings.problems import Problem, Severity
 from gateway.settings.signature_memory import Service
 from gateway.settings.storage_section import Encrypted
@@ -51,11 +52,10 @@ def folders_of(factory: Factory, service: Service | None = None) -> list[Storage
     page, found = factory.dashboard, []
     if service in {None, Service.GATEWAY}:
         found.append(StorageFolder("spool", factory.gateway.spool.folder))
-        connections = (machine.connection for machine in factory.machines)
-        pki = {folder for one in connections if (folder := getattr(one, "pki", None)) is not None}
-        found += [StorageFolder("certificates", factory.file.parent / one) for one in sorted(pki)]
+        found += [StorageFolder("certificates", one) for one in pki_folders(factory)]
     if service in {None, Service.INGEST}:
         found.append(StorageFolder("ingest", factory.ingest.folder))
+        found.append(StorageFolder("audit", factory.ingest.audit.folder))
         paths = (getattr(entry.settings, "path", None) for entry in factory.stores)
         found += [StorageFolder("store", one.parent) for one in paths if isinstance(one, Path)]
     if service in {None, Service.DASHBOARD}:

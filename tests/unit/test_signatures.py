@@ -28,6 +28,7 @@ from gateway.model.reading import NamedScan
 from gateway.model.record import Record
 from gateway.mqtt.packets import ReceivedMessage
 from gateway.mqtt.topics import Topics
+from gateway.mqtt.verifier import UNSIGNED, Verifier
 from gateway.publish.signer import Signer
 from gateway.settings.sections import IngestSection
 
@@ -129,6 +130,23 @@ def test_only_signed_records_of_a_gateway_with_a_key_are_stored(codec: str) -> N
     assert intake.status.set_aside == 160
     refused = [event for event in logs if event["event"] == "record.signature_refused"]
     assert {event["topic"] for event in refused} == {TOPICS.data(PRESS), TOPICS.data(OTHER)}
+
+
+def test_refused_metadata_is_said_for_the_audit_log() -> None:
+    """A person who reads the log finds the attempt, and not only the count."""
+    noted: list[tuple[str, str, str, str]] = []
+    status, topic = IngestStatus(), TOPICS.meta(PRESS)
+    decoder = MessageDecoder(
+        TOPICS, MetadataRegistry(), MetadataRequests(lambda: 0.0), status, gateway_resends=True,
+        verifier=Verifier(TOPICS.root, {"edge-01": [public(KEYS[0])]}),
+        note_refused=lambda *said: noted.append(said),
+    )  # fmt: skip
+    batch = Batch(cast("Any", None))
+    for _ in range(2):
+        decoder.add(batch, ReceivedMessage(topic, b'{"metas":[]}', qos=1, retain=True, mid=1))
+    assert noted == [("message-refused", "", topic, UNSIGNED)] * 2
+    assert len(batch.other_letters) == 1
+    assert status.messages_refused == {UNSIGNED: 2}
 
 
 def test_a_gateway_may_have_two_keys_while_one_is_replaced() -> None:

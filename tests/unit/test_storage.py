@@ -364,13 +364,13 @@ def test_each_service_judges_its_own_folders(tmp_path: Path) -> None:
     factory = load_factory(write(tmp_path, "required"))
     names = {service: [one.name for one in folders_of(factory, service)] for service in Service}
     assert names == {
-        Service.GATEWAY: ["spool", "audit"], Service.INGEST: ["ingest", "store"],
+        Service.GATEWAY: ["spool", "audit"], Service.INGEST: ["ingest", "audit", "store"],
         Service.DASHBOARD: ["users", "audit"],
     }  # fmt: skip
-    assert len(list(storage_problems(factory, Service.INGEST))) == 2
+    assert len(list(storage_problems(factory, Service.INGEST))) == 3
     with pytest.raises(ConfigurationError) as refused:
         load_factory(factory.file, service=Service.INGEST)
-    assert [one.path for one in refused.value.problems] == ["storage.encrypted"] * 2
+    assert [one.path for one in refused.value.problems] == ["storage.encrypted"] * 3
 
 
 def test_a_folder_of_the_plant_lets_a_service_start(tmp_path: Path) -> None:
@@ -393,7 +393,7 @@ def test_a_self_test_and_a_strict_validation_find_it_where_it_is_expected(
     assert [one.severity for one in warnings] == [Severity.WARNING] * found
     assert all(f"{tmp_path / 'ingest'} (ingest)" in one.message for one in warnings)
     text = box_text(read_box(factory))
-    assert "not encrypted: spool, ingest, store, audit (sda)" in text
+    assert "not encrypted: spool, ingest, audit, store (sda)" in text
 
 
 def test_a_value_of_another_kind_says_what_is_right(tmp_path: Path) -> None:
@@ -431,11 +431,13 @@ async def test_metrics_readiness_and_log_follow_the_folders(tmp_path: Path, monk
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
     assert [one["event"] for one in logs] == ["storage.not_encrypted"]
-    assert len(logs[0]["problems"]) == 2
-    assert watch.reason == "not on encrypted storage: ingest, store"
+    assert len(logs[0]["problems"]) == 3
+    assert watch.reason == "not on encrypted storage: ingest, audit, store"
     samples = Samples()
     watch.add_to(samples)
-    assert samples.as_dict()["lineside_storage_encrypted"] == [(["ingest"], [0.0]), (["store"], [0.0])]
+    assert samples.as_dict()["lineside_storage_encrypted"] == [
+        (["ingest"], [0.0]), (["audit"], [0.0]), (["store"], [0.0]),
+    ]  # fmt: skip
 
 
 @pytest.mark.usefixtures("plain")
