@@ -458,14 +458,19 @@ class GatewayService:
             living += [_supervised(tasks, one.run, name) for name, one in helpers.items() if one is not None]
             committing = _supervised(tasks, self.spool.run, "spool", 1.0)
             publishing = _supervised(tasks, self._publisher.run, "publish")
-            describing = _supervised(tasks, self._metadata.run, "metadata")
             watching = _supervised(tasks, self._stall.run, "stall watch")
-            recording = _supervised(tasks, self._incidents.run, "audit of refused confirmations")
+            first_to_end = {
+                "metadata": self._metadata.run, "audit of refused confirmations": self._incidents.run,
+                "discovery": self._follow_discovery, "totals": self._totals.run,
+                "service manager": self._inform_manager,
+            }  # fmt: skip
+            if whole:
+                first_to_end |= {
+                    "reload": self.reload.run, "self-test": self._self_test.run, "storage": self._storage.run,
+                }  # fmt: skip
+            others = [_supervised(tasks, run, name) for name, run in first_to_end.items()]
             self._count_missed()
             self._devices.begin(tasks)
-            reloading = [_supervised(tasks, self.reload.run, "reload")] if whole else []
-            following = _supervised(tasks, self._follow_discovery, "discovery")
-            counting = _supervised(tasks, self._totals.run, "totals")
             ticking = _supervised(tasks, self._calculations.run, "calculations")
             showing = _supervised(tasks, self._status_file.run, "status file")
             _freeze_objects()
@@ -473,13 +478,10 @@ class GatewayService:
                      points=self.states.points()["configured"], spool=self.spool.path)  # fmt: skip
             self.started.set()
             self._manager.ready()
-            informing = _supervised(tasks, self._inform_manager, "service manager")
-            helpers_of_box = {"self-test": self._self_test.run, "storage": self._storage.run} if whole else {}
-            testing = [_supervised(tasks, run, name) for name, run in helpers_of_box.items()]
             await stop.wait()
             log.info(stopping)
             self._manager.stopping()
-            await cancel_and_wait(*testing, *reloading, informing, following, describing, counting, recording)
+            await cancel_and_wait(*others)
             await self._devices.stop(FINISH_SCANS)
             await cancel_and_wait(ticking)
             await self._totals.save()

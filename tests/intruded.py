@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import aiomqtt
-from processes import LOOPBACK, Lineside, free_port, until, write_factory
+from processes import COUNTER, LOOPBACK, Lineside, free_port, until, write_factory
 from servers import Mosquitto
 from stored import report, rows
 
@@ -24,13 +24,6 @@ ROOT = "lineside/v1/enterprise/site"
 CONFIRMED = f"{ROOT}/_gateways/edge-01/confirmed"
 OTHER_LINE = f"{ROOT}/evil/evil-1/m/data"
 
-TEMPLATE = """
-format: 1
-protocol: modbus
-defaults: {every: 100ms}
-points:
-  count: {address: input 0}
-"""
 
 RIGHTS = """
 user edge-01
@@ -65,7 +58,7 @@ class Plant:
         self.confirmations: list[bytes] = []
         self.records: list[bytes] = []
         (folder / "machines").mkdir()
-        (folder / "machines" / "counter.yaml").write_text(TEMPLATE)
+        (folder / "machines" / "counter.yaml").write_text(COUNTER)
         self._connection = f"modbus+tcp://{LOOPBACK}:{free_port()}?unit=1&timeout=10"
 
     def configuration(self, user: str, **ingest: Any) -> Path:

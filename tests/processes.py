@@ -107,6 +107,16 @@ async def until(look: Callable[[], T], what: str, seconds: float = PATIENCE) -> 
     return found
 
 
+COUNTER = """
+format: 1
+protocol: modbus
+defaults: {every: 100ms}
+points:
+  count: {address: input 0}
+"""
+"""A template: a machine that counts tenths of a second, so that each reading that should exist is known."""
+
+
 def write_factory(file: Path, **sections: Any) -> Path:
     """Write a factory's YAML: the given sections, and defaults for the others."""
     usual = {

@@ -41,13 +41,7 @@ def users() -> None:
 @FORMAT
 def list_(config: Path, style: str) -> None:
     """List the users of CONFIG with their roles."""
-    from gateway.users.users_file import UnusableUsers, read_users  # noqa: PLC0415 - see gateway.cli
-
-    file = load(config).dashboard.users
-    try:
-        found = read_users(file)
-    except UnusableUsers as error:
-        raise click.ClickException(str(error)) from None
+    file, found = _read(config)
     if style == "json":
         print_json({"file": str(file), "users": [_as_dict(name, found[name]) for name in sorted(found)]})
         return
@@ -123,13 +117,7 @@ def role(config: Path, name: str, role: str, style: str) -> None:
 @FORMAT
 def roles(config: Path, style: str) -> None:
     """List the roles of CONFIG with their permissions."""
-    from gateway.users.users_file import UnusableUsers, read_users  # noqa: PLC0415 - see gateway.cli
-
-    file = load(config).dashboard.users
-    try:
-        found = read_users(file)
-    except UnusableUsers as error:
-        raise click.ClickException(str(error)) from None
+    file, found = _read(config)
     if style == "json":
         rows = [
             {"name": name, "permissions": listed(one), "changed": DEFAULTS.get(name) != one}
@@ -229,6 +217,17 @@ def _role_line(name: str, permissions: list[str]) -> str:
 def _provider(section: DashboardSection) -> tuple[str, ...]:
     """Return the roles that the identity provider gives."""
     return () if section.oidc is None else tuple(section.oidc.roles)
+
+
+def _read(config: Path) -> tuple[Path, UserTable]:
+    """Return the file with the users of a configuration, and its content; a file that can't be used is an error."""
+    from gateway.users.users_file import UnusableUsers, read_users  # noqa: PLC0415 - see gateway.cli
+
+    file = load(config).dashboard.users
+    try:
+        return file, read_users(file)
+    except UnusableUsers as error:
+        raise click.ClickException(str(error)) from None
 
 
 @contextmanager

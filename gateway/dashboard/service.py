@@ -156,14 +156,16 @@ class DashboardService:
             }
             if self._certificate is not None:
                 helpers["certificate"] = self._certificate.watch
+            port = listening.getsockname()[1]
+            kept = None
+            if self._link is not None:
+                kept = SessionsFile(sessions_file(self._folder, port), self._sessions, LOCAL)
+                await asyncio.to_thread(kept.load)
+                helpers["sessions"] = kept.run
             running = [
                 tasks.create_task(supervise(run, BestEffort(name, (MissingSecret,))), name=name)
                 for name, run in helpers.items()
             ]
-            port = listening.getsockname()[1]
-            kept = SessionsFile(sessions_file(self._folder, port), self._sessions, LOCAL)
-            await asyncio.to_thread(kept.load)
-            running.append(tasks.create_task(supervise(kept.run, BestEffort("sessions")), name="sessions"))
             serving = tasks.create_task(server.serve(sockets=[listening]), name="server")
             url = self._url(port)
             hint = {"hint": LINK_HINT} if self._write_link(url) else {}
@@ -176,7 +178,8 @@ class DashboardService:
             await self._trends.close()
             for task in running:
                 task.cancel()
-        await asyncio.to_thread(kept.save)
+        if kept is not None:
+            await asyncio.to_thread(kept.save)
         await self._stored.close()
 
     def _write_link(self, url: str) -> bool:

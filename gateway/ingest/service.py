@@ -104,20 +104,14 @@ class Ingest:
         # with `confirm: broker` a gateway deletes acknowledged records, so acknowledge only durable records
         self._acknowledge_late = late = factory.gateway.confirm is Confirm.BROKER
         self._requests = MetadataRequests(time.monotonic)
-        own = factory.factory
+        own = factory.factory.enterprise, factory.factory.site
         self._learned = LearnedOwners(factory.ingest.folder / f"{factory.ingest.id}.owners.json")
-        place = own.enterprise, own.site
-        owners = MachineOwners(self.status, self._settings.gateways, place, self._learned, note_refused)
         # MQTT 3.1.1 has no answer for a client without the right to publish
         self._retained = RetainedRecords(self.status, may_clear=factory.broker.version is Version.V5)
-        self._decoder = MessageDecoder(
-            topics, metadata, self._requests, self.status, owners, self._retained,
-            Signatures(self._settings.public_keys) if self._settings.public_keys else None,
-            verifier_of(factory), gateway_resends=not late, note_refused=note_refused,
-        )  # fmt: skip
+        self._decoder = self._make_decoder(note_refused)
         self._queue = DurabilityQueue(writers)
         name = f"{factory.ingest.id}-{factory.gateway.id}"
-        self._presence = Presence(topics.ingest(own.enterprise, own.site, name), factory.ingest.id, INGEST)
+        self._presence = Presence(topics.ingest(*own, name), factory.ingest.id, INGEST)
         self._presence.details = {"config": factory.digest}
         # a broker still queues messages for a subscriber of a shared subscription that is offline and has a session:
         # without a session it does not, and the gateways send unconfirmed records again
@@ -126,7 +120,7 @@ class Ingest:
             factory.broker, f"lineside-{name}", presence=self._presence, keep_session=keep, receive=RECEIVE_MAXIMUM
         )
         self._reports = PeriodicReport(
-            topics.ingest(own.enterprise, own.site, name, "report"), self.report, self._session.note_publish,
+            topics.ingest(*own, name, "report"), self.report, self._session.note_publish,
             self._session.signed,
         )  # fmt: skip
         self._numbers = RisingNumbers(factory.ingest.folder / f"{factory.ingest.id}{NUMBERS}")
@@ -136,6 +130,16 @@ class Ingest:
         self._link: MqttClient | None = None
         self._linked = asyncio.Event()
         self._redeliver = asyncio.Event()
+
+    def _make_decoder(self, note_refused: NoteRefused | None) -> MessageDecoder:
+        own, keys = self._factory.factory, self._settings.public_keys
+        place = own.enterprise, own.site
+        owners = MachineOwners(self.status, self._settings.gateways, place, self._learned, note_refused)
+        return MessageDecoder(
+            self._topics, self._metadata, self._requests, self.status, owners, self._retained,
+            Signatures(keys) if keys else None, verifier_of(self._factory),
+            gateway_resends=not self._acknowledge_late, note_refused=note_refused,
+        )  # fmt: skip
 
     @property
     def session(self) -> Session:

@@ -11,20 +11,13 @@ from typing import TYPE_CHECKING, Any
 import aiomqtt
 import pytest
 from fakes.authority import Authority
-from processes import LOOPBACK, Lineside, free_port, until, write_factory
+from processes import COUNTER, LOOPBACK, Lineside, free_port, until, write_factory
 from servers import Mosquitto
 from stored import report, rows
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-TEMPLATE = """
-format: 1
-protocol: modbus
-defaults: {every: 100ms}
-points:
-  count: {address: input 0}
-"""
 SECONDS = 60.0
 STATES = "lineside/v1/enterprise/site/area/line/+/state"
 
@@ -33,7 +26,7 @@ def plant(folder: Path, broker: dict[str, Any], ports: dict[str, int], spool: st
     """Write a factory with a machine at each port."""
     folder.mkdir(exist_ok=True)
     (folder / "machines").mkdir(exist_ok=True)
-    (folder / "machines" / "counter.yaml").write_text(TEMPLATE)
+    (folder / "machines" / "counter.yaml").write_text(COUNTER)
     machines = {
         name: {"template": "counter", "connection": f"modbus+tcp://{LOOPBACK}:{port}"} for name, port in ports.items()
     }

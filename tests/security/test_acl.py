@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import aiomqtt
 import pytest
 from aiomqtt import MqttError, ProtocolVersion
-from processes import LOOPBACK, Lineside, free_port, lineside, need, until, write_factory
+from processes import COUNTER, LOOPBACK, Lineside, free_port, lineside, need, until, write_factory
 from servers import Mosquitto, Nats
 from stored import report, rows
 
@@ -29,14 +29,6 @@ if TYPE_CHECKING:
 TOPICS = Topics("lineside/v1")
 DENIED = ("mqtt.publish_denied", "mqtt.subscribe_denied", "mqtt.session_failed", "records.confirmation_refused")
 WITNESS = "witness"
-
-TEMPLATE = """
-format: 1
-protocol: modbus
-defaults: {every: 100ms}
-points:
-  count: {address: input 0}
-"""
 
 
 def password(user: str) -> dict[str, str]:
@@ -102,7 +94,7 @@ class Plant:
     def __init__(self, folder: Path, broker: GuardedMosquitto | GuardedNats) -> None:
         self.folder, self.broker = folder, broker
         (folder / "machines").mkdir()
-        (folder / "machines" / "counter.yaml").write_text(TEMPLATE)
+        (folder / "machines" / "counter.yaml").write_text(COUNTER)
         self._ports = {name: free_port() for name in ("m-01", "m-02", "m-03")}
 
     def configuration(self, user: str, machines: tuple[str, ...], *, second: bool = False, **more: Any) -> Path:
@@ -384,7 +376,7 @@ async def test_a_check_finds_a_broker_without_rights_and_leaves_nothing_there(tm
     """It exits with 1. Gateways, ingests and pages ignore all that it has sent."""
     mosquitto = await Mosquitto.start(tmp_path)
     (tmp_path / "machines").mkdir()
-    (tmp_path / "machines" / "counter.yaml").write_text(TEMPLATE)
+    (tmp_path / "machines" / "counter.yaml").write_text(COUNTER)
     machine = {"template": "counter", "connection": f"modbus+tcp://{LOOPBACK}:{free_port()}?timeout=10"}
     config = write_factory(
         tmp_path / "factory.yaml",

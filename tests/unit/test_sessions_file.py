@@ -80,6 +80,18 @@ async def test_a_new_session_is_saved_at_once(tmp_path: Path) -> None:
     assert Page(tmp_path).sessions.find(id_) is not None
 
 
+def test_nothing_is_written_while_nothing_changes(tmp_path: Path) -> None:
+    """A page with users, or at rest, wears no flash."""
+    page = Page(tmp_path)
+    page.file.save()
+    assert not sessions_file(tmp_path, 8080).exists()
+    page.sessions.begin(LOCAL)
+    page.file.save()
+    sessions_file(tmp_path, 8080).unlink()
+    page.file.save()
+    assert not sessions_file(tmp_path, 8080).exists()
+
+
 @pytest.mark.parametrize(
     "content", [b"", b"[]", b'{"sessions": 1}', b'{"sessions": [{}]}', b"\xff", b"x" * 2_000_000]
 )

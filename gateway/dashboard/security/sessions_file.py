@@ -40,8 +40,8 @@ class _Saved(_Model):
     """A session; times in seconds since the epoch."""
 
     key: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
-    created: float
-    used: float
+    created: int
+    used: int
 
 
 class _Content(_Model):
@@ -61,6 +61,7 @@ class SessionsFile:
         self._identity = identity
         self._file = file
         self._sessions = sessions
+        self._saved = _Content(sessions=[])
 
     def load(self) -> None:
         """Go on with the sessions of the run before; without a file that can be used there are none."""
@@ -72,6 +73,7 @@ class SessionsFile:
             text = "it is not a list of sessions" if isinstance(error, ValidationError) else str(error)
             log.warning("dashboard.sessions_not_read", file=str(self._file), error=text)
             return
+        self._saved = content
         now, clock = time.time(), self._sessions.now()
         for one in content.sessions:
             if not 0 <= one.created <= one.used <= now:  # the clock was set back: their ages are not known
@@ -99,9 +101,12 @@ class SessionsFile:
     def _content(self) -> _Content:
         now, clock = time.time(), self._sessions.now()
         return _Content(sessions=[
-            _Saved(key=one.key.hex(), created=now - (clock - one.created), used=now - (clock - one.used))
+            _Saved(key=one.key.hex(), created=int(now - (clock - one.created)), used=int(now - (clock - one.used)))
             for one in self._sessions.all() if one.identity.method == self._identity.method
         ])  # fmt: skip
 
     def _save(self, content: _Content) -> None:
+        if content == self._saved:
+            return
         replace_file(self._file, [content.model_dump_json().encode()], durable=False)
+        self._saved = content
