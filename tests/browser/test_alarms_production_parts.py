@@ -86,7 +86,8 @@ def test_axe_finds_nothing_serious(open_view: Open, alarms: Callable[..., None],
 
 
 def names(page: Page) -> list[str]:
-    return [one.inner_text() for one in page.locator(".alarm-table .alarm-name").all()]
+    """Return the names of the alarms in their order, without those that the plant raises itself after an outage."""
+    return [name for name in page.locator(".alarm-table .alarm-name").all_inner_texts() if "_" not in name]
 
 
 def test_alarms_are_sorted_filtered_and_noted_for_all_readers(open_view: Open, alarms: Callable[..., None]):
@@ -97,7 +98,8 @@ def test_alarms_are_sorted_filtered_and_noted_for_all_readers(open_view: Open, a
         (PRESS_2, {"condition": "Light curtain", "severity": 950, "message": "<script>alert(1)</script>"}),
         (MIXER, {"condition": "Temperature", "severity": 500}),
     )
-    page.wait_for_selector(".alarm-table tbody tr >> nth=2", timeout=PATIENCE)
+    for name in ("Light curtain", "Temperature", "Grease low"):
+        page.locator(".alarm-name", has_text=name).wait_for(timeout=PATIENCE)
     assert names(page) == ["Light curtain", "Temperature", "Grease low"]
     assert "<script>alert(1)</script>" in page.locator(".alarm-message").first.inner_text()
     page.get_by_role("button", name="Priority 4").click()
@@ -123,10 +125,11 @@ def test_alarms_are_sorted_filtered_and_noted_for_all_readers(open_view: Open, a
 
 def test_a_flood_of_alarms_reaches_the_page_whole(open_view: Open, alarms: Callable[..., None]):
     """500 alarms in two seconds: none is lost, and the page still reacts."""
-    page = open_view("/alarms")
+    page = open_view("/alarms?text=Zone")
     page.wait_for_selector(".alarm-summary", timeout=PATIENCE)
     alarms(*((MIXER, {"condition": f"Zone {number}", "severity": 1 + number}) for number in range(500)))
-    page.locator(".alarm-summary", has_text="500 standing alarms").wait_for(timeout=PATIENCE)
+    page.get_by_role("button", name="Show more: 300 alarms are not shown").wait_for(timeout=PATIENCE)
+    assert len(names(page)) == 200
     began = time.monotonic()
     page.get_by_label("Search in alarms").fill("Zone 499")
     page.wait_for_function("() => document.querySelectorAll('.alarm-table tbody tr').length === 1", timeout=PATIENCE)
