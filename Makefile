@@ -27,7 +27,7 @@ compiled: $(VENV)/.dev
 	@PYTHONDONTWRITEBYTECODE= $(BIN)/pytest --collect-only -q > /dev/null || true
 
 test-fast: $(VENV)/.dev ## quick tests without processes, with few random examples, in a minute
-	LINESIDE_FUZZ=20 $(BIN)/pytest -n $(PROCESSORS) --dist worksteal -m fast tests/unit
+	LINESIDE_FUZZ=20 $(BIN)/pytest $(PARALLEL) -m fast tests/unit
 
 test-random: $(VENV)/.dev services ## all tests in a random order: SEED=7 repeats one
 	$(BIN)/pytest $(PARALLEL) --shuffle $(SEED)
