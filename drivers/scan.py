@@ -36,6 +36,7 @@ class Group(Generic[ConnectionT_co, SourceT_co]):
     `events`     whether the points are events, which have no value between two of them
     `search`     whether the sources describe a search for points that only the device knows; such a group is never
                  read, see `Driver.search`
+    `phase`      seconds from a full period of the wall clock to a scan of the group; None if the gateway may choose
     """
 
     machine: str
@@ -50,6 +51,7 @@ class Group(Generic[ConnectionT_co, SourceT_co]):
     repeats: tuple[float, ...] = ()
     events: bool = False
     search: bool = False
+    phase: float | None = None
 
     def deadband(self, position: int) -> float:
         """Return the deadband of one point."""

@@ -223,6 +223,7 @@ class _Same:
             and (one.operations is other.operations or one.operations == other.operations)
             and one.production == other.production
             and one.searches == other.searches
+            and one.phase == other.phase
         )
 
     def _same_points(self, one: tuple[Point, ...], other: tuple[Point, ...]) -> bool:

@@ -66,6 +66,7 @@ class _Columns:
             percents=self.percents,
             types=self.types,
             repeats=self.repeats,
+            phase=machine.phase,
             **self.kind,
         )
 

@@ -43,9 +43,10 @@ class Waves:
         self._planned = 0.0
 
     def add(self, groups: Iterable[Group]) -> float:
-        """Add a device with its groups; return the part of the period."""
+        """Add a device with its groups; return the part of the period. Groups with a phase take no place."""
         wave = int(self._planned / WAVE_SECONDS)
-        self._planned += sum(SCAN_SECONDS + VALUE_SECONDS * len(group.names) for group in groups)
+        planned = [len(group.names) for group in groups if group.phase is None]
+        self._planned += SCAN_SECONDS * len(planned) + VALUE_SECONDS * sum(planned)
         return _radical_inverse(wave)
 
 
@@ -230,6 +231,8 @@ def _no_scan() -> bool:
 class Scheduler(dict["Group", ScanTimer]):
     """The timers of a device's groups; the slots of each are after the part `phase` (0 to 1) of its period.
 
+    A group that has a phase of its own, in seconds, has its slots after that.
+
     All devices share a grid: one slot of each period is at the time `origin` of the event loop, and the phase.
     """
 
@@ -245,8 +248,9 @@ class Scheduler(dict["Group", ScanTimer]):
         """Begin the schedules of the polled groups."""
         for group in groups:
             if not group.pushed and not group.search:
-                origin = self._origin + self._phase * group.every
-                self[group] = ScanTimer(group.every, origin, self._schedules[group.machine], self._alarms)
+                phase = self._phase * group.every if group.phase is None else group.phase
+                counts = self._schedules[group.machine]
+                self[group] = ScanTimer(group.every, self._origin + phase, counts, self._alarms)
 
     def end(self, groups: Iterable[Group]) -> list[ScanTimer]:
         """Stop the schedules of groups, and return their timers; settle these when their scans have ended."""

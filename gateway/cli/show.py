@@ -10,6 +10,7 @@ from gateway.cli.common import CONFIG, MACHINE, load, machines_of, print_json
 from gateway.cli.output import echo, echo_data
 from gateway.settings.serialize import (
     dump,
+    duration,
     short_text,
     source_text,
     written_factory,
@@ -46,7 +47,8 @@ def show(config: Path, pattern: str, style: str) -> None:
 def _print(machines: Sequence[Machine]) -> None:
     for machine in machines:
         connection = short_text(machine.written["connection"])
-        echo(f"{machine.path}   {machine.template}, {len(machine.quantities)} points over {connection}")
+        phase = "" if machine.phase is None else f", scans {duration(machine.phase)} after each full period"
+        echo(f"{machine.path}   {machine.template}, {len(machine.quantities)} points over {connection}{phase}")
         for point in (*machine.all_points, *machine.searches):
             keys = written_point(point)
             start = f"  {point.name:<28} {keys['type']:<6} {point.unit:<8} {keys['every']:>6}"

@@ -53,7 +53,7 @@ class Machine:
     search of each point that was found by one.
     `operations` is the work on parts, by its places.
     `written` is the machine as its file has it, without ranges and names in braces. `place` is its place there.
-    `production` is how its OEE is calculated, None where it is not.
+    `production` is how its OEE is calculated, None where it is not. `phase` is that of its `Group`s, in seconds.
     """
 
     path: MachinePath
@@ -76,6 +76,7 @@ class Machine:
         return (*self.points, *self.derived) if self.derived else self.points
 
     production: Planned | None = None
+    phase: float | None = None
 
     @property
     def all_points(self) -> tuple[Point, ...]:

@@ -6,9 +6,9 @@ import math
 from itertools import pairwise
 from typing import Annotated, Any, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, model_validator
 
-from gateway.common.setting_types import Name, Section, Text
+from gateway.common.setting_types import DURATION, Name, Section, Text, parse_duration
 from gateway.settings.machine_ranges import machines_of
 from gateway.settings.parameters import NAME, Scalar
 
@@ -77,6 +77,10 @@ Places = Annotated[tuple[Keys, ...], BeforeValidator(_places)]
 """The keys of the work on parts, of one place or several."""
 
 
+Phase = Annotated[float, BeforeValidator(parse_duration), Field(ge=0, le=86400), WithJsonSchema(DURATION)]
+"""The time from a full period of the wall clock to a scan, in seconds; at most a day."""
+
+
 class MachineSection(Section):
     """One machine, or a range of them: its type, its connection, and its own parameters and points."""
 
@@ -98,6 +102,8 @@ class MachineSection(Section):
     """Keys of the work on parts that differ on this machine, a list for several places, as in `{stable: 2s}`."""
     production: Keys = {}
     """Keys of `production` of the template that differ on this machine, as in `{planned_cycle_time: 12m}`."""
+    phase: Phase | None = None
+    """The time from a full period of the wall clock to each scan, as in `250ms`; by default the gateway chooses."""
 
 
 class LineSection(Section):

@@ -27,6 +27,7 @@ from gateway.settings.parts import by_place
 from gateway.settings.paths import anchored_connection, movable_connection
 from gateway.settings.problems import Severity
 from gateway.settings.production import Planned
+from gateway.settings.serialize import duration
 from gateway.settings.templates import BegunTemplate, Use
 from gateway.settings.validation import explain, usable, validate, with_texts
 
@@ -260,23 +261,28 @@ class Machines:
             "alarms": use.alarms,
             "part": [keys for keys, _ in use.parts.values()],
             "production": use.production,
+            "phase": None if section.phase is None else duration(section.phase),
         }
         kept = {key: plain(value) for key, value in written.items() if value}
-        return _Connected(path, section.template, settings, kept, place)
+        return _Connected(path, section.template, settings, kept, place, section.phase)
 
     def _connection(self, protocol: Protocol, written: object, place: Place) -> tuple[Connection, Any] | None:
         at_connection = Place(place.document, (*place.path, "connection"))
         return _connection(protocol, written, at_connection, self._documents[0].file.parent)
 
     def _whole(self, connected: _Connected, template: Template) -> Machine:
-        path, name, settings, written, place = connected
+        path, name, settings, written, place, phase = connected
         to_read, searches = _parted(template.points)
+        if phase is not None and to_read and all(point.source.pushed for point in to_read):
+            message = "has no effect, since the device sends all points by itself; remove it, or poll some of them"
+            Place(place.document, (*place.path, "phase")).report(message, Severity.WARNING)
         planned = None if template.production is None else Planned(template.production, self._calendar)
         calculated = () if planned is None else planned.production.all_points
         results = (*calculated, *template.results)
         return Machine(
             path, name, template.protocol, settings, to_read, template.derived, searches, written=written,
             place=place, results=results, alarms=template.alarms, operations=template.operations, production=planned,
+            phase=phase,
         )  # fmt: skip
 
     def _check_endpoint(self, settings: Connection, path: MachinePath, place: Place) -> None:
@@ -310,6 +316,7 @@ class _Connected(NamedTuple):
     settings: Connection
     written: Mapping[str, Any]
     place: Place
+    phase: float | None
 
 
 @dataclass(slots=True)

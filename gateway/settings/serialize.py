@@ -70,7 +70,7 @@ def duration(seconds: float) -> str:
         text = f"{round(seconds / size)}{unit}"
         if seconds >= size and parse_duration(text) == seconds:
             return text
-    return f"{Decimal(repr(seconds)):f}s"
+    return f"{Decimal(repr(seconds)).normalize():f}s"
 
 
 def number(value: float) -> int | float:
@@ -128,6 +128,7 @@ def written_machine(machine: Machine) -> dict[str, Any]:
         "template": machine.template,
         "protocol": machine.protocol.name,
         "connection": machine.written.get("connection", str(machine.connection)),
+        **({} if machine.phase is None else {"phase": duration(machine.phase)}),
         "points": {point.name: written_point(point) for point in (*machine.all_points, *machine.searches)},
     }
 

@@ -164,6 +164,17 @@ async def test_of_a_changed_machine_only_the_groups_that_changed_are_new(bench: 
     assert reader.regrouped[0] == [fast], "the old group is released before the new group is read"
 
 
+async def test_a_changed_phase_starts_the_groups_of_the_machine_again(bench: Bench):
+    """Their schedules begin at another time; those of other machines of the connection go on."""
+    await bench.change({"one": at(1), "two": at(2)})
+    two = [group for group in bench.sinks if group.machine.endswith("/two")]
+    change = await bench.change({"one": at(1, phase="250ms"), "two": at(2)})
+    assert names(change.changed) == ["one"]
+    [reader] = bench.readers.values()
+    assert {group.phase for group in reader.groups} == {0.25, None}
+    assert set(two) < set(reader.groups)
+
+
 async def test_a_changed_template_changes_its_machines(bench: Bench):
     """One file changes many machines."""
     lines = {"one": at(1), "two": at(2)}

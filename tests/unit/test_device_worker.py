@@ -35,8 +35,10 @@ if TYPE_CHECKING:
     from drivers.base import DriverError
 
 
-def group(machine: str = "press-01", every: float = 1.0, *, pushed: bool = False) -> Group:
-    return Group(machine, Connection(), ("a", "b"), (Source(), Source()), every, pushed=pushed)
+def group(
+    machine: str = "press-01", every: float = 1.0, *, pushed: bool = False, phase: float | None = None
+) -> Group:
+    return Group(machine, Connection(), ("a", "b"), (Source(), Source()), every, pushed=pushed, phase=phase)
 
 
 class Device(Driver):
@@ -222,6 +224,29 @@ def test_devices_that_connect_at_any_time_are_read_together():
     assert asked[2] == pytest.approx([3, 4])
     assert asked[3] == pytest.approx([1, 1.5, 2, 2.5, 3, 3.5, 4])
     assert [bench.schedule.missed for bench in benches] == [0, 0, 0, 0]
+
+
+def test_a_phase_that_is_configured_takes_the_place_of_the_waves():
+    """A PLC that collects for 800 ms and then shows the result is read after that, and not at any time."""
+
+    async def main() -> Bench:
+        groups = group("press-01", phase=0.8), group("press-02", 0.5, phase=0.8), group("press-03")
+        bench = Bench(*groups, phase=0.5)
+        await bench.run_for(2.4)
+        return bench
+
+    asked = run(main()).device.asked
+    times = {machine: [time for name, time in asked if name == machine] for machine, _ in asked}
+    assert times["press-01"] == pytest.approx([0.8, 1.8])
+    assert times["press-02"] == pytest.approx([0.3, 0.8, 1.3, 1.8, 2.3]), "the rest above a period counts"
+    assert times["press-03"] == pytest.approx([0.5, 1.5])
+
+
+def test_devices_with_a_phase_take_no_place_in_the_waves():
+    """The plan of the waves is for the scans whose times the gateway chooses."""
+    waves = Waves()
+    plant = [Group("m", Connection(), ("p",) * 100_000, (Source(),) * 100_000, 1.0, phase=0.1)]
+    assert {waves.add(plant) for _ in range(10)} == {0.0}
 
 
 def test_a_long_period_has_its_first_reading_at_once():

@@ -34,6 +34,7 @@ lines:
       press-{01..03}: {template: press, parameters: {base: "{n*100}"}, connection: "modbus+tcp://10.0.0.{n}?timeout=2"}
       press-04:
         template: press
+        phase: 250ms
         connection: {url: "modbus+tcp://10.0.0.4", unit: 4}
         points:
           pressure: {enabled: false}
