@@ -103,7 +103,7 @@ class MachineSection(Section):
     production: Keys = {}
     """Keys of `production` of the template that differ on this machine, as in `{planned_cycle_time: 12m}`."""
     phase: Phase | None = None
-    """The time from a full period of the wall clock to each scan, as in `250ms`; by default the gateway chooses."""
+    """Time from a full period of the wall clock to each scan, chosen by the gateway if missing, as in `250ms`."""
 
 
 class LineSection(Section):
