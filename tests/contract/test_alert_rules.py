@@ -16,11 +16,8 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[2]
 RULES = ROOT / "deploy" / "prometheus" / "lineside.rules.yml"
-ALERTS = {
-    rule["alert"]: rule
-    for group in yaml.safe_load(RULES.read_text(encoding="utf-8"))["groups"]
-    for rule in group["rules"]
-}
+GROUPS = yaml.safe_load(RULES.read_text(encoding="utf-8"))["groups"]
+ALERTS = {rule["alert"]: rule for group in GROUPS for rule in group["rules"]}
 
 GATEWAY = {"gateway": "edge-01", "instance": "box:9464", "job": "lineside-gateway"}
 INGEST = {"ingest": "ingest", "instance": "server:9465", "job": "lineside-ingest"}
@@ -325,6 +322,12 @@ def promtool_test(case: Case, given: Series, alerts: list[dict[str, Any]], at: s
     }
 
 
+def rules_of(alert: str) -> dict[str, Any]:
+    """Return the rules of one alert alone, in their groups: promtool evaluates each rule of a file each minute."""
+    groups = [group | {"rules": [rule for rule in group["rules"] if rule["alert"] == alert]} for group in GROUPS]
+    return {"groups": [group for group in groups if group["rules"]]}
+
+
 def test_every_alert_has_a_case():
     """A rule that was never seen firing may never fire."""
     assert {case.alert for case in CASES} == set(ALERTS)
@@ -343,8 +346,9 @@ def test_an_alert_fires_for_its_condition_and_not_beside_it(tmp_path: Path, case
         promtool_test(case, case.quiet, [], case.at),
         *([promtool_test(case, case.fires, [], "0m")] if "for" in rule else []),
     ]
+    (tmp_path / "rules.yml").write_text(yaml.safe_dump(rules_of(case.alert)))
     file = tmp_path / "test.yml"
-    file.write_text(yaml.safe_dump({"rule_files": [str(RULES)], "evaluation_interval": "1m", "tests": tests}))
+    file.write_text(yaml.safe_dump({"rule_files": ["rules.yml"], "evaluation_interval": "1m", "tests": tests}))
     done = subprocess.run(
         [need("promtool"), "test", "rules", str(file)], check=False, capture_output=True, text=True, timeout=120
     )
