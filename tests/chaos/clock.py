@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 LIBRARIES = ("*/faketime/libfaketimeMT.so.1", "faketime/libfaketimeMT.so.1")
 
-PRELOADED = {"FAKETIME_NO_CACHE": "1", "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
+PRELOADED = {"FAKETIME_NO_CACHE": "1", "FAKETIME_DONT_FAKE_MONOTONIC": "1", "FAKETIME_FORCE_MONOTONIC_FIX": "0"}
+"""The last one: with this fix each wait of a thread of Python for the interpreter returns at once, and it spins."""
 
 
 @contextmanager

@@ -43,6 +43,7 @@ class WallClock:
             "FAKETIME_TIMESTAMP_FILE": str(file),
             "FAKETIME_NO_CACHE": "1",
             "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+            "FAKETIME_FORCE_MONOTONIC_FIX": "0",  # with it a thread spins while another has the interpreter
         }
 
     def set(self, off: int) -> None:
