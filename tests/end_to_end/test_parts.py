@@ -6,7 +6,7 @@ import asyncio
 import sqlite3
 import time
 from collections import Counter
-from contextlib import closing
+from contextlib import closing, suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
@@ -88,9 +88,19 @@ class Plant:
         found = [row for row in rows(self.database, "%", "part%") if row.point in names]
         return [orjson.loads(row.value) | {"machine": row.machine, "time": row.time} for row in found]
 
+    def count(self) -> int:
+        """Return how many parts are stored."""
+        with (
+            suppress(sqlite3.OperationalError),
+            closing(sqlite3.connect(f"file:{self.database}?mode=ro", uri=True)) as db,
+        ):
+            count: int = db.execute("select count(*) from parts").fetchone()[0]
+            return count
+        return 0
+
     async def more(self, count: int) -> None:
-        before = len(self.records()) if self.database.exists() else 0
-        await until(lambda: self.database.exists() and len(self.records()) >= before + count, "more parts")
+        before = self.count()
+        await until(lambda: self.count() >= before + count, "more parts")
 
     async def kill_gateway(self) -> None:
         began = micros()
