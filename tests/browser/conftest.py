@@ -1,7 +1,8 @@
-"""A browser for the tests of a module, pages in it that notice each error, and a plant with its page."""
+"""A browser for all tests, pages in it that notice each error, and a plant with its page."""
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 from typing import TYPE_CHECKING
 
@@ -16,9 +17,9 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, ConsoleMessage, Page
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """Chromium, without a window."""
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[tuple[Browser, asyncio.AbstractEventLoop]]:
+    """Chromium, without a window, and the event loop of Playwright; once for each worker."""
     # the shell draws pages for a third of the processor time of the whole browser
     executable = shutil.which("chromium-headless-shell") or need("chromium")
     from playwright.sync_api import sync_playwright
@@ -27,8 +28,25 @@ def browser() -> Iterator[Browser]:
         started = playwright.chromium.launch(
             executable_path=executable, args=["--no-sandbox", "--disable-dev-shm-usage", "--lang=en-US"]
         )
-        yield started
+        loop = asyncio.get_running_loop()
+        _run_loop(None)
+        yield started, loop
+        _run_loop(loop)
         started.close()
+
+
+@pytest.fixture(scope="module")
+def browser(chromium: tuple[Browser, asyncio.AbstractEventLoop]) -> Iterator[Browser]:
+    """The browser, for the tests of a module. Those of other modules have event loops of their own."""
+    started, loop = chromium
+    _run_loop(loop)
+    yield started
+    _run_loop(None)
+
+
+def _run_loop(loop: asyncio.AbstractEventLoop | None) -> None:
+    """Say which event loop runs in this thread: Playwright leaves its own there between two calls."""
+    asyncio._set_running_loop(loop)  # noqa: SLF001 - Playwright would have to be started for each module
 
 
 OUTAGES = ("net::ERR_", "status of 409", "status of 503", "WebSocket connection to")
