@@ -276,6 +276,7 @@ async def test_the_debian_package_installs_starts_upgrades_and_goes(dist: Path, 
     assert system.run("systemd-analyze", "verify", "--man=no", f"{GATEWAY}.service", f"{INGEST}.service") == ""
     assert "leaves out" in system.run("lineside", "simulate", "--faults", code=1)
     system.run("cp", "/etc/lineside/factory.yaml", EXAMPLE)
+    assert_compiled(system)
     old, new = releases(system, dist)
     refuse_unknown_and_changed(system, dist, new)
     assert installed_version(system) == first
@@ -320,6 +321,20 @@ async def test_the_debian_package_installs_starts_upgrades_and_goes(dist: Path, 
     assert (system.root / "var/lib/lineside/edge-01.spool.db").exists()
     left = {path for path in files(system) - before if not path.startswith(("/var/lib/lineside/", "/var/lib/dpkg/"))}
     assert left - set(LEFT) == set()
+
+
+def assert_compiled(system: BootedSystem) -> None:
+    """Show that services import compiled files alone; the nodes of an OPC UA server, which none needs, are not."""
+    show = (
+        "import sys, drivers.opcua.driver, gateway.gateway_service, gateway.ingest_service\n"
+        "print(*(one.__cached__ for one in list(sys.modules.values()) if getattr(one, '__cached__', None)))"
+    )
+    imported = system.run("/opt/lineside/bin/python3", "-sPBc", show).split()
+    own = [file for file in imported if file.startswith("/opt/lineside/")]
+    assert any("/asyncua/server/" in file for file in own)
+    assert [file for file in own if not (system.root / file[1:]).exists()] == []
+    packages = only(system.root, "opt/lineside/lib/python*/site-packages")
+    assert not (packages / "asyncua/server/standard_address_space/__pycache__").exists()
 
 
 def releases(system: BootedSystem, dist: Path) -> tuple[str, str]:
