@@ -32,7 +32,7 @@ from processes import Lineside, Process, need, until, write_factory
 from servers import Mosquitto
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from typing import Any
 
 pytestmark = pytest.mark.timeout(900)  # the first of them builds all packages
@@ -128,62 +128,65 @@ def software(command: Path, folder: Path) -> dict[str, Any]:
 
 
 async def test_the_bundle_installs_without_a_network_and_its_gateway_reads(dist: Path, tmp_path: Path):
-    """The factory of the README, with the wheel in an environment that has nothing else."""
+    """The factory of the README, with the wheel in an environment that has nothing else.
+
+    The script asks for the signature of a release key, and its installation is compared with the signed manifest.
+    """
     with tarfile.open(only(dist, "*-bundle.tar")) as archive:
         archive.extractall(tmp_path / "bundle", filter="data")
-    folder = only(tmp_path / "bundle", "lineside-*")
-    prefix = tmp_path / "installed"
+    folder, key, prefix = only(tmp_path / "bundle", "lineside-*"), dist.parent / PUBLIC_KEY, tmp_path / "installed"
     environment = {"PATH": os.environ["PATH"], "PYTHON": sys.executable, "PIP_INDEX_URL": "http://127.0.0.1:1/"}
 
-    def install(*arguments: str) -> tuple[int, str]:
+    def install(*arguments: str | Path) -> tuple[int, str]:
         return run(folder / "install.sh", *arguments, environment=environment)
 
-    code, said = install("--prefix", str(prefix))
-    assert code == 0, said
-    version = run(prefix / "bin" / "lineside", "--version")[1].split()[-1]
-    assert said == f"lineside {version} is in {prefix}\n"
-    assert software(prefix / "bin" / "lineside", tmp_path)["result"] == "passed"
-    assert install("--prefix", str(prefix)) == (
-        1,
-        f"install.sh: {prefix} exists; remove it first to install this version again\n",
-    )
     assert install("--into", "x")[0] == 2
-    wheel = only(folder / "wheels", "asyncua-*.whl")
-    wheel.write_bytes(wheel.read_bytes()[:-1] + b"x")
-    code, said = install("--prefix", str(tmp_path / "second"))
-    assert code == 1
-    assert "asyncua" in said
-    assert said.endswith("install.sh: this bundle is damaged; copy it again\n")
+    keys = refuse_unsigned(folder, key, lambda *options: install("--prefix", prefix, *options))
+    assert not prefix.exists()
+    code, said = install("--prefix", prefix, "--key", keys)
+    assert code == 0, said
+    command = prefix / "bin" / "lineside"
+    version = run(command, "--version")[1].split()[-1]
+    assert said == f"lineside {version} is in {prefix}\n"
+    found = software(command, tmp_path)
+    assert (found["result"], found["problems"]) == ("passed", [])
+    assert "there is no release key" in "".join(found["notes"])
+    check = ["openssl", "pkeyutl", "-verify", "-rawin", "-pubin", "-inkey", key]
+    files = ["-in", prefix / "SHA256SUMS", "-sigfile", prefix / "SHA256SUMS.sig"]
+    assert run(*check, *files)[0] == 0
+    assert install("--prefix", prefix) == (
+        1, f"install.sh: {prefix} exists; remove it first to install this version again\n",
+    )  # fmt: skip
+    refuse_damaged(folder, lambda: install("--prefix", tmp_path / "second"))
     assert not (tmp_path / "second").exists()
-    (folder / "TARGETS").write_text("cp39 riscv64\n", encoding="utf-8")
-    code, said = install("--prefix", str(tmp_path / "second"))
-    assert (code, said.partition("only for:")[2]) == (1, " cp39 riscv64\n")
 
     broker = await Mosquitto.start(tmp_path)
     factory = documented_factory(tmp_path)
-    assert "valid: 2 machines" in run(prefix / "bin" / "lineside", "validate", factory)[1]
+    assert "valid: 2 machines" in run(command, "validate", factory)[1]
     text = factory.read_text(encoding="utf-8").replace("/var/lib/lineside", str(tmp_path / "spool"))
     local = re.sub(r"^broker: .*$", f"broker: {{url: '{broker.url}'}}", text, flags=re.MULTILINE)
     factory.write_text(local, encoding="utf-8")
     await Lineside.simulate(factory, tmp_path / "moved.yaml")
-    line = [str(prefix / "bin" / "lineside"), "--log", "json", "run", str(tmp_path / "moved.yaml")]
-    gateway = Installed(tmp_path, line)
+    gateway = Installed(tmp_path, [str(command), "--log", "json", "run", str(tmp_path / "moved.yaml")])
     gateway.launch()
     await gateway.logged("machine.online", times=2, seconds=SECONDS)
     assert await gateway.stop() == 0
 
+    changed = only(prefix, "lib/python*/site-packages/drivers/base.py")
+    changed.write_text(changed.read_text(encoding="utf-8") + "\n", encoding="utf-8")
+    script = prefix / "bin" / "other"
+    script.touch()
+    found = software(command, tmp_path)
+    assert found["result"] == "failed"
+    assert [one.split()[0] for one in found["problems"]] == [str(changed), str(script)]
 
-def test_the_script_of_the_bundle_asks_for_the_signature_of_a_release_key(dist: Path, tmp_path: Path):
-    """And its installation is compared with the signed manifest of the bundle."""
-    with tarfile.open(only(dist, "*-bundle.tar")) as archive:
-        archive.extractall(tmp_path / "bundle", filter="data")
-    folder, key, prefix = only(tmp_path / "bundle", "lineside-*"), dist.parent / PUBLIC_KEY, tmp_path / "installed"
-    environment = {"PATH": os.environ["PATH"], "PYTHON": sys.executable}
 
-    def install(*arguments: str | Path) -> tuple[int, str]:
-        return run(folder / "install.sh", "--prefix", prefix, *arguments, environment=environment)
+def refuse_unsigned(folder: Path, key: Path, install: Callable[..., tuple[int, str]]) -> Path:
+    """Show that a bundle without the signature of a release key is refused; return a file with two keys.
 
-    signature, other = folder / "SHA256SUMS.sig", tmp_path / "other.pub"
+    It has an unknown key and that of the bundle, as while a key is replaced by the next.
+    """
+    signature, other = folder / "SHA256SUMS.sig", folder.parent / "other.pub"
     made = signature.read_bytes()
     private = Ed25519PrivateKey.generate()
     pem = Encoding.PEM, PublicFormat.SubjectPublicKeyInfo
@@ -195,27 +198,23 @@ def test_the_script_of_the_bundle_asks_for_the_signature_of_a_release_key(dist: 
     code, said = install("--key", key)
     assert code == 1
     assert said.endswith(f"{key} has a release key; to install it although nobody vouches for it, add --unsigned\n")
-    assert install("--key", tmp_path / "missing.pub")[1].endswith("name the file with the release key\n")
-    assert not prefix.exists()
+    assert install("--key", folder / "missing.pub")[1].endswith("name the file with the release key\n")
     signature.write_bytes(made)
-    other.write_bytes(other.read_bytes() + key.read_bytes())  # while a key is replaced by the next
-    code, said = install("--key", other)
-    assert code == 0, said
+    other.write_bytes(other.read_bytes() + key.read_bytes())
+    return other
 
-    command = prefix / "bin" / "lineside"
-    found = software(command, tmp_path)
-    assert (found["result"], found["problems"]) == ("passed", [])
-    assert "there is no release key" in "".join(found["notes"])
-    check = ["openssl", "pkeyutl", "-verify", "-rawin", "-pubin", "-inkey", key]
-    files = ["-in", prefix / "SHA256SUMS", "-sigfile", prefix / "SHA256SUMS.sig"]
-    assert run(*check, *files)[0] == 0
-    changed = only(prefix, "lib/python*/site-packages/drivers/base.py")
-    changed.write_text(changed.read_text(encoding="utf-8") + "\n", encoding="utf-8")
-    script = prefix / "bin" / "other"
-    script.touch()
-    found = software(command, tmp_path)
-    assert found["result"] == "failed"
-    assert [one.split()[0] for one in found["problems"]] == [str(changed), str(script)]
+
+def refuse_damaged(folder: Path, install: Callable[[], tuple[int, str]]) -> None:
+    """Show that a bundle with a changed wheel is refused, and one for other machines; it is changed afterwards."""
+    wheel = only(folder / "wheels", "asyncua-*.whl")
+    wheel.write_bytes(wheel.read_bytes()[:-1] + b"x")
+    code, said = install()
+    assert code == 1
+    assert "asyncua" in said
+    assert said.endswith("install.sh: this bundle is damaged; copy it again\n")
+    (folder / "TARGETS").write_text("cp39 riscv64\n", encoding="utf-8")
+    code, said = install()
+    assert (code, said.partition("only for:")[2]) == (1, " cp39 riscv64\n")
 
 
 def test_the_bundle_has_wheels_for_both_processors(dist: Path):
@@ -238,6 +237,9 @@ def system(tmp_path: Path) -> Iterator[BootedSystem]:
 
 GATEWAY, INGEST = "lineside-gateway@factory", "lineside-ingest@factory"
 
+EXAMPLE = "/srv/example.yaml"
+"""A copy of the factory of the package, in the system: it needs no secret."""
+
 PLACES = (
     "/etc", "/opt", "/usr/bin", "/usr/lib/systemd", "/usr/lib/sysusers.d", "/usr/lib/tmpfiles.d", "/usr/share/doc",
     "/usr/share/man", "/usr/share/bash-completion", "/var/lib",
@@ -247,13 +249,18 @@ PLACES = (
 LEFT = (
     "/etc/.pwd.lock", "/etc/group", "/etc/gshadow", "/etc/passwd", "/etc/shadow", "/etc/subgid", "/etc/subuid",
     "/etc/systemd/system/multi-user.target.wants", "/etc/lineside", "/etc/lineside/secrets",
-    "/etc/lineside/secrets/broker_password", "/var/lib/lineside", "/var/lib/systemd", "/var/lib/dpkg",
+    "/etc/lineside/secrets/broker_password", "/etc/lineside/release.pub", "/var/lib/lineside", "/var/lib/systemd",
+    "/var/lib/dpkg",
 )  # fmt: skip
-"""Files that a removed package leaves: state, secrets; its user, as Debian's policy asks; lists of dpkg."""
+"""Files that a removed package leaves: state, secrets, keys; its user, as Debian's policy asks; lists of dpkg."""
 
 
 async def test_the_debian_package_installs_starts_upgrades_and_goes(dist: Path, tmp_path: Path, system: BootedSystem):
-    """On a copy of this machine, with the units of the package under a systemd of the copy."""
+    """On a copy of this machine, with the units of the package under a systemd of the copy.
+
+    The programs of the installed version check its update before it is installed: those of a changed package are
+    never run.
+    """
     if system_python() != PYTHON:
         pytest.skip(f"a package for this Python is not for the system's Python {system_python()}")
     before = files(system)
@@ -268,6 +275,11 @@ async def test_the_debian_package_installs_starts_upgrades_and_goes(dist: Path, 
     assert "complete" in system.run("bash", "-c", f". {script}; complete -p lineside")
     assert system.run("systemd-analyze", "verify", "--man=no", f"{GATEWAY}.service", f"{INGEST}.service") == ""
     assert "leaves out" in system.run("lineside", "simulate", "--faults", code=1)
+    system.run("cp", "/etc/lineside/factory.yaml", EXAMPLE)
+    assert_compiled(system)
+    old, new = releases(system, dist)
+    refuse_unknown_and_changed(system, dist, new)
+    assert installed_version(system) == first
 
     broker = await Mosquitto.start(tmp_path)
     await configure(system, tmp_path, broker)
@@ -277,8 +289,9 @@ async def test_the_debian_package_installs_starts_upgrades_and_goes(dist: Path, 
     system.run("systemctl", "reload", GATEWAY)
     process = system.show(GATEWAY, "MainPID")
 
-    upgraded = install(system, only(dist / SECOND, "lineside_*.deb"))
-    assert first != upgraded
+    assert "signed with a release key of /etc/lineside/release.pub" in system.run("lineside-update", new, **DEBCONF)
+    second = installed_version(system)
+    assert second != first
     assert (system.root / "etc/lineside/factory.yaml").read_text() == (tmp_path / "moved.yaml").read_text()
     assert system.show(GATEWAY, "ActiveState") == "active"
     assert system.show(GATEWAY, "MainPID") != process
@@ -292,6 +305,15 @@ async def test_the_debian_package_installs_starts_upgrades_and_goes(dist: Path, 
     assert system.log(GATEWAY).count('"gateway.started"') == 3
     assert "helper.failed" not in system.log(GATEWAY) + system.log(INGEST)
 
+    system.run("systemctl", "stop", GATEWAY, INGEST)
+    assert_next_key_is_trusted(system, dist)
+    assert f"version {second} is installed, which is newer" in system.run("lineside-update", old, code=1)
+    policy = find_changed_software(system)
+    system.run("lineside-update", old, "--downgrade", **DEBCONF)
+    assert installed_version(system) == first
+    policy.unlink()
+
+    system.run("systemctl", "start", GATEWAY)
     system.run("dpkg", "--remove", "lineside", **DEBCONF)
     assert not (system.root / "opt/lineside").exists()
     assert system.show(GATEWAY, "ActiveState") == "inactive"
@@ -301,49 +323,63 @@ async def test_the_debian_package_installs_starts_upgrades_and_goes(dist: Path, 
     assert left - set(LEFT) == set()
 
 
-def test_an_update_is_checked_before_it_is_installed(dist: Path, system: BootedSystem):
-    """With the programs of the installed version: those of a changed package are never run."""
-    if system_python() != PYTHON:
-        pytest.skip(f"a package for this Python is not for the system's Python {system_python()}")
+def assert_compiled(system: BootedSystem) -> None:
+    """Show that services import compiled files alone; the nodes of an OPC UA server, which none needs, are not."""
+    show = (
+        "import sys, drivers.opcua.driver, gateway.gateway_service, gateway.ingest_service\n"
+        "print(*(one.__cached__ for one in list(sys.modules.values()) if getattr(one, '__cached__', None)))"
+    )
+    imported = system.run("/opt/lineside/bin/python3", "-sPBc", show).split()
+    own = [file for file in imported if file.startswith("/opt/lineside/")]
+    assert any("/asyncua/server/" in file for file in own)
+    assert [file for file in own if not (system.root / file[1:]).exists()] == []
+    packages = only(system.root, "opt/lineside/lib/python*/site-packages")
+    assert not (packages / "asyncua/server/standard_address_space/__pycache__").exists()
+
+
+def releases(system: BootedSystem, dist: Path) -> tuple[str, str]:
+    """Copy the package and its next revision, each with its signature, into the system; return their places there."""
     pattern = f"lineside_*_{architecture()}.deb"
-    first = install(system, only(dist, pattern))
+    places = []
     for name, folder in (("one", dist), ("two", dist / SECOND)):
         (system.root / "root" / name).mkdir()
         for file in (only(folder, pattern), *folder.glob("SHA256SUMS*"), folder / "release-next.pub"):
             (system.root / "root" / name / file.name).write_bytes(file.read_bytes())
-    old, new = (
-        f"/root/{name}/{only(folder, pattern).name}" for name, folder in (("one", dist), ("two", dist / SECOND))
-    )
-    assert "there is no release key" in system.run("lineside-update", new, code=1)
-    key = system.root / "etc/lineside/release.pub"
-    key.write_bytes((dist.parent / PUBLIC_KEY).read_bytes())
-    changed = system.root / new[1:]
+        places.append(f"/root/{name}/{only(folder, pattern).name}")
+    return places[0], places[1]
+
+
+def refuse_unknown_and_changed(system: BootedSystem, dist: Path, package: str) -> None:
+    """Show that a package is refused without a release key, and with the key if it was changed."""
+    assert "there is no release key" in system.run("lineside-update", package, code=1)
+    (system.root / "etc/lineside/release.pub").write_bytes((dist.parent / PUBLIC_KEY).read_bytes())
+    changed = system.root / package[1:]
     content = changed.read_bytes()
     changed.write_bytes(content + b"\0")
-    assert "it was changed or damaged" in system.run("lineside-update", new, code=1)
+    assert "it was changed or damaged" in system.run("lineside-update", package, code=1)
     changed.write_bytes(content)
-    assert system.run("dpkg-query", "--show", "--showformat=${Version}", "lineside") == first
 
-    assert "signed with a release key of /etc/lineside/release.pub" in system.run("lineside-update", new, **DEBCONF)
-    second = system.run("dpkg-query", "--show", "--showformat=${Version}", "lineside")
-    assert second != first
-    later = (dist.parent / NEXT_PUBLIC_KEY).read_bytes()
-    assert key.read_bytes() == (dist.parent / PUBLIC_KEY).read_bytes() + later
-    assert f"version {second} is installed, which is newer" in system.run("lineside-update", old, code=1)
 
-    factory = "/etc/lineside/factory.yaml"
-    line = f"lineside self-test {factory} --format json 2>/dev/null; true"  # other checks may find something
+def assert_next_key_is_trusted(system: BootedSystem, dist: Path) -> None:
+    """Show that the update has added the next release key to the present key."""
+    present, later = ((dist.parent / name).read_bytes() for name in (PUBLIC_KEY, NEXT_PUBLIC_KEY))
+    assert (system.root / "etc/lineside/release.pub").read_bytes() == present + later
+
+
+def find_changed_software(system: BootedSystem) -> Path:
+    """Show that a file of the package that was changed stops a start, where a policy says so; return the policy."""
+    line = f"lineside self-test {EXAMPLE} --format json 2>/dev/null; true"  # other checks may find something
     said = system.run("bash", "-c", line, user="lineside")
     (found,) = (one for one in json.loads(said)["outcomes"] if one["check"] == "software")
     assert (found["result"], found["problems"]) == ("passed", [])
     assert found["notes"][0].endswith("and signed with a release key of /etc/lineside/release.pub")
-    (system.root / "etc/lineside/policy.yaml").write_text("format: 1\nsoftware: required\n", encoding="utf-8")
+    policy = system.root / "etc/lineside/policy.yaml"
+    policy.write_text("format: 1\nsoftware: required\n", encoding="utf-8")
     unit = system.root / "usr/lib/systemd/system/lineside-ingest@.service"
     unit.write_text(unit.read_text(encoding="utf-8") + "# changed\n", encoding="utf-8")
-    refusal = system.run("lineside", "run", factory, user="lineside", code=1)
+    refusal = system.run("lineside", "run", EXAMPLE, user="lineside", code=1)
     assert "software: /usr/lib/systemd/system/lineside-ingest@.service was changed" in refusal
-    system.run("lineside-update", old, "--downgrade", **DEBCONF)
-    assert system.run("dpkg-query", "--show", "--showformat=${Version}", "lineside") == first
+    return policy
 
 
 def files(system: BootedSystem) -> set[str]:
@@ -363,6 +399,11 @@ def install(system: BootedSystem, package: Path) -> str:
     target.write_bytes(package.read_bytes())
     system.run("dpkg", "--install", f"/root/{package.name}", **DEBCONF)
     target.unlink()
+    return installed_version(system)
+
+
+def installed_version(system: BootedSystem) -> str:
+    """Return the version of the installed package."""
     return system.run("dpkg-query", "--show", "--showformat=${Version}", "lineside")
 
 
