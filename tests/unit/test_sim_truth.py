@@ -78,7 +78,7 @@ from itertools import product
 from test_sim_truth import record
 file = pathlib.Path(sys.argv[1])
 for plant, dt in product(("tire-plant", "appliance-plant"), (0.2, 12.0)):
-    record(file, "7", plant, random=30.0, steps=50, dt=dt)
+    record(file, "7", plant, random=5 * dt, steps=50, dt=dt)
     print(hashlib.sha256(file.read_bytes()).hexdigest(), file.stat().st_size, file=sys.stderr)
 """
 
