@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 CORPUS = Path(__file__).parent / "corpus"
 
-EXAMPLES = int(os.environ.get("LINESIDE_FUZZ", "60"))
-"""Examples of each fuzzer."""
+EXAMPLES = int(os.environ.get("LINESIDE_FUZZ", "30"))
+"""Examples of each fuzzer and each property: few, since each run draws others, and `make fuzz` searches deeper."""
 
 LONG = EXAMPLES > 1000
 """Whether a run takes longer than the time limit of a test."""

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -59,9 +59,9 @@ def events_in_code() -> dict[str, Event]:
     found: dict[str, Event] = defaultdict(Event)
     for package in PACKAGES:
         for file in sorted((ROOT / package).rglob("*.py")):
-            tree = ast.parse(file.read_text(encoding="utf-8"))
-            levels = {id(node.args[0]): level for node, level in _calls(tree)}
-            for node in ast.walk(tree):
+            nodes = list(ast.walk(ast.parse(file.read_text(encoding="utf-8"))))
+            levels = {id(node.args[0]): level for node, level in _calls(nodes)}
+            for node in nodes:
                 if isinstance(node, ast.Constant) and _NAME.fullmatch(str(node.value)):
                     name = str(node.value)
                     if name in _OTHERS or name.endswith(_OTHER_ENDINGS):
@@ -74,9 +74,9 @@ def events_in_code() -> dict[str, Event]:
     return dict(found)
 
 
-def _calls(tree: ast.AST) -> Iterator[tuple[ast.Call, set[str]]]:
+def _calls(nodes: Iterable[ast.AST]) -> Iterator[tuple[ast.Call, set[str]]]:
     """Yield the calls that log an event, or enter a state, with the level of the event."""
-    for node in ast.walk(tree):
+    for node in nodes:
         if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.args):
             continue
         keywords = {one.arg: one.value for one in node.keywords}

@@ -26,7 +26,7 @@ from simulators.faults.injector import Injector
 from simulators.machines.plant import Plant
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
     from drivers.base import Group, Value
     from gateway.settings.factory import Factory, Machine
@@ -53,11 +53,11 @@ class Watched:
         self._clock = clock
         surroundings = Surroundings(self._sink_of, self._now, clock, lambda: None)
         self.calculations = calculations_of(machine, surroundings)
-        self._groups: list[tuple[Group, Sequence[Point], Callable[[Scan], None]]] = []
+        self._groups: list[tuple[Group, Sequence[tuple[str, Value | None]], Callable[[Scan], None]]] = []
         for group, points in groups_of(machine):
             step = follow(self.calculations, group)
             if step is not None:
-                self._groups.append((group, points, step))
+                self._groups.append((group, [(point.name, _broken(point)) for point in points], step))
 
     def _now(self) -> int:
         return START + round(self._clock() * 1e6)
@@ -73,7 +73,7 @@ class Watched:
     def step(self) -> None:
         values = self.outputs.values()
         for group, points, take in self._groups:
-            read = [_as_read(point, values) for point in points]
+            read = [broken if (value := values[name]) is None else value for name, broken in points]
             faults = {i: bad(Reason.NOT_A_NUMBER, "") for i, value in enumerate(read) if value is None}
             take(Scan(group, self._now(), read, faults))
         for calculation in self.calculations:
@@ -81,13 +81,12 @@ class Watched:
                 calculation.tick(self._clock())
 
 
-def _as_read(point: Point, values: Mapping[str, Value | None]) -> Value | None:
-    """Return a value as the gateway has it: a register without a NaN has the end of its range for a broken sensor."""
-    value = values[point.name]
+def _broken(point: Point) -> Value | None:
+    """Return the value that a broken sensor gives: a register without a NaN has the end of its range."""
     limits = point.source.limits
-    if value is None and limits is not None and point.source.value_type is ValueType.INT:
+    if limits is not None and point.source.value_type is ValueType.INT:
         return limits[1] * point.scale + point.offset
-    return value
+    return None
 
 
 def run(config: Factory, seconds: float, *faults: str, seed: str = "seed") -> dict[str, list[str]]:

@@ -32,7 +32,7 @@ def log_events() -> ModuleType:
 def test_page_on_logs_and_code_have_the_same_events_and_levels(log_events: ModuleType):
     """A person who sees an event at night looks up its meaning and the action."""
     assert log_events.differences() == []
-    assert len(log_events.events_in_code()) > 90
+    assert len(log_events.events_in_page()) > 90
 
 
 def test_states_of_a_machine_are_events(log_events: ModuleType):

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.slow
 
-ROUNDS, PARTS = 2000, 8
+ROUNDS, PARTS = 800, 8
 
 LONGEST = 1_000_000
 """Characters of all problems together."""

@@ -21,12 +21,19 @@ from simulators.machines.plant import Plant
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from gateway.settings.factory import Factory
     from simulators.machines.outputs import MachineOutputs
 
 
+@pytest.fixture(scope="module")
+def factory() -> Factory:
+    """A bundled plant, which no test changes."""
+    return load_factory(bundled_config() / "tire-plant.yaml")
+
+
 @pytest.fixture
-def plant() -> Plant:
-    return Plant(load_factory(bundled_config() / "tire-plant.yaml"), "seed")
+def plant(factory: Factory) -> Plant:
+    return Plant(factory, "seed")
 
 
 def named(plant: Plant, name: str) -> MachineOutputs:

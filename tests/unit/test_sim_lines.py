@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given, settings
@@ -23,7 +25,16 @@ from simulators.machines.packml import TRANSITIONS, next_state
 from simulators.machines.parts import FIRST_ORDER, Buffer, Orders, Part
 from simulators.machines.plant import Plant
 
+if TYPE_CHECKING:
+    from gateway.settings.factory import Factory
+
 HOUR = 3600.0
+
+
+@cache
+def factory(plant: str) -> Factory:
+    """Return a bundled plant, which no test changes."""
+    return load_factory(bundled_config() / f"{plant}.yaml")
 
 
 class Maker(Machine):
@@ -116,7 +127,7 @@ def test_parts_are_conserved_in_whole_plants_at_any_speed_whatever_goes_wrong(
     plant: str, seed: str, steps: list[float], every: float
 ):
     """This includes duplicate serial numbers, a press that opens late, and the end of an order."""
-    one = Plant(load_factory(bundled_config() / f"{plant}.yaml"), seed)
+    one = Plant(factory(plant), seed)
     injector = Injector(random_faults([shown for _, shown in one.machines], seed, every, sum(steps)))
     for dt in steps:
         one.step(dt)
@@ -243,7 +254,7 @@ def test_the_way_to_a_state_leads_over_transitions():
 @pytest.mark.parametrize("plant", ["tire-plant", "appliance-plant"])
 def test_the_machines_of_a_plant_move_along_transitions(plant: str):
     """The states that a reader sees have no jump, also those of carousels."""
-    machines = Plant(load_factory(bundled_config() / f"{plant}.yaml"), "seed")
+    machines = Plant(factory(plant), "seed")
     modelled = [outputs for _, outputs in machines.machines if "state" in outputs.values()]
     before = [outputs.values()["state"] for outputs in modelled]
     seen = set()
@@ -275,7 +286,7 @@ def test_an_order_goes_down_the_line_with_its_parts():
 
 def test_machines_that_make_nothing_for_each_other_are_not_joined():
     """An extruder beside a calender is not a line: parts would flow between machines that are not connected."""
-    plant = Plant(load_factory(bundled_config() / "tire-plant.yaml"), "seed")
+    plant = Plant(factory("tire-plant"), "seed")
     stages = [[stage.machines[0].model.__name__ for stage in one.stages] for one in plant.lines]
     assert ["UniformityMachine", "XrayMachine"] in stages
     assert ["TreadExtruder"] in stages
@@ -284,7 +295,7 @@ def test_machines_that_make_nothing_for_each_other_are_not_joined():
 
 def test_parallel_machines_do_not_run_in_step():
     """Eight presses that open at once would be a strange picture."""
-    plant = Plant(load_factory(bundled_config() / "tire-plant.yaml"), "seed")
+    plant = Plant(factory("tire-plant"), "seed")
     times = [
         shown.machine.elapsed
         for configured, shown in plant.machines
@@ -298,7 +309,7 @@ class Shift:
     """Eight hours of a plant at 60x speed, and the parts of each stage in this time."""
 
     def __init__(self, plant: str) -> None:
-        self.plant = Plant(load_factory(bundled_config() / f"{plant}.yaml"), "seed")
+        self.plant = Plant(factory(plant), "seed")
         before = {machine: self._counts(machine) for line in self.plant.lines for machine in machines_of(line)}
         while self.plant.clock < 8 * HOUR:
             self.plant.step(12.0)

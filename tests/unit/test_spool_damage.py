@@ -11,7 +11,7 @@ from chaos.damage import one_round
 if TYPE_CHECKING:
     from pathlib import Path
 
-ROUNDS, BATCHES = 30, 10
+ROUNDS, BATCHES = 15, 10
 
 
 @pytest.mark.slow

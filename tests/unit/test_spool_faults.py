@@ -30,6 +30,11 @@ if TYPE_CHECKING:
     from gateway.spool.batch import Batch, CommitResult
 
 
+@pytest.fixture(autouse=True)
+def _confirmations_wait_shortly(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "CONFIRM_DELAY", 0.1)
+
+
 def put(spool: Spool, *texts: str, topic: str = "topic") -> None:
     """Acquire two readings for each text, in a record of its own."""
     for text in texts:

@@ -70,7 +70,7 @@ def test_the_files_stay_within_their_bound(
     max_size = 2**20
     fillers.append(filler := Filler(tmp_path, max_size, when_full))
     chance = random.Random(size)  # noqa: S311 - to be repeated
-    for _ in range(20):
+    for _ in range(14):
         sizes = [chance.randrange(9000) if size == ANY_SIZE else size for _ in range(200_000 // max(size, 100))]
         filler.put(sizes)
         assert filler.files.db.stat().st_size <= max_size
