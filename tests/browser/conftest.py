@@ -14,33 +14,51 @@ from processes import need
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from playwright.sync_api import Browser, ConsoleMessage, Page
+    from playwright.sync_api import Browser, ConsoleMessage, Page, Playwright
+
+
+class Chromium:
+    """Chromium without a window, started again after a crash, and the event loop of Playwright."""
+
+    def __init__(self, playwright: Playwright) -> None:
+        self._playwright = playwright
+        self._started: Browser | None = None
+        self.loop = asyncio.get_running_loop()
+
+    def browser(self) -> Browser:
+        """Return a browser that runs."""
+        if self._started is None or not self._started.is_connected():
+            self._started = self._playwright.chromium.launch(
+                # the shell draws pages for a third of the processor time of the whole browser
+                executable_path=shutil.which("chromium-headless-shell") or need("chromium"),
+                args=["--no-sandbox", "--disable-dev-shm-usage", "--lang=en-US"],
+            )
+        return self._started
+
+    def close(self) -> None:
+        """End the browser."""
+        if self._started is not None:
+            self._started.close()
 
 
 @pytest.fixture(scope="session")
-def chromium() -> Iterator[tuple[Browser, asyncio.AbstractEventLoop]]:
-    """Chromium, without a window, and the event loop of Playwright; once for each worker."""
-    # the shell draws pages for a third of the processor time of the whole browser
-    executable = shutil.which("chromium-headless-shell") or need("chromium")
+def chromium() -> Iterator[Chromium]:
+    """Playwright and its browser; once for each worker."""
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        started = playwright.chromium.launch(
-            executable_path=executable, args=["--no-sandbox", "--disable-dev-shm-usage", "--lang=en-US"]
-        )
-        loop = asyncio.get_running_loop()
+        started = Chromium(playwright)
         _run_loop(None)
-        yield started, loop
-        _run_loop(loop)
+        yield started
+        _run_loop(started.loop)
         started.close()
 
 
 @pytest.fixture(scope="module")
-def browser(chromium: tuple[Browser, asyncio.AbstractEventLoop]) -> Iterator[Browser]:
+def browser(chromium: Chromium) -> Iterator[Browser]:
     """The browser, for the tests of a module. Those of other modules have event loops of their own."""
-    started, loop = chromium
-    _run_loop(loop)
-    yield started
+    _run_loop(chromium.loop)
+    yield chromium.browser()
     _run_loop(None)
 
 
