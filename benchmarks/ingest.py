@@ -211,8 +211,10 @@ async def sustained(name: str, options: argparse.Namespace, folder: Path) -> Non
             "ingest": [ingest.pid for ingest in ingests], "broker": [mosquitto.pid],
             "gateway": [process.pid for process in gateways],
         } | ({"server": [server.pid]} if server else {})  # fmt: skip
-        while not all(len(one) > 1 for one in seen):  # noqa: ASYNC110 - the first seconds are a start
+        while not all(len(one) > 1 for one in seen):  # the first seconds are a start
             await asyncio.sleep(0.05)
+            if any(task.done() for task in following):
+                raise SystemExit("a replayed gateway has ended, see above")
         first, used, began = [one[-1] for one in seen], {k: processor(v) for k, v in pids.items()}, time.monotonic()
         await asyncio.wait(following, timeout=options.seconds - 4)
         lasted, last = time.monotonic() - began, [one[-1] for one in seen]

@@ -25,11 +25,13 @@ from gateway.common.tasks import cancel_and_wait
 from gateway.model.metadata import MachineMeta, write_meta
 from gateway.model.path import MachinePath
 from gateway.model.reading import NamedScan
+from gateway.model.receipt import new_tag
 from gateway.model.record import Record
 from gateway.mqtt.client import Message, MqttClient
 from gateway.mqtt.messages import parse_confirmation
 from gateway.mqtt.topics import Topics
 from gateway.publish.dispatch import FreshFirst
+from gateway.publish.proofs import Proofs
 from gateway.settings.sections import BrokerSection
 from gateway.spool.files import Spooled
 
@@ -83,7 +85,7 @@ class ReplayedSpool:
         self._parts = []
         for _ in range(VARIANTS):
             scan = NamedScan(TIME, {point: choices[kind]() for point, kind in kinds.items()})
-            payload = CODECS["json"].encode(Record(name, self.id, SEQ, [scan], self.meta.id))
+            payload = CODECS["json"].encode(Record(name, self.id, SEQ, [scan], self.meta.id, new_tag()))
             head, _, rest = payload.partition(str(SEQ).encode())
             self._parts.append((head, *rest.split(str(TIME).encode())))
         self._began = 0.0
@@ -124,6 +126,10 @@ class ReplayedSpool:
 
     # -- as `gateway.spool` has it --
 
+    @property
+    def has_fresh(self) -> bool:
+        return bool(self._fresh)
+
     async def fresh(self) -> None:
         await self._arrived.wait()
 
@@ -159,13 +165,14 @@ async def replay(options: argparse.Namespace) -> None:
     def too_large(record: Spooled, limit: int) -> None:
         raise SystemExit(f"the broker takes {limit} bytes, and record {record.seq} has {len(record.payload)}")
 
-    dispatch = FreshFirst(cast("Any", spool), too_large, lambda topic: topic, by_broker=False)
+    proofs = Proofs(TOPICS.root)
+    dispatch = FreshFirst(cast("Any", spool), too_large, lambda topic: topic, proofs, by_broker=False)
     confirmed = TOPICS.gateway("bench", "site", options.name, "confirmed")
     async with MqttClient(broker, f"bench-{options.name}") as link:
         await link.deliver(spool.metas)
         await link.subscribe_to(confirmed)
         tasks = [asyncio.create_task(job, name=name) for name, job in dispatch.jobs(link).items()]
-        tasks.append(asyncio.create_task(listen(link, dispatch), name="confirmations"))
+        tasks.append(asyncio.create_task(listen(link, dispatch, proofs), name="confirmations"))
         spool.begin()
         began = reported = time.monotonic()
         while time.monotonic() - began < options.seconds + options.drain:
@@ -180,15 +187,16 @@ async def replay(options: argparse.Namespace) -> None:
         await cancel_and_wait(*tasks)
 
 
-async def listen(link: MqttClient, dispatch: FreshFirst) -> None:
+async def listen(link: MqttClient, dispatch: FreshFirst, proofs: Proofs) -> None:
     while True:
         message = await link.receive()
         confirmation = parse_confirmation(message.payload)
-        if confirmation.taken:
-            dispatch.accepted(confirmation.taken, confirmation.instance)
-        dispatch.confirmed(confirmation.ranges, confirmation.set_aside)
-        if confirmation.lost:
-            dispatch.lost_by_store(confirmation.lost)
+        proved = proofs.check(confirmation)
+        if proved.taken:
+            dispatch.accepted(proved.taken, confirmation.instance)
+        dispatch.confirmed(proved.ranges, proved.set_aside)
+        if proved.lost:
+            dispatch.lost_by_store(proved.lost)
         link.acknowledge(message)
 
 
