@@ -165,7 +165,7 @@ class GatewayService:
         self._stall = StallWatch()
         self._waves = Waves()
         # whole seconds of the wall clock are slots: gateways of one plant read at the same times
-        self._alarms = Alarms()
+        self._alarms = Alarms(self._stall)
         self._durations = None if own.metrics.listen is None else Durations()
         self._devices = self._make_devices()
         self._changing = asyncio.Lock()

@@ -9,6 +9,7 @@ RTU and ASCII have no transaction ids: their responses are matched by the order 
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections import Counter
 from dataclasses import dataclass
@@ -142,27 +143,33 @@ class PreparedRequest:
 class _DeadlineWatch:
     """Checks the deadlines of requests without a task for all connections of an event loop, with one timer.
 
-    `waiting` are these requests, oldest first. Call `arm` after a request was added, unless it is `armed`.
+    `waiting` are these requests, oldest first; the next check is `due`. Call `check_at` after a request was added
+    whose deadline is more than `DEADLINES_APART` before that: most requests are answered long before any check.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
+        self._timer: asyncio.TimerHandle | None = None
         self.waiting: dict[PreparedRequest, None] = {}
-        self.armed = False
+        self.due = math.inf
 
-    def arm(self) -> None:
-        """Check the deadlines until no request waits."""
-        self.armed = True
-        self._loop.call_at(on_grid(self._loop.time(), DEADLINES_APART), self._check)
+    def check_at(self, deadline: float) -> None:
+        """Check all deadlines within `DEADLINES_APART` after one of them."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self.due = on_grid(deadline, DEADLINES_APART)
+        self._timer = self._loop.call_at(self.due, self._check)
 
     def _check(self) -> None:
-        self.armed = False
+        self._timer, self.due = None, math.inf
         now = self._loop.time()
         for request in [request for request in self.waiting if request.deadline <= now]:
             if request in self.waiting:  # if this closes the connection, it ends others
                 request.client.timed_out(request)
-        if self.waiting and not self.armed:
-            self.arm()
+        if self.waiting:
+            first = min(request.deadline for request in self.waiting)
+            if self.due - first > DEADLINES_APART:
+                self.check_at(first)
 
 
 _watches: WeakKeyDictionary[asyncio.AbstractEventLoop, _DeadlineWatch] = WeakKeyDictionary()
@@ -390,8 +397,8 @@ class ModbusClient:
         request.deadline = now + (self._patience(request.unit) if self._overdue else timeout)
         if timeout >= 4 * DEADLINES_APART:
             self._watch.waiting[request] = None
-            if not self._watch.armed:
-                self._watch.arm()
+            if self._watch.due - request.deadline > DEADLINES_APART:
+                self._watch.check_at(request.deadline)
         elif self._alarm is None:
             self._alarm = asyncio.get_running_loop().call_at(request.deadline, self._ring)
         self.requests += 1

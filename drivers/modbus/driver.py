@@ -147,7 +147,7 @@ class _TasklessReader:
         self._driver, self._clock = driver, driver.clock
         self._group = group
         self._requests = state.plan.requests
-        self._prepared, self._submit = driver.prepare(state.settings.unit, self._requests, self._take)
+        self._prepared, self._submit = driver.prepare(state.settings.unit, self._requests, self._takers())
         self._answers: list[bytes | Exception | None] = []
         self._payloads: list[bytes] = []
         self._time = 0
@@ -155,6 +155,10 @@ class _TasklessReader:
         self._before: tuple[list[bytes], list[Value | None]] | None = None
         self._done: Callable[[Scan], None] = _ignore
         self._stopped: Callable[[], None] = _ignore
+
+    def _takers(self) -> list[Callable[[bytes | Exception], None]]:
+        """Return a function for each request, which takes its answer."""
+        return [self._take] * len(self._requests)
 
     def start(self, done: Callable[[Scan], None], stopped: Callable[[], None]) -> bool:
         """Start a scan; return False if it needs a task. See `Driver.start_read`."""
@@ -207,6 +211,60 @@ class _TasklessReader:
         # a copy, since the values of a scan are changed in place
         self._before = None if faults else (self._payloads, list(values))
         return Scan(self._group, self._time, values, faults)
+
+
+class _ParallelReader(_TasklessReader):
+    """The same for connections that may have several requests in flight: all requests of a scan are sent at once."""
+
+    __slots__ = ("_failed", "_missing")
+
+    def _takers(self) -> list[Callable[[bytes | Exception], None]]:
+        return [partial(self._take_one, place) for place in range(len(self._requests))]
+
+    def start(self, done: Callable[[Scan], None], stopped: Callable[[], None]) -> bool:
+        if not self._state.settled or self._state.discard or not self._breaker.alive:
+            return False
+        self._done, self._stopped = done, stopped
+        self._missing = number = len(self._requests)
+        self._answers, self._payloads, self._time = [None] * number, [b""] * number, 0
+        self._failed = False
+        if not self._submit(self._prepared[0]):
+            return False
+        for place in range(1, number):
+            if not self._submit(self._prepared[place]):  # the first could not be written
+                lost = NotConnected("the connection was lost")
+                asyncio.get_running_loop().call_soon(self._take_one, place, lost)
+        return True
+
+    def _take_one(self, place: int, answer: bytes | Exception) -> None:
+        if isinstance(answer, bytes):
+            planned = self._requests[place]
+            self._time = self._time or self._clock()
+            try:
+                whole = len(answer) == planned.size + 1 and answer[0] == planned.size and planned.unwrap is None
+                self._payloads[place] = answer[1:] if whole else self._driver.payload_of(planned, answer)
+            except Exception as error:  # noqa: BLE001 - `read` raises it, or acts on it
+                answer = error
+        self._answers[place] = answer
+        self._failed = self._failed or isinstance(answer, Exception)
+        self._missing -= 1
+        if not self._missing:
+            self._end(place)
+
+    def _end(self, last: int) -> None:
+        """Pass on the scan after the last answer, or let `read` go on."""
+        scan: Scan | None = None
+        if not self._failed:
+            try:
+                scan = self._scan()
+            except Exception as error:  # noqa: BLE001 - as above
+                self._answers[last] = error
+        if scan is not None:
+            self._done(scan)
+        else:
+            self._state.ahead = self._time, self._answers
+            self._state.settled = False
+            self._stopped()
 
 
 def _ignore(*values: object) -> None:
@@ -347,20 +405,20 @@ class ModbusDriver(Driver[ModbusConnection, ModbusSource]):
             state = self._states.get(group)
             if state is None or not state.settled or state.apart or self._settings.close_after_scan:
                 return False
-            if self._settings.in_flight > 1 and len(state.plan.requests) > 1:
-                return False
-            reader = self._readers[group] = _TasklessReader(self, group, state, self._breakers[state.settings.unit])
+            parallel = self._settings.in_flight > 1 and len(state.plan.requests) > 1
+            kind = _ParallelReader if parallel else _TasklessReader
+            reader = self._readers[group] = kind(self, group, state, self._breakers[state.settings.unit])
         return reader.start(done, stopped)
 
     def prepare(
-        self, unit: int, requests: Iterable[Request], answered: Callable[[bytes | Exception], None]
+        self, unit: int, requests: Iterable[Request], answered: Iterable[Callable[[bytes | Exception], None]]
     ) -> tuple[list[PreparedRequest], Callable[[PreparedRequest], bool]]:
         """Return prepared requests, and the function that sends one, see `ModbusClient.submit`.
 
-        `answered` takes the data of a response, or the failure.
+        `answered` has a function for each request, which takes the data of its response, or its failure.
         """
-        client = self._client
-        return [PreparedRequest(client, unit, planned.pdu, answered) for planned in requests], client.submit
+        client, pairs = self._client, zip(requests, answered, strict=True)
+        return [PreparedRequest(client, unit, planned.pdu, take) for planned, take in pairs], client.submit
 
     def payload_of(self, planned: Request, answer: bytes) -> bytes:
         """Return the payload of a response without its function code. Raises `InvalidResponse`."""
@@ -413,7 +471,7 @@ class ModbusDriver(Driver[ModbusConnection, ModbusSource]):
         progress.time, ahead = state.take_ahead()
         if len(ahead) != len(requests):
             progress.time, ahead = 0, [None] * len(requests)
-        if self._settings.in_flight > 1 and len(requests) > 1:
+        if self._settings.in_flight > 1 and len(requests) > 1 and None in ahead:
             ahead = await self._client.request_all(state.settings.unit, [planned.pdu for planned in requests])
         for planned, answer in zip(requests, ahead, strict=True):
             await self._read_request(state, planned, answer, progress)

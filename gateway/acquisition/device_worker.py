@@ -168,7 +168,7 @@ class DeviceWorker:
         self._state = StateLog(log, "driver.unstable", device=name)
         self._undescribed = [group for group in groups if _has_metadata(group)]
         self._take, self._room = take, _NoRoom() if room is None else room
-        self._timers = Scheduler(schedules, phase, origin, Alarms() if alarms is None else alarms)
+        self._timers = Scheduler(schedules, phase, origin, Alarms(stall) if alarms is None else alarms)
         self._polls: dict[Group, asyncio.Task[None]] = {}
         self._receiving: asyncio.Task[None] | None = None
         self._describing: asyncio.Task[None] | None = None
@@ -202,7 +202,9 @@ class DeviceWorker:
                     if is_cancelled():
                         raise
                     failure: DriverError = DriverFault(error)
-                except Exception as error:  # noqa: BLE001 - the only place that catches every exception of a driver
+                except Exception as error:
+                    if is_cancelled():  # at once with the error, which a task group raises in its place
+                        raise asyncio.CancelledError from error
                     failure = translate(error)
                 if loop.time() - began > FAULT_BACKOFF_MAX:
                     self._fault_backoff.reset()
@@ -224,7 +226,8 @@ class DeviceWorker:
         self._connects += 1
         self._state.enter("driver.connected", healthy=True)
         backoff.reset()
-        await self._read_all(driver)
+        # a task of its own: before Python 3.13 a task whose task group has failed looks cancelled from then on
+        await asyncio.create_task(self._read_all(driver), name=f"read {self.name}")
 
     async def _recover(self, failure: DriverError, backoff: Backoff) -> None:
         """Close the connection, report the outage, and wait until the next attempt."""
@@ -429,18 +432,35 @@ class DeviceWorker:
         return now
 
     async def _receive(self, driver: Driver) -> None:
+        stall = self._stall
+        if stall is None:
+            while True:
+                await self._deliver(await self._pushed(driver))
         clock = asyncio.get_running_loop().time
-        while True:
-            began = clock()
-            try:
-                scan = await driver.receive()
-            except asyncio.CancelledError as error:
-                if is_cancelled():
-                    raise
-                raise DriverFault(error) from error
-            if scan.times is None and self._stall is not None and self._stall.stalled_since(began - PUSHED_STALE):
-                _doubt(scan)
-            await self._deliver(scan)
+        watching = True  # a look at the clocks may be needed until a scan has times
+        stall.begin()
+        try:
+            while True:
+                began = clock()
+                scan = await self._pushed(driver)
+                if watching != (scan.times is None):
+                    watching = not watching
+                    (stall.begin if watching else stall.end)()
+                if watching and stall.stalled_since(began - PUSHED_STALE, clock()):
+                    _doubt(scan)
+                await self._deliver(scan)
+        finally:
+            if watching:
+                stall.end()
+
+    async def _pushed(self, driver: Driver) -> Scan:
+        """Wait for the next scan that the device sends by itself."""
+        try:
+            return await driver.receive()
+        except asyncio.CancelledError as error:
+            if is_cancelled():
+                raise
+            raise DriverFault(error) from error
 
     async def _describe(self, driver: Driver) -> None:
         """Read the metadata of the points of the device that was not read yet."""

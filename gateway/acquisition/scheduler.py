@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from drivers.timer_grid import clock_of
 
@@ -60,11 +60,34 @@ def _radical_inverse(number: int) -> float:
     return phase
 
 
-class Alarms:
-    """Calls at times of the event loop; those of one millisecond share a timer of the loop."""
+class Watch(Protocol):
+    """Follows whether any scan is under way."""
 
-    def __init__(self) -> None:
+    def begin(self) -> None:
+        """Note that a scan begins while no other is under way."""
+
+    def end(self) -> None:
+        """Note that no scan is under way any more."""
+
+
+class _NoWatch:
+    def begin(self) -> None:
+        """Ignore it."""
+
+    def end(self) -> None:
+        """Ignore it."""
+
+
+class Alarms:
+    """Calls at times of the event loop; those of one millisecond share a timer of the loop.
+
+    `scans` are under way; `watch` follows whether any is.
+    """
+
+    def __init__(self, watch: Watch | None = None) -> None:
         self._calls: dict[int, list[Callable[[], object]]] = {}
+        self.watch = _NoWatch() if watch is None else watch
+        self.scans = 0
 
     def at(self, when: float, call: Callable[[], object]) -> None:
         """Call a function at a time, or up to a millisecond later. It can't be cancelled, and must not raise."""
@@ -119,7 +142,7 @@ class ScanTimer:
         self._sleep: asyncio.Future[bool] | None = None
         self._start_scan = _no_scan
         self.scanning = False
-        """Whether a scan that needs no task is under way."""
+        """Whether a scan is under way."""
         self.began = self._begun
         """When the last scan began, by the clock of the event loop."""
         self._stopped: float | None = None
@@ -134,18 +157,17 @@ class ScanTimer:
         if self._stopped is not None:
             return False
         self._start_scan = _no_scan if start is None else start
-        self.scanning = False
+        self._finish()
         self._sleep = self._loop.create_future()
         self._arm(self._loop.time())
         try:
             return await self._sleep
         finally:
             self._sleep = None
-            self.scanning = False
+            self._finish()
 
     def proceed(self, now: float) -> None:
         """Go on to the next slot after a scan that needed no task, and that ended `now`."""
-        self.scanning = False
         if self._stopped is not None:
             self._end(False)  # noqa: FBT003 - the future's result
         elif self._sleep is not None:
@@ -153,12 +175,12 @@ class ScanTimer:
 
     def wake(self) -> None:
         """Let the task read the present slot."""
-        self.scanning = False
+        self._finish()
         self._end(True)  # noqa: FBT003 - the future's result
 
     def fail(self, error: Exception) -> None:
         """Raise an error in the task."""
-        self.scanning = False
+        self._finish()
         if self._sleep is not None and not self._sleep.done():
             self._sleep.set_exception(error)
 
@@ -176,8 +198,7 @@ class ScanTimer:
     def _ring(self, sleep: asyncio.Future[bool] | None) -> None:
         if sleep is None or sleep is not self._sleep or sleep.done():  # an alarm of a former wait
             return
-        self.scanning = True
-        self.began = self._clock()
+        self.begin()
         try:
             started = self._start_scan()
         except Exception as error:  # noqa: BLE001 - it is raised in the task
@@ -192,13 +213,25 @@ class ScanTimer:
 
     def begin(self) -> None:
         """Note that the scan of the present slot begins now."""
-        self.began = self._loop.time()
+        self.began = self._clock()
+        self.scanning = True
+        self._alarms.scans += 1
+        if self._alarms.scans == 1:
+            self._alarms.watch.begin()
+
+    def _finish(self) -> None:
+        if self.scanning:
+            self.scanning = False
+            self._alarms.scans -= 1
+            if not self._alarms.scans:
+                self._alarms.watch.end()
 
     def took(self) -> float:
         """Count the present slot as acquired, by the scan that has ended now; return the present time."""
         due, now = self._start + self._next * self._every, self._clock()
         self._next += 1
         self._counts.took(self.began - max(due, self._begun), now - self.began)
+        self._finish()
         return now
 
     def stop(self) -> None:
@@ -212,6 +245,7 @@ class ScanTimer:
 
         The slot in which the schedule was stopped is not counted: its scan could still have begun.
         """
+        self._finish()
         if self._stopped is None:
             gone = math.floor((self._loop.time() - self._start) / self._every) + 1
         else:

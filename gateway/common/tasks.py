@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import structlog
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
+E = TypeVar("E", bound=BaseException)
 
 CANCEL_AGAIN = 1.5
 """Seconds that a cancelled task has to end before it is cancelled again."""
@@ -67,6 +68,21 @@ async def unless(stop: asyncio.Event, work: Coroutine[Any, Any, T]) -> list[T]:
     await asyncio.wait({task})
     _ignore_result(task)
     return []
+
+
+def errors_of(group: BaseExceptionGroup[BaseException], kind: type[E]) -> list[E]:
+    """Return the errors of a task group if all of them are of one kind, nested or not; else none.
+
+    For a handler that raises one of them, or another error. `except*` would find them as well, but before Python
+    3.11.4 an error that its handler raises is in a group again (CPython gh-103590).
+    """
+    found: list[E] = []
+    for error in group.exceptions:
+        nested = errors_of(error, kind) if isinstance(error, BaseExceptionGroup) else [error]
+        if not nested or not all(isinstance(one, kind) for one in nested):
+            return []
+        found += cast("list[E]", nested)
+    return found
 
 
 def _ignore_result(task: asyncio.Task[Any]) -> None:

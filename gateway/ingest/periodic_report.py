@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 
 REPORT_EVERY = 10.0
 """Seconds between two reports."""
+
+SOONEST = 1.0
+"""Seconds between a report and one that is requested: a store that comes and goes does not flood the broker."""
 
 PAUSE = 600.0
 """Seconds without reports after a connection that ended while a report was not acknowledged.
@@ -46,6 +50,11 @@ class PeriodicReport:
         self._note = note
         self._unanswered = self._refused = False
         self._not_before = 0.0
+        self._requested = asyncio.Event()
+
+    def request(self) -> None:
+        """Have the next report published soon: a state of it has changed."""
+        self._requested.set()
 
     async def run(self, link: MqttClient) -> None:
         """Publish over a connection until cancelled."""
@@ -55,11 +64,15 @@ class PeriodicReport:
         self._refused = self._unanswered = False
         while not self._refused:
             if not self._unanswered and now() >= self._not_before:
+                self._requested.clear()
                 report = {"time": time.time_ns() // 1000, "version": __version__} | dict(self._report())
                 self._unanswered = True
                 payload = self._sign(self._topic, orjson.dumps(report))
                 link.send(self._topic, payload, self._answered, retain=True)
-            await asyncio.sleep(REPORT_EVERY)
+            await asyncio.sleep(SOONEST)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(REPORT_EVERY - SOONEST):
+                    await self._requested.wait()
 
     def _answered(self, reason: int) -> None:
         self._unanswered = False

@@ -18,7 +18,7 @@ from aiomqtt import MqttError
 from gateway.common.dead_letters import DeadLetter
 from gateway.common.rising_numbers import RisingNumbers
 from gateway.common.setting_types import MissingSecret
-from gateway.common.tasks import BestEffort, supervise
+from gateway.common.tasks import BestEffort, errors_of, supervise
 from gateway.common.worker_thread import WorkerThread
 from gateway.ingest.batch import Batch
 from gateway.ingest.confirmations import PendingConfirmations, confirmation_messages
@@ -123,6 +123,8 @@ class Ingest:
             topics.ingest(*own, name, "report"), self.report, self._session.note_publish,
             self._session.signed,
         )  # fmt: skip
+        for writer in writers:
+            writer.on_change = self._reports.request
         self._numbers = RisingNumbers(factory.ingest.folder / f"{factory.ingest.id}{NUMBERS}")
         self._name = name
         self._confirmations = PendingConfirmations(self._confirmation_answered, self._session.signed)
@@ -272,8 +274,10 @@ class Ingest:
                     else:
                         self._acknowledge(batch)
                     await self._queue.wait_for_room()
-        except* MqttError as errors:
-            raise errors.exceptions[-1] from None  # of the connection itself, where a write has failed as well
+        except BaseExceptionGroup as group:
+            if lost := errors_of(group, MqttError):
+                raise lost[-1] from None  # of the connection itself, where a write has failed as well
+            raise
 
     async def _collect(self, client: MqttClient, writing: asyncio.Task[None] | None) -> Batch:
         """Return the next batch: it is complete when the batch before it is written, at the earliest.
@@ -393,8 +397,10 @@ class Ingest:
                     tasks.create_task(writer.write(batch.scans, batch.client.check), name=f"write {writer.name}")
                     for writer in self._writers
                 ]
-        except* MqttError as errors:
-            raise MqttError("lost while a store was written to") from errors
+        except BaseExceptionGroup as group:
+            if errors_of(group, MqttError):
+                raise MqttError("lost while a store was written to") from group
+            raise
         return [refusal for task in writing for refusal in task.result()]
 
     def _refuse(self, batch: Batch, refusals: Iterable[Refusal]) -> None:

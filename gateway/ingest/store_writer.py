@@ -43,6 +43,8 @@ class StoreWriter:
     `instance` is the server process of the store at the last check, None if it was unknown. `before_retry` is awaited
     before each further attempt; it raises if the write is no longer needed.
 
+    `on_change` is called after each change of `state`.
+
     `failures` counts the attempts that failed, `writes` has the seconds that each write took.
     """
 
@@ -63,6 +65,7 @@ class StoreWriter:
         self._called = False
         self._since = time.time_ns() // 1000
         self._outage = ""
+        self.on_change: Callable[[], None] = lambda: None
 
     def report(self) -> dict[str, Any]:
         """Return whether the store can be written to, since when (microseconds since the epoch), and the error."""
@@ -183,6 +186,8 @@ class StoreWriter:
         if not self._open:
             self.instance = await self._call(self._prepare)
             self._open = True
+            if not self._outage:
+                self._note_change()
 
     def _prepare(self) -> str | None:
         self._store.open()
@@ -210,15 +215,21 @@ class StoreWriter:
         finally:
             self._called = True
 
+    def _note_change(self) -> None:
+        self._since = time.time_ns() // 1000
+        self.on_change()
+
     def _log_outage(self, error: StoreError) -> None:
         self.failures += 1
-        if not self._outage:
-            self._since = time.time_ns() // 1000
+        began = not self._outage
         self._outage = clean_text(str(error) or type(error).__name__, MAX_TEXT)
+        if began:
+            self._note_change()
         self._state.enter("store.unavailable", error=str(error))
 
     def _log_recovery(self) -> None:
         if self._outage:
-            self._outage, self._since = "", time.time_ns() // 1000
+            self._outage = ""
+            self._note_change()
         if self._state.state:
             self._state.enter("store.available_again", healthy=True)

@@ -16,7 +16,7 @@ import structlog
 from aiomqtt import MqttError
 
 from gateway.common.state_log import RepeatLog
-from gateway.common.tasks import cancel_and_wait
+from gateway.common.tasks import cancel_and_wait, errors_of
 from gateway.model.part import WHOLE_GATEWAY
 from gateway.mqtt.client import Message
 from gateway.mqtt.messages import BadMessage, encode_metadata, parse_confirmation, parse_wanted
@@ -239,8 +239,10 @@ class Publisher:
                 tasks.create_task(self._follow_configuration(link), name="configuration")
                 if session.signer is not None:
                     tasks.create_task(session.signer.numbers.keep(), name="numbers of signed messages")
-        except* MqttError as errors:
-            raise errors.exceptions[0] from None
+        except BaseExceptionGroup as group:
+            if lost := errors_of(group, MqttError):
+                raise lost[0] from None
+            raise
         finally:
             self._dispatch.take_back()
 

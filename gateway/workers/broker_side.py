@@ -10,6 +10,7 @@ import structlog
 from aiomqtt import MqttError
 
 from gateway.common.state_log import RepeatLog
+from gateway.common.tasks import errors_of
 from gateway.mqtt.messages import BadMessage, encode_metadata, parse_wanted
 from gateway.mqtt.session import Session, handle
 from gateway.mqtt.verifier import verifier_of
@@ -122,8 +123,10 @@ class BrokerSide:
                     tasks.create_task(session.signer.numbers.keep(), name="numbers of signed messages")
                 if self._commands is not None:
                     tasks.create_task(self._commands.run(session, link), name="commands")
-        except* MqttError as errors:
-            raise errors.exceptions[0] from None
+        except BaseExceptionGroup as group:
+            if lost := errors_of(group, MqttError):
+                raise lost[0] from None
+            raise
         finally:
             self._link = None
 

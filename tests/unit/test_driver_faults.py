@@ -205,6 +205,39 @@ def test_a_fault_in_regrouping_makes_a_new_driver():
     assert bench.schedule.due > 31
 
 
+def test_an_unrequested_cancellation_after_a_fault_ends_nothing():
+    """Before Python 3.13 a task whose task group has failed looks cancelled from then on."""
+
+    class Cancelled(Faulty):
+        async def connect(self) -> None:
+            if len(self.bench.drivers) == 2:
+                raise asyncio.CancelledError
+            await super().connect()
+
+    bench = Bench("read", kind=Cancelled)
+    run(bench.run_for(30.0))
+    assert len(bench.drivers) == 3
+    assert max(bench.good) > 28
+
+
+def test_a_worker_that_is_cancelled_at_the_moment_of_a_fault_ends():
+    """Before Python 3.13 a task group then raises the fault alone."""
+
+    async def cancelled() -> bool:
+        class Cancelling(Faulty):
+            async def read(self, group: Group) -> Scan:
+                if self.bench.times:
+                    running.cancel()
+                return await super().read(group)
+
+        bench = Bench("read", kind=Cancelling)
+        running = asyncio.create_task(bench.worker.run())
+        await asyncio.wait({running}, timeout=30.0)
+        return running.cancelled()
+
+    assert run(cancelled())
+
+
 def test_repeated_faults_back_off_and_are_logged_once():
     """A driver that can't read at all is tried again, and does not fill the log."""
     bench = Bench("read", times=10_000)

@@ -57,10 +57,14 @@ class Device:
         return self.otherwise.pop(len(self.asked), right)(asked)
 
 
-async def test_a_device_that_answers_is_read_without_a_task_from_the_second_scan_on() -> None:
+IN_FLIGHT = pytest.mark.parametrize("in_flight", [1, 2])
+
+
+@IN_FLIGHT
+async def test_a_device_that_answers_is_read_without_a_task_from_the_second_scan_on(in_flight: int) -> None:
     """The first scan shows which requests it answers."""
     async with FakeModbusServer() as server:
-        one = group(server.port)
+        one = group(server.port, in_flight=in_flight)
         async with driver_of(one) as driver:
             for number in range(5):
                 scan = await driver.read(one)
@@ -68,12 +72,66 @@ async def test_a_device_that_answers_is_read_without_a_task_from_the_second_scan
                 assert driver.taskless == number
 
 
+async def test_requests_that_may_be_in_flight_together_are_answered_in_any_order() -> None:
+    """A device that takes two requests at a time may answer the second first."""
+    held: list[Asked] = []
+
+    def device(asked: Asked) -> Sequence[bytes | float]:
+        held.append(asked)
+        if len(held) % 2:
+            return []
+        return [asked.frame(), held[-2].frame()]
+
+    async with FakeModbusServer(device) as server:
+        one = group(server.port, in_flight=2)
+        async with driver_of(one) as driver:
+            for number in range(4):
+                scan = await driver.read(one)
+                assert (scan.values, scan.faults) == ([FIRST, SECOND], {})
+                assert driver.taskless == number
+        assert driver.counts()["requests"] == len(held) == 8
+
+
+@pytest.mark.parametrize("number", [3, 4], ids=["the first", "the second"])
+@pytest.mark.parametrize("otherwise", [silent, exception(6)], ids=["silent", "busy"])
+async def test_of_requests_in_flight_together_only_those_that_failed_are_repeated(
+    otherwise: Script, number: int
+) -> None:
+    """Whichever of them it is; the others have their answers."""
+    device = Device()
+    async with FakeModbusServer(device) as server:
+        one = group(server.port, timeout=0.5, in_flight=2)
+        async with driver_of(one) as driver:
+            await driver.read(one)
+            device.otherwise[number] = otherwise
+            scan = await driver.read(one)
+            assert (scan.values, scan.faults) == ([FIRST, SECOND], {})
+            assert device.asked[4:] == [(FIRST, SECOND)[number - 3]]
+            assert driver.taskless == 0
+            await driver.read(one)
+            await driver.read(one)
+            assert driver.taskless >= 1, "it answers well again"
+
+
+async def test_a_connection_that_is_lost_at_the_first_of_several_requests_is_opened_again() -> None:
+    """The scan is that of a device which was away for a moment."""
+    device = Device()
+    async with FakeModbusServer(device) as server:
+        one = group(server.port, timeout=5.0, in_flight=2)
+        async with driver_of(one) as driver:
+            await driver.read(one)
+            device.otherwise[3] = lambda _: [CLOSE]
+            scan = await driver.read(one)
+            assert (scan.values, scan.faults) == ([FIRST, SECOND], {})
+
+
+@IN_FLIGHT
 @pytest.mark.parametrize("otherwise", [lambda _: [CLOSE], silent, exception(6)], ids=["closed", "silent", "busy"])
-async def test_a_scan_that_fails_goes_on_behind_the_answers_that_it_has(otherwise: Script) -> None:
+async def test_a_scan_that_fails_goes_on_behind_the_answers_that_it_has(otherwise: Script, in_flight: int) -> None:
     """They are not asked for again, and the request that failed is, as in a scan with a task."""
     device = Device()
     async with FakeModbusServer(device) as server:
-        one = group(server.port, timeout=0.5)
+        one = group(server.port, timeout=0.5, in_flight=in_flight)
         async with driver_of(one) as driver:
             await driver.read(one)
             device.otherwise[4] = otherwise
@@ -102,10 +160,11 @@ async def test_groups_of_a_connection_wait_for_each_other() -> None:
     assert directions == [Direction.SENT, Direction.RECEIVED] * (4 * 3 * 2)
 
 
-async def test_a_driver_that_is_closed_calls_nobody(caplog: pytest.LogCaptureFixture) -> None:
+@IN_FLIGHT
+async def test_a_driver_that_is_closed_calls_nobody(caplog: pytest.LogCaptureFixture, in_flight: int) -> None:
     """A scan under way ends with the connection."""
     async with FakeModbusServer() as server:
-        one = group(server.port)
+        one = group(server.port, in_flight=in_flight)
         async with driver_of(one) as driver:
             await driver.read(one)
             ended: list[object] = []
@@ -117,7 +176,8 @@ async def test_a_driver_that_is_closed_calls_nobody(caplog: pytest.LogCaptureFix
     assert not caplog.records
 
 
-async def test_a_scan_says_whether_its_values_are_those_of_the_scan_before() -> None:
+@IN_FLIGHT
+async def test_a_scan_says_whether_its_values_are_those_of_the_scan_before(in_flight: int) -> None:
     """Equal responses are not decoded again; a scan with a task in between ends the comparison."""
     values = [0]
 
@@ -126,7 +186,7 @@ async def test_a_scan_says_whether_its_values_are_those_of_the_scan_before() -> 
         return [asked.frame(bytes((len(data),)) + data)]
 
     async with FakeModbusServer(device) as server:
-        one = group(server.port)
+        one = group(server.port, in_flight=in_flight)
         async with driver_of(one) as driver:
             scans = []
             for number in (5, 5, 5, 6, 6):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from fakes.virtual_time import run
 
-from gateway.ingest.periodic_report import PAUSE, REPORT_EVERY, PeriodicReport
+from gateway.ingest.periodic_report import PAUSE, REPORT_EVERY, SOONEST, PeriodicReport
 from gateway.mqtt.messages import parse_ingest_report
 
 if TYPE_CHECKING:
@@ -94,5 +94,40 @@ def test_a_connection_that_ends_without_an_answer_is_followed_by_a_pause(report:
         assert following.sent == []
         await for_seconds(3 * REPORT_EVERY, made.run(following))
         assert following.sent
+
+    run(main())
+
+
+def test_a_change_is_reported_soon_and_many_changes_do_not_flood(report: tuple[PeriodicReport, Noted]):
+    made, _ = report
+
+    async def main() -> None:
+        link = Link(0)
+        asyncio.get_running_loop().call_later(0.1, made.request)
+        await for_seconds(1.5 * SOONEST, made.run(link))
+        assert len(link.sent) == 2
+
+        async def change() -> None:
+            for _ in range(1_000):
+                made.request()
+                await asyncio.sleep(0.01)
+
+        flooded, changes = Link(0), asyncio.create_task(change())
+        await for_seconds(10.5 * SOONEST, made.run(flooded))
+        assert len(flooded.sent) <= 11
+        await changes
+
+    run(main())
+
+
+def test_a_request_gets_no_answer_from_a_broker_that_does_not_answer(report: tuple[PeriodicReport, Noted]):
+    made, _ = report
+
+    async def main() -> None:
+        link = Link(None)
+        for seconds in range(30):
+            asyncio.get_running_loop().call_later(seconds, made.request)
+        await for_seconds(3 * REPORT_EVERY, made.run(link))
+        assert len(link.sent) == 1
 
     run(main())

@@ -63,6 +63,22 @@ class Attempts:
         await until(lambda: self.count >= count, f"{count} attempts")
 
 
+async def test_each_change_of_the_state_is_announced_once(store: MemoryStore, writer: StoreWriter):
+    states: list[str] = []
+    writer.on_change = lambda: states.append(writer.state)
+    await writer.open()
+    await writer.write([], Attempts())
+    assert states == ["available"]
+    store.away = "connection refused"
+    attempts = Attempts()
+    writing = asyncio.create_task(writer.write([], attempts))
+    await attempts.reach(3)
+    assert states == ["available", "unavailable"]
+    store.away = ""
+    await writing
+    assert states == ["available", "unavailable", "available"]
+
+
 async def test_a_store_that_is_away_is_tried_until_it_is_there(
     store: MemoryStore, writer: StoreWriter, logs: list[structlog.typing.EventDict]
 ):
