@@ -41,6 +41,9 @@ SHOWN = 16
 SOON = 0.05
 """Seconds after a response in which a device may not be ready for the next request."""
 
+PAUSE = 0.005
+"""Seconds of the shortest pause that counts as a need of a device; less may be chance."""
+
 OFTEN = 2
 """Occurrences after which an odd response is the habit of a device and not an accident."""
 
@@ -281,11 +284,15 @@ class WireRecord:
 
     def _pauses(self, unit: int) -> Iterator[str]:
         """Yield the pauses that a device needs, since only requests that come too soon are not answered."""
-        soon = [one for one in self._requests if one.unit == unit and 0 <= one.after < SOON]
-        later = {one.pdu for one in self._requests if one.unit == unit and one.after >= SOON and one.answered}
-        first = [one for one in self._requests if one.unit == unit and one.after < 0]
-        answered = {one.pdu for one in self._requests if one.unit == unit and one.answered is not None}
-        if len(soon) >= OFTEN and all(one.answered is None for one in soon) and {one.pdu for one in soon} & later:
+        requests = [one for one in self._requests if one.unit == unit]
+        ignored = [one for one in requests if 0 <= one.after < SOON and one.answered is None]
+        served = [one for one in requests if one.after >= 0 and one.answered is not None]
+        first = [one for one in requests if one.after < 0]
+        answered = {one.pdu for one in requests if one.answered is not None}
+        # the pause that the device needs is between the two; a busy computer sends some requests that much later
+        soonest = min((one.after for one in served), default=0.0)
+        apart = soonest >= PAUSE and all(one.after < soonest for one in ignored)
+        if len(ignored) >= OFTEN and apart and {one.pdu for one in ignored} & {one.pdu for one in served}:
             yield "requests that follow a response at once are not answered, later requests are: write pause=100ms"
         elif first and all(one.answered is None for one in first) and {one.pdu for one in first} <= answered:
             yield (

@@ -16,10 +16,11 @@ from points import register
 from processes import free_port
 
 import drivers
+from drivers.modbus import diagnosis
 from drivers.modbus.address import Address, Table
 from drivers.modbus.description import request_text, response_text
 from drivers.modbus.driver import ModbusDriver
-from drivers.modbus.framing import Rtu
+from drivers.modbus.framing import Frame, Rtu
 from drivers.modbus.pdu import echo, read
 from drivers.trace import Direction
 from gateway.check.devices import Patience
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
     from gateway.settings.point import Point
 
 ROOT = Path(__file__).parent.parent.parent
+
+never_late = pytest.mark.usefixtures("nothing_late")
 
 PATIENCE = Patience(answer=20.0, seconds=0.0, at_once=8)
 
@@ -94,6 +97,13 @@ def outside(entries: set[int], answer: Script) -> Script:
     return lambda asked: (right if set(range(asked.first, asked.first + asked.count)) <= entries else answer)(asked)
 
 
+@pytest.fixture
+def nothing_late(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wait shortly for a late response: this device sends none."""
+    monkeypatch.setattr("drivers.modbus.sampler.LATE_WAIT", 0.3)
+
+
+@never_late
 async def test_a_gap_is_named_with_the_option() -> None:
     """The driver steps over it by itself, at the cost of more requests."""
     report = await check_of(outside({0, 1, 8, 9}, silent), "", 0, 1, 8, 9)
@@ -128,6 +138,7 @@ async def test_another_unit_that_answers_is_named() -> None:
     assert "is it on" not in texts(report)
 
 
+@never_late
 async def test_a_wrong_transaction_id_is_named() -> None:
     """The response was dropped, and the device counted as silent."""
     report = await check_of(lambda asked: [asked.frame(transaction=0)], "", 0)
@@ -169,6 +180,7 @@ async def test_truncated_responses_name_the_largest_request() -> None:
     assert "max_registers: 40" in texts(report)
 
 
+@never_late
 async def test_silence_at_many_bits_names_the_largest_request() -> None:
     """Up to 64 bits are answered."""
     script: Script = lambda asked: [] if asked.count > 64 else right(asked)  # noqa: E731 - shorter
@@ -177,6 +189,37 @@ async def test_silence_at_many_bits_names_the_largest_request() -> None:
     assert "write max_bits=50" in texts(report)
 
 
+@pytest.mark.parametrize(
+    ("pauses", "named"),
+    [
+        ([(0.001, False), (0.002, False), (0.3, True)], True),
+        ([(0.001, False), (0.019, False), (0.021, True), (0.3, True)], True),  # a busy computer sent one late
+        ([(0.001, False), (0.03, False), (0.021, True), (0.3, True)], False),  # the pause is of no importance
+        ([(0.001, False), (0.001, False), (0.002, True)], False),  # chance
+        ([(0.001, False), (0.3, True)], False),  # once
+        ([(0.001, False), (0.002, False), (0.3, False)], False),  # never
+    ],
+)
+def test_a_pause_that_a_device_needs_is_between_its_silence_and_its_responses(
+    monkeypatch: pytest.MonkeyPatch, pauses: list[tuple[float, bool]], *, named: bool
+) -> None:
+    """The seconds between a response and the next request, and whether that was answered."""
+    now = 100.0
+    monkeypatch.setattr(diagnosis, "_now", lambda: now)
+    record = diagnosis.WireRecord(drivers.parse_connection(drivers.protocol("modbus"), "modbus+tcp://10.0.0.1"))
+    record.opened("10.0.0.1:502")
+    request, response = read(Table.HOLDING, 0, 1), bytes([3, 2, 0, 1])
+    for transaction, (pause, answered) in enumerate([(0.0, True), *pauses]):
+        now += pause
+        record.sent(transaction, 1, request, b"")
+        if answered:
+            record.received(b"", [Frame(transaction, 1, response)])
+        else:
+            record.received(b"", [])  # the next pause begins here
+    assert any("write pause=100ms" in one for one in record.diagnose(1)) is named
+
+
+@never_late
 async def test_an_address_that_is_never_answered_is_not_a_device_that_is_off() -> None:
     """The others are answered."""
     report = await check_of(outside({0}, silent), "", 0, 100)
@@ -209,6 +252,7 @@ async def test_another_protocol_is_recognized(answer: bytes, expected: str) -> N
     assert "is the device on" not in texts(report)
 
 
+@never_late
 async def test_modbus_tcp_at_an_rtu_connection_is_recognized() -> None:
     """A gateway in the wrong mode."""
     async with bytes_server(b"\x00\x01\x00\x00\x00\x05\x01\x03\x02\x00\x07") as port:
@@ -232,12 +276,14 @@ async def test_a_device_that_refuses_everything_is_on() -> None:
     assert not report.machines[0].absent
 
 
+@never_late
 async def test_another_unit_that_would_answer_is_found() -> None:
     """The unit id is the most frequent mistake behind a silent device."""
     report = await check_of(by_unit({7: silent}), "&unit=7", 0)
     assert "unit 7 does not answer, and unit 1 does: write unit=1" in texts(report)
 
 
+@never_late
 async def test_other_frames_that_would_be_answered_are_found() -> None:
     """A gateway in transparent mode is silent at Modbus TCP."""
 
@@ -278,6 +324,7 @@ async def test_a_check_waits_for_a_device_that_dials_in() -> None:
     assert [point.value for point in report.machines[0].points] == [5]
 
 
+@never_late
 async def test_a_silent_device_is_asked_for_as_before() -> None:
     """Nothing came, so nothing can be said."""
     report = await check_of(silent, "", 0)
