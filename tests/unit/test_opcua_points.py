@@ -343,6 +343,18 @@ def test_a_value_that_has_just_changed_is_one_reading():
     assert (scan.times, scan.late) == ([NOW + SECOND], False)
 
 
+def test_changes_before_a_value_that_has_just_changed_are_looked_for():
+    """It may have changed several times in the outage, the last time at the moment of the connection."""
+    bench = Bench(group("a"))
+    bench.scans((0, 1, 0, NOW, NOW))
+    bench.again()
+    later = NOW + 60 * SECOND
+    [scan] = bench.scans((0, 3, 0, later, later), now=later)
+    assert (scan.values, scan.times) == ([3], [later])
+    [gap] = bench.points.take_gaps()
+    assert (gap.start, gap.end) == (NOW, later)
+
+
 def test_a_first_value_is_not_valid_before_its_point_was_connected():
     """Some servers give the time at which it was written; the fault of the outage would come after it."""
     bench = Bench(group("a"))

@@ -311,12 +311,12 @@ class ScanBuilder(ClientHandles):
         present = self._present(mode, source, server, now, self._created.pop(handle, now))
         if following is not None and mode is not Time.GATEWAY:
             present = min(present, following - 1)
+        if source is not None and before is not None and source > before:
+            self._add_gap(handle, before, source)
         if source is not None and mode is Time.SOURCE and present - source < SAME:
             return source, None  # one reading shows the change and the presence
         if source is None or (before is not None and source <= before):
             return present, None
-        if before is not None:
-            self._add_gap(handle, before, source)
         if mode is not Time.SOURCE:  # the expected arrival time, by the gateway's clock
             since = source if server is None else server
             return present, since if mode is Time.SERVER else since - self.ahead
