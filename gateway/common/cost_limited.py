@@ -10,11 +10,15 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-PART = 0.001
+PART = 0.0001
 """The part of the processor time of one core that computing a value again may cost."""
 
 LONGEST = 10.0
 """Seconds after which a value is computed again, whatever it costs."""
+
+SOON, YOUNG = 0.5, 0.25
+"""The longest time while the value is young: seconds, or a part of the time since it was made. Nobody shall
+look for ten seconds at the sums of a gateway that had not begun yet."""
 
 
 class CostLimited(Generic[T]):
@@ -31,11 +35,14 @@ class CostLimited(Generic[T]):
         self._clock, self._processor = clock, processor
         self._value: T | None = None
         self._due = 0.0
+        self._made = clock()
 
     def __call__(self, *, fresh: bool = False) -> T:
         """Return the value; with `fresh`, compute it now."""
         if self._value is None or fresh or self._clock() >= self._due:
             began = self._processor()
             self._value = self._compute()
-            self._due = self._clock() + min((self._processor() - began) / PART, LONGEST)
+            now = self._clock()
+            cost = self._processor() - began
+            self._due = now + min(cost / PART, LONGEST, max(SOON, YOUNG * (now - self._made)))
         return self._value

@@ -13,8 +13,12 @@ import select
 import selectors
 import time
 
-PAUSE = 0.004
-"""Seconds for which events are collected in a burst."""
+PAUSE, SHORTEST = 0.004, 0.001
+"""Seconds for which events are collected in a burst, at most and at least."""
+
+FEW, MANY = 6, 16
+"""Events of a pause after which the next is twice as long, or half as long: devices that are read without end must
+not wait for it."""
 
 BURST = 0.01
 """Seconds between two wake-ups in a burst, at most."""
@@ -36,13 +40,15 @@ exact."""
 class BatchingSelector(selectors.EpollSelector):
     """A selector that collects events in a burst, and lets timers that are due at nearly the same time fire together.
 
-    The first event after a silence is returned at once. Events that follow closely are collected for `PAUSE` seconds.
+    The first event after a silence is returned at once. Events that follow closely are collected for `PAUSE` seconds,
+    or less where they are many.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self._woken = self._woken_before = -math.inf
         self._skips = self._skip = 0
+        self._length = PAUSE  # of the next pause
         self._nothing = select.epoll()
 
     def close(self) -> None:
@@ -57,7 +63,7 @@ class BatchingSelector(selectors.EpollSelector):
             if self._skip:
                 self._skip -= 1
             else:
-                pause = PAUSE if timeout is None else min(PAUSE, timeout)
+                pause = self._length if timeout is None else min(self._length, timeout)
                 found = self._pause(pause)
                 if found or pause == timeout:
                     return found
@@ -74,6 +80,10 @@ class BatchingSelector(selectors.EpollSelector):
         """Sleep, and return the events that came meanwhile."""
         self._sleep(seconds)
         found = super().select(0)
+        if len(found) >= MANY:
+            self._length = max(SHORTEST, self._length / 2)
+        elif 0 < len(found) < FEW:
+            self._length = min(PAUSE, self._length * 2)
         if len(found) >= WORTH:
             self._skips = 0
         elif found:

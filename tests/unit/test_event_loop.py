@@ -12,7 +12,7 @@ import pytest
 
 from drivers.timer_grid import ORIGIN, on_grid, wait_for_slot
 from gateway.common import event_loop
-from gateway.common.event_loop import PAUSE, SLACK, BatchingSelector, new_event_loop
+from gateway.common.event_loop import FEW, MANY, PAUSE, SHORTEST, SLACK, BatchingSelector, new_event_loop
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -105,6 +105,24 @@ def test_work_that_lasts_is_followed_by_no_pause(waits: list[float | None], cloc
         clock.now += 2 * event_loop.BUSY
     assert clock.slept == []
     assert waits
+    selector.close()
+
+
+def test_pauses_are_short_while_many_events_come_without_end(monkeypatch: pytest.MonkeyPatch, clock: Clock) -> None:
+    """Devices that are read all out wait for the gateway, which must not sleep; a wave of scans has fewer answers."""
+    found: list[object] = []
+    monkeypatch.setattr(selectors.EpollSelector, "select", lambda *_: list(found))
+    selector = BatchingSelector()
+
+    def pause_with(events: int) -> float:
+        found[:] = ["event"] * events
+        selector._woken = selector._woken_before = clock.now  # noqa: SLF001 - a burst
+        selector.select(None)
+        return clock.slept[-1]
+
+    assert [pause_with(MANY) for _ in range(5)] == [PAUSE, PAUSE / 2, SHORTEST, SHORTEST, SHORTEST]
+    assert [pause_with(0), pause_with(FEW), pause_with(MANY - 1)] == [SHORTEST] * 3
+    assert [pause_with(FEW - 1) for _ in range(4)] == [SHORTEST, PAUSE / 2, PAUSE, PAUSE]
     selector.close()
 
 
