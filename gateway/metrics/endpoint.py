@@ -12,7 +12,7 @@ import orjson
 import structlog
 
 from drivers.secret import MissingSecret
-from gateway.common.listening import bind
+from gateway.common.listening import bind_in_thread
 from gateway.common.server_certificate import Renewal, ServerCertificate, ServerFiles
 from gateway.common.state_log import StateLog
 from gateway.metrics.health import Pulse, alive, ready
@@ -109,8 +109,9 @@ class MetricsEndpoint:
             self._expected = await self._reveal(self._token)
         certificate = None if self._tls is None else await self._certificate(self._tls)
         server = HttpServer(await self._listen(), self._handle, None if certificate is None else certificate.context)
-        await asyncio.to_thread(server.start)
+        server.start()
         try:
+            await asyncio.to_thread(server.wait)
             if certificate is not None:
                 await certificate.watch()
             await asyncio.Event().wait()
@@ -146,7 +147,7 @@ class MetricsEndpoint:
     async def _listen(self) -> socket.socket:
         while True:
             try:
-                found = await asyncio.to_thread(bind, self._address)
+                found = await bind_in_thread(self._address)
             except OSError as error:
                 hint = f"free the port, or write another address into {self._key}.listen"
                 self._state.enter("metrics.not_listening", error=error.strerror or str(error), hint=hint)

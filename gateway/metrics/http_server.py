@@ -130,19 +130,26 @@ class HttpServer:
         return len(self._open) + len(self._handshakes)
 
     def start(self) -> None:
-        """Start the thread."""
+        """Start the thread; `wait` returns when it serves."""
         self._thread.start()
+
+    def wait(self) -> None:
+        """Wait until the thread serves, or has ended. Blocks for at most `STOP_SECONDS`."""
         self._started.wait(STOP_SECONDS)
 
     def stop(self) -> None:
-        """End all connections and the thread. Blocks for at most `STOP_SECONDS`."""
+        """End all connections and the thread, also one that only starts. Blocks for at most twice `STOP_SECONDS`."""
+        self.wait()
         if self._loop is not None and self._stopping is not None:
             with suppress(RuntimeError):  # it has ended
                 self._loop.call_soon_threadsafe(self._stopping.set)
         self._thread.join(STOP_SECONDS)
 
     def _run(self) -> None:
-        asyncio.run(self._serve())
+        try:
+            asyncio.run(self._serve())
+        finally:
+            self._started.set()
 
     async def _serve(self) -> None:
         self._loop, self._stopping = asyncio.get_running_loop(), asyncio.Event()
@@ -185,7 +192,9 @@ class HttpServer:
                 continue
             count += 1
             if len(self._handshakes) >= MAX_HANDSHAKES:
-                next(iter(self._handshakes)).cancel()
+                oldest = next(iter(self._handshakes))
+                self._forget(oldest)  # now: it takes some turns of the loop to end, and is not the next to end again
+                oldest.cancel()
             task = asyncio.create_task(self._shake_hands(connection, context), name="handshake")
             self._handshakes[task] = None
             task.add_done_callback(self._forget)

@@ -25,7 +25,9 @@ from structlog.testing import capture_logs
 from drivers import extras
 from drivers.secret import Secret
 from gateway.cli import main
+from gateway.common import listening
 from gateway.common.histogram import FixedHistogram, Histogram
+from gateway.common.listening import bind
 from gateway.common.tasks import cancel_and_wait
 from gateway.metrics import endpoint
 from gateway.metrics.definitions import BUCKETS, DEFINITIONS, Kind
@@ -33,6 +35,7 @@ from gateway.metrics.endpoint import MetricsEndpoint, Sources
 from gateway.metrics.exposition import SPARE_HEADS, Exposition, chosen
 from gateway.metrics.gateway_metrics import Durations
 from gateway.metrics.health import STALE, Pulse, alive, machines_reason, ready
+from gateway.metrics.http_server import HttpServer
 from gateway.metrics.samples import MetricsPart, Samples
 from gateway.model.ledger import ScheduleCounts
 from gateway.settings.load import load_factory
@@ -392,6 +395,44 @@ async def test_a_token_that_is_too_short_or_missing_serves_nothing_until_it_is_r
     assert logs[0]["event"] == "metrics.not_listening"
     assert logs[0]["error"] == "the token has 5 characters, and needs 16"
     assert logs[0]["hint"].startswith("correct the secret of key.token")
+
+
+async def test_an_endpoint_that_ends_while_it_starts_leaves_its_port_free(monkeypatch: pytest.MonkeyPatch):
+    """A gateway that reloads its configuration in its first moment listens again."""
+    run, resume = HttpServer._run, threading.Event()  # noqa: SLF001 - its thread begins when the test says so
+
+    def late(server: HttpServer) -> None:
+        resume.wait(SECONDS)
+        run(server)
+
+    monkeypatch.setattr(HttpServer, "_run", late)
+    service = Service()
+    with capture_logs() as logs:
+        task = asyncio.create_task(service.endpoint.run())
+        await until(lambda: logs, "the endpoint listens")
+        task.cancel()
+        resume.set()
+        await cancel_and_wait(task)
+    assert [one.name for one in threading.enumerate() if one.name == "metrics"] == []
+    bind(Endpoint("127.0.0.1", service.port)).close()
+
+
+async def test_a_listening_socket_that_nobody_waits_for_is_closed(monkeypatch: pytest.MonkeyPatch):
+    """The look-up of a name goes on in its thread after its task has ended."""
+    address, resume = ("127.0.0.1", free_port()), threading.Event()
+    bound: list[socket.socket] = []
+
+    def slow(place: tuple[str, int]) -> socket.socket:
+        resume.wait(10)
+        bound.append(bind(place))
+        return bound[0]
+
+    monkeypatch.setattr(listening, "bind", slow)
+    task = asyncio.create_task(listening.bind_in_thread(address))
+    await asyncio.sleep(0)
+    await cancel_and_wait(task)
+    resume.set()
+    await until(lambda: bound and bound[0].fileno() == -1, "the socket is closed")
 
 
 async def test_an_endpoint_answers_its_three_paths():
