@@ -178,6 +178,7 @@ class MqttClient(aiomqtt.Client):
         self._flushing = False
         self._reader = PacketReader()
         self._outgoing: list[bytes] = []
+        self._patient: asyncio.TimerHandle | None = None  # when packets have to leave that wait for others
         self._answers: dict[int, Callable[[int], None]] = {}
         self._records: dict[int, int] = {}  # packet identifier -> number of the record
         self._on_records: OnRecords = _ignore
@@ -233,6 +234,7 @@ class MqttClient(aiomqtt.Client):
     ) -> None:
         """Disconnect, and wait half a second at most: a broker that does not answer any more is not an error."""
         self.timeout = DISCONNECT_TIMEOUT
+        self.flush()  # behind DISCONNECT it would be lost
         with suppress(MqttError):
             await super().__aexit__(kind, error, trace)
         self._retrieve_error()
@@ -436,9 +438,25 @@ class MqttClient(aiomqtt.Client):
             unsent = self._unsent.popleft()
             self.send(unsent.topic, unsent.payload, unsent.answer, retain=unsent.retain)
 
-    def send_unacknowledged(self, topic: str, payload: bytes, *, retain: bool = False) -> None:
-        """Publish with QoS 0, and wait for nothing."""
-        self._paho.publish(topic, payload, qos=0, retain=retain)
+    def send_unacknowledged(self, topic: str, payload: bytes, *, retain: bool = False, patience: float = 0.0) -> None:
+        """Publish with QoS 0, and wait for nothing. Where the connection is lost, so is the message.
+
+        It may wait `patience` seconds, to leave with other messages in one system call.
+        """
+        if self._disconnected.done():
+            return
+        packets = encode_publish(topic.encode(), payload, 0, retain=retain, five=self._five)
+        if not patience:
+            self._write(*packets)
+            return
+        self._outgoing += packets
+        if self._patient is None and not self._flushing:
+            self._patient = self._loop.call_later(patience, self._write)
+
+    def flush(self) -> None:
+        """Send the messages now that wait for others: before a message that aiomqtt sends itself."""
+        if self._outgoing and (sock := self._paho.socket()) is not None:
+            self._flush(sock)
 
     async def deliver(self, messages: Iterable[Message]) -> dict[str, int]:
         """Publish retained messages, many at a time, and wait until the broker has them.
@@ -495,6 +513,9 @@ class MqttClient(aiomqtt.Client):
 
     def _flush(self, sock: PahoSocket) -> None:
         self._flushing = False
+        if self._patient is not None:
+            self._patient.cancel()
+            self._patient = None
         client = self._paho
         if self._outgoing:
             packets, self._outgoing = b"".join(self._outgoing), []

@@ -44,11 +44,14 @@ class ReceivedMessage(NamedTuple):
 
 
 def encode_publish(topic: bytes, payload: bytes, mid: int, *, retain: bool, five: bool) -> tuple[bytes, bytes]:
-    """Return the header and the payload of a PUBLISH with QoS 1 (MQTT 5, 3.3; 3.1.1, 3.3)."""
-    length = len(topic) + len(payload) + (5 if five else 4)
+    """Return the header and the payload of a PUBLISH (MQTT 5, 3.3; 3.1.1, 3.3).
+
+    With a packet identifier it has QoS 1, and with 0 it has QoS 0.
+    """
+    length = len(topic) + len(payload) + (2 if mid else 0) + (3 if five else 2)
     header = b"%c%b%b%b%b%b" % (
-        PUBLISH | 1 << QOS_SHIFT | retain, _encode_length(length), len(topic).to_bytes(2), topic, mid.to_bytes(2),
-        b"\0" if five else b"",
+        PUBLISH | bool(mid) << QOS_SHIFT | retain, _encode_length(length), len(topic).to_bytes(2), topic,
+        mid.to_bytes(2) if mid else b"", b"\0" if five else b"",
     )  # fmt: skip
     return header, payload
 

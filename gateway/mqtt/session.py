@@ -179,6 +179,7 @@ class Presence:
         """Replace the birth by a graceful death, where the broker still listens."""
         try:
             payload = session.signed(self.topic, self.death("stopped"))
+            link.flush()  # a report that came after it would be one of a gateway that has stopped
             await link.publish(self.topic, payload, qos=1, retain=True, timeout=DISCONNECT_TIMEOUT)
         except MqttError:
             pass  # the last will says it

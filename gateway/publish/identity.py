@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 REPORT_EVERY = 1.0
 """Seconds between two reports of the ledger."""
 
+PATIENCE = 0.9
+"""Seconds that a report may wait for records of scans, to leave with them."""
+
 RETAIN_EVERY = 10.0
 """Seconds between two reports that the broker retains: they show when a gateway was there last."""
 
@@ -115,5 +118,5 @@ class GatewayIdentity:
                 self._retain_at = now + RETAIN_EVERY
             report = dict(self._report()) | {"time": time.time_ns() // 1000, "version": __version__}
             payload = session.signed(self._ledger, orjson.dumps(report))
-            link.send_unacknowledged(self._ledger, payload, retain=retain)
+            link.send_unacknowledged(self._ledger, payload, retain=retain, patience=PATIENCE)
             await wait_for_slot(REPORT_EVERY)

@@ -32,7 +32,7 @@ def decoded(stream: bytes, *, five: bool = True, size: int = 0) -> list[Received
 
 
 @given(
-    st.lists(st.tuples(TOPICS, st.binary(max_size=300), MIDS, st.booleans()), max_size=5),
+    st.lists(st.tuples(TOPICS, st.binary(max_size=300), st.just(0) | MIDS, st.booleans()), max_size=5),
     st.booleans(),
     st.integers(0, 7),
 )
@@ -47,7 +47,7 @@ def test_encoded_messages_are_decoded_in_pieces_of_any_size(
         for topic, payload, mid, retain in sent
         for part in encode_publish(topic.encode(), payload, mid, retain=retain, five=five)
     )
-    expected = [ReceivedMessage(topic, payload, 1, retain, mid) for topic, payload, mid, retain in sent]
+    expected = [ReceivedMessage(topic, payload, int(mid > 0), retain, mid) for topic, payload, mid, retain in sent]
     assert decoded(stream, five=five, size=size) == expected
 
 
