@@ -27,7 +27,9 @@ if TYPE_CHECKING:
 _OWN_PAGES = 8
 """Pages that the database needs beside records, at most."""
 
-_REMOVED = " returning seq, readings, spool, topic, head, length(payload)"
+_RANGE = " from records where seq between ? and ?"
+_HEADS = f"select seq, readings, spool, topic, head, length(payload){_RANGE}"
+_DELETE = f"delete{_RANGE}"
 
 
 class Commit:
@@ -56,12 +58,13 @@ class Commit:
         expected = self._pending.count(first, last)
         if not expected:
             return []
-        rows = self._db.execute(f"delete from records where seq between ? and ?{_REMOVED}", (first, last)).fetchall()  # noqa: S608 - constant
+        rows = self._db.execute(_HEADS, (first, last)).fetchall()
         if len(rows) != expected:
             raise Damaged(f"of the records {first} to {last} some are missing")
         for seq, readings, spool, topic, head, _ in rows:
             if head_checksum(seq, readings, spool, topic) != head:
                 raise Damaged(f"the head of record {seq} differs from its checksum")
+        self._db.execute(_DELETE, (first, last))  # with `returning` the two in one take twice the time
         self._count(-len(rows), -sum(row[1] for row in rows), -sum(row[5] for row in rows))
         self._journal += [(self._pending.add, span) for span in self._pending.remove(first, last)]
         return [row[:2] for row in rows]

@@ -68,6 +68,26 @@ async def test_a_record_is_leased_only_after_it_is_durable(tmp_path: Path):
         assert record == (1, "topic", b"1:a", 1)
 
 
+async def test_late_scans_of_a_wave_do_not_wait_for_others_and_further_scans_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """The last devices of a wave may answer a little late; scans that come evenly share their commits."""
+    monkeypatch.setattr(module, "GROUP_COMMIT", 60.0)
+    monkeypatch.setattr(module, "COMMITS_APART", 60.0)
+    async with opened(tmp_path) as story:
+        committing = asyncio.create_task(story.spool.run())
+        for item in ("a wave", "late"):
+            story.take(item)
+            async with asyncio.timeout(20.0):
+                await story.spool.fresh()
+            assert len(await story.leased()) == 1
+        story.take("more")
+        await asyncio.sleep(20 * module.QUIET)
+        assert not story.spool.has_fresh
+        committing.cancel()
+        await asyncio.wait({committing})
+
+
 async def test_scans_between_two_commits_become_one_record(tmp_path: Path):
     """Otherwise fast machines would need a record for every scan."""
     async with opened(tmp_path) as story:
