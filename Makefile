@@ -1,10 +1,12 @@
 # Two commands do everything: `make demo` and `make test`. Nothing is installed outside .venv but by `make services`.
-PYTHON ?= python3
+# the Python of the system, where it will do: boxes have it, and a Python built by hand is often a third slower
+PYTHON ?= $(shell /usr/bin/python3 -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' 2> /dev/null && \
+  echo /usr/bin/python3 || echo python3)
 VENV := .venv
 BIN := $(VENV)/bin
 PROCESSORS := $(shell getconf _NPROCESSORS_ONLN)
-# two workers for each processor: many tests wait for other processes for most of their time, and some have time limits
-PARALLEL ?= -n $(shell expr 2 \* $(PROCESSORS)) --dist worksteal
+# three workers for each processor: many tests wait for other processes for most of their time, and some have time limits
+PARALLEL ?= -n $(shell expr 3 \* $(PROCESSORS)) --dist worksteal
 SEED ?= $(shell od -An -N4 -tu4 /dev/urandom | tr -d ' ')
 
 .PHONY: help setup demo test compiled test-fast test-random coverage check lint types prose services lock bench bench-compare bench-curves bench-parts soak chaos screenshots package sbom licences vulnerabilities fuzz clean
@@ -19,7 +21,7 @@ demo: setup ## two simulated plants, broker, gateways, store: watch readings tra
 
 test: $(VENV)/.dev services ## install what tests need, then lint, type-check and test
 	@$(MAKE) --no-print-directory --jobs=$(PROCESSORS) --output-sync check compiled
-	$(BIN)/pytest $(PARALLEL) --durations=25
+	$(BIN)/pytest $(PARALLEL) --durations=25 || $(BIN)/python tools/repeat_failed.py $$?
 
 compiled: $(VENV)/.dev
 	@# once, and not by each worker and each process of a test: the code, and the tests as pytest changes them

@@ -1,10 +1,11 @@
 """Measure the processor time of each test, with that of all processes that it starts.
 
     python benchmarks/cost_of_tests.py tests/end_to_end --most 20
+    python benchmarks/cost_of_tests.py -n 6 --dist worksteal
 
 A control group counts it, so forked services, browsers and servers are in it, with any parent, and other work on
-the machine is not. Servers that live as long as the session count for the test that runs meanwhile. Needs root, and the
-controller `cpuacct` (version 1) or a writable hierarchy of version 2.
+the machine is not. Each worker of pytest-xdist has a group of its own. Servers that live as long as the session count for the
+test that runs meanwhile. Needs root, and the controller `cpuacct` (version 1) or a writable hierarchy of version 2.
 """
 
 from __future__ import annotations
@@ -45,13 +46,25 @@ class Group:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._usage = folder / ("cpuacct.usage" if folder.parent == ROOT_V1 else "cpu.stat")
+        self._usage = folder / ("cpuacct.usage" if folder.is_relative_to(ROOT_V1) else "cpu.stat")
 
     @classmethod
     def make(cls) -> Self:
         """Make a group."""
         folder = (ROOT_V1 if ROOT_V1.is_dir() else ROOT_V2) / f"lineside-test-costs-{os.getpid()}"
         folder.mkdir()
+        return cls(folder)
+
+    @classmethod
+    def of_this_process(cls) -> Self | None:
+        """Return the group of a process that runs tests; None in one that measures nothing."""
+        if GROUP not in os.environ:
+            return None
+        folder = Path(os.environ[GROUP])
+        worker = os.environ.get("PYTEST_XDIST_WORKER")
+        if worker is not None:
+            folder /= worker
+            folder.mkdir(exist_ok=True)
         return cls(folder)
 
     def __str__(self) -> str:
@@ -65,7 +78,8 @@ class Group:
         """Remove the group, once the processes that end with the tests have ended; a group of others stays."""
         for _ in range(50):
             try:
-                self._folder.rmdir()
+                for folder in (*(one for one in self._folder.iterdir() if one.is_dir()), self._folder):
+                    folder.rmdir()
             except OSError:
                 time.sleep(0.1)
             else:
@@ -79,7 +93,7 @@ class Group:
         return int(dict(line.split() for line in text.splitlines())["usage_usec"]) / 1e6
 
 
-_group = Group(Path(os.environ[GROUP])) if GROUP in os.environ else None
+_group = Group.of_this_process()
 
 
 def pytest_configure() -> None:

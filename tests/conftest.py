@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import functools
 import gc
+import json
 import os
 import random
 import subprocess
 import uuid
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import forked
@@ -23,27 +25,24 @@ from gateway.common.logging import reset_logging
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
-    from pathlib import Path
 
 
-LONG = (
-    "chaos/test_run.py",
+TESTS = Path(__file__).parent
+
+DURATIONS: dict[str, int] = json.loads((TESTS / "durations.json").read_text(encoding="utf-8"))
+"""Seconds of the files whose tests take long, measured by tools/test_durations.py. Others take a second or two."""
+
+
+SLOW = (
     "end_to_end/test_packages.py",
     "end_to_end/test_operations.py",
     "end_to_end/test_alarms_of_devices.py",
-    "chaos/test_faults_alone.py",
     "end_to_end/test_truth.py",
     "end_to_end/test_demo.py",
     "end_to_end/test_check_simulated.py",
     "end_to_end/test_case_real_services.py",
     "contract/test_opcua_recovery.py",
     "contract/test_simulator_faults_seen.py",
-)
-"""Files whose tests take long, the longest first: a long test that begins last would delay the end of the run."""
-
-
-SLOW = (
-    *LONG,
     "unit/test_modbus_diagnosis.py",
     "unit/test_modbus_dial_in.py",
     "unit/test_modbus_field.py",
@@ -76,6 +75,7 @@ WITH_PROCESSES = (
     "unit/test_update_command.py",
     "unit/test_supply_chain.py",
     "unit/test_prose.py",
+    "unit/test_repeat_failed.py",
     "unit/test_settings.py",
     "unit/test_sim_command.py",
     "unit/test_storage_zfs.py",
@@ -131,27 +131,29 @@ def _fast_tests_start_no_process(request: pytest.FixtureRequest, monkeypatch: py
 
 
 def _long_first(items: list[pytest.Item]) -> None:
-    """Let the long tests come first on half of the workers: `--dist worksteal` gives each as many in a row at first.
+    """Deal the tests to the workers: `--dist worksteal` gives each as many in a row at first.
 
-    The others begin with short tests, since long tests start a whole plant each, which as many again would delay.
+    A file goes to the worker that has the least to do, the longest file first: one that begins last would delay the
+    end of the run. Short tests follow, of which a worker that has finished takes those of others.
     """
-    long = sorted((item for item in items if _place(item.path) < len(LONG)), key=lambda item: _place(item.path))
-    short = [item for item in items if _place(item.path) == len(LONG)]
+    files: dict[str, list[pytest.Item]] = {}
+    short: list[pytest.Item] = []
+    for item in items:
+        name = item.path.relative_to(TESTS).as_posix()
+        (files.setdefault(name, []) if name in DURATIONS else short).append(item)
     workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
-    half = (workers + 1) // 2
-    mixed: list[pytest.Item] = []
-    for worker in range(workers):
-        mine = long[worker::half] if worker < half else []
-        left = (len(items) - len(mixed)) // (workers - worker)
-        first = max(0, left - len(mine))
-        mixed += mine + short[:first]
-        del short[:first]
-    items[:] = mixed + short
-
-
-@functools.cache
-def _place(file: Path) -> int:
-    return next((place for place, name in enumerate(LONG) if file.match(name)), len(LONG))
+    long: list[list[pytest.Item]] = [[] for _ in range(workers)]
+    seconds = [0] * workers
+    for name in sorted(files, key=lambda name: -DURATIONS[name]):
+        idle = seconds.index(min(seconds))
+        long[idle] += files[name]
+        seconds[idle] += DURATIONS[name]
+    dealt: list[pytest.Item] = []
+    for worker, mine in enumerate(long):
+        more = max(0, (len(items) - len(dealt)) // (workers - worker) - len(mine))
+        dealt += mine + short[:more]
+        del short[:more]
+    items[:] = dealt + short
 
 
 @pytest.fixture(autouse=True)

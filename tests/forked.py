@@ -7,6 +7,8 @@ reach them alone. Their parent process runs no command, and ends with the proces
 from __future__ import annotations
 
 import ctypes
+import importlib
+import json
 import multiprocessing
 import os
 import signal
@@ -37,10 +39,28 @@ IMPORTED = [
 ]
 """Most of the modules that the commands need; the commands import the others themselves."""
 
+SELF_TEST_AFTER = "gateway.self_test.runner.SETTLE"
+"""The seconds until a gateway makes its first self-test: a minute by default in place of three seconds.
+
+The self-test is a process of its own, which imports everything again, and costs as much processor time as a test.
+"""
+
+CONSTANTS = "TEST_CONSTANTS"
+"""The variable of `with_constants`, which the forked process removes before its command begins."""
+
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 
 _context = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload(IMPORTED)
+
+
+def with_constants(**constants: float) -> dict[str, str]:
+    """Return the environment of a forked command in which constants of modules have other values.
+
+    It is for pauses that a test is not about: `with_constants(**{"gateway.common.status_file.WRITE_EVERY": 0.5})`.
+    A worker that the command starts itself does not have them.
+    """
+    return {CONSTANTS: json.dumps(constants)}
 
 
 class Forked:
@@ -141,6 +161,12 @@ def _run(arguments: list[str], folder: Path, environment: dict[str, str], files:
     for stream, file in zip((sys.stdout, sys.stderr), files, strict=True):
         os.dup2(os.open(file, os.O_WRONLY | os.O_APPEND), stream.fileno())
     sys.stdout.reconfigure(write_through=True)  # type: ignore[union-attr] # as with python -u
+    constants = {SELF_TEST_AFTER: 60.0} | json.loads(os.environ.pop(CONSTANTS, "{}"))
+    for name, value in constants.items():
+        place, _, constant = name.rpartition(".")
+        module = importlib.import_module(place)
+        assert hasattr(module, constant), name
+        setattr(module, constant, value)
     from gateway.cli import main
 
     main(arguments, prog_name="lineside")
