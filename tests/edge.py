@@ -17,7 +17,7 @@ from contextlib import AsyncExitStack, suppress
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import aiomqtt
-from processes import LOOPBACK, until
+from processes import LOOPBACK, NO_DELAY, until
 
 from gateway.acquisition.device_metadata import DeviceMetadata
 from gateway.codecs import CODECS
@@ -170,7 +170,11 @@ class Consumer:
 
     async def __aenter__(self) -> Self:
         self._client = aiomqtt.Client(
-            LOOPBACK, self._port, identifier=self._session, clean_session=self._session is None
+            LOOPBACK,
+            self._port,
+            identifier=self._session,
+            clean_session=self._session is None,
+            socket_options=NO_DELAY,
         )
         await self._client.__aenter__()
         await self._client.subscribe(self._topic, qos=1)

@@ -23,9 +23,11 @@ SECONDS = 90.0
 """The time limit of every step. A silent server is noticed in a tenth of it."""
 
 
-def driver_of(port: int, *nodes: str, mode: str = "subscribe", keep_alive: float = KEEP_ALIVE) -> Driver:
+def driver_of(
+    port: int, *nodes: str, mode: str = "subscribe", keep_alive: float = KEEP_ALIVE, timeout: float = 4.0
+) -> Driver:
     """Return a driver of one group, whose points are nodes of the peer's machine."""
-    options = {"security": "none", "namespace": MACHINE, "keep_alive": keep_alive}
+    options = {"security": "none", "namespace": MACHINE, "keep_alive": keep_alive, "timeout": timeout}
     connection = OpcUaConnection.from_url(f"opc.tcp://{LOOPBACK}:{port}", options)
     sources = tuple(OpcUaSource.model_validate({"node": f"s={node}", "mode": mode}) for node in nodes)
     group = Group("machine", connection, nodes, sources, 0.1, pushed=mode == "subscribe")

@@ -38,6 +38,9 @@ T = TypeVar("T")
 
 LOOPBACK = "127.0.0.1"
 
+NO_DELAY = [(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)]
+"""The socket options of a client that sends small messages at once; without them, many take 40 ms each."""
+
 STOP_SECONDS = 60.0
 """A process that has not ended so long after SIGTERM fails its test."""
 

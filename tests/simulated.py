@@ -125,12 +125,15 @@ async def connected(machine: Machine, groups: list[Group], *, patient: bool = Tr
         await driver.close()
 
 
-async def client_of(machine: Machine) -> Client:
-    """Connect a client of another make than ours to an OPC UA machine, as soon as its server is up."""
+async def client_of(machine: Machine, seconds: float = 60.0) -> Client:
+    """Connect a client of another make than ours to an OPC UA machine, as soon as its server is up.
+
+    It waits so many seconds for an answer; a server that ends takes requests that it never answers.
+    """
     deadline = time.monotonic() + PATIENCE
     while True:
         # its watchdog would give up a server that is silent, or busy, for a second
-        client = Client(machine.connection.url, timeout=60, watchdog_intervall=PATIENCE)  # type: ignore[attr-defined]
+        client = Client(machine.connection.url, timeout=seconds, watchdog_intervall=PATIENCE)  # type: ignore[attr-defined]
         try:
             await client.connect()
         except (OSError, TimeoutError):

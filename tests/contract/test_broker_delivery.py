@@ -12,11 +12,19 @@ from servers import Mosquitto
 from structlog.testing import capture_logs
 
 from gateway.publish import in_flight as window
+from gateway.publish import topic_backoff
+from gateway.spool import spool
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 VERSIONS = pytest.mark.parametrize("version", ["5", "3.1.1"])
+
+
+@pytest.fixture(autouse=True)
+def _confirmations_wait_briefly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let confirmations wait for a commit of other records for a tenth of a second, and not for one."""
+    monkeypatch.setattr(spool, "CONFIRM_DELAY", 0.1)
 
 
 async def test_confirmed_records_and_no_others_are_freed(tmp_path: Path):
@@ -124,8 +132,12 @@ async def test_a_broker_without_subscribers_is_not_flooded(tmp_path: Path):
             await edge.freed()
 
 
-async def test_the_acknowledgement_frees_where_the_broker_confirms_but_not_that_of_nobody(tmp_path: Path):
+async def test_the_acknowledgement_frees_where_the_broker_confirms_but_not_that_of_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     """With `confirm: broker` a machine that nobody has subscribed to waits, and the others do not."""
+    monkeypatch.setattr(topic_backoff, "RETRY_FIRST", 0.3)
+    monkeypatch.setattr(topic_backoff, "RETRY_MAX", 0.3)
     mosquitto = await Mosquitto.start(tmp_path)
     topic = "lineside/v1/enterprise/site/area/line/m-02/data"
     async with Consumer(mosquitto.port, topic=topic) as consumer:

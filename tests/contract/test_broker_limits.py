@@ -17,7 +17,9 @@ from gateway.mqtt import client as client_module
 from gateway.mqtt import constants, session
 from gateway.mqtt.client import Message, MqttClient
 from gateway.publish import in_flight as window
+from gateway.publish import topic_backoff
 from gateway.settings.sections import BrokerSection
+from gateway.spool import spool
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,6 +27,12 @@ if TYPE_CHECKING:
     from gateway.spool.files import Spooled
 
 NOT_AUTHORIZED, TAKEN_OVER = 0x87, 0x8E
+
+
+@pytest.fixture(autouse=True)
+def _confirmations_wait_briefly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let confirmations wait for a commit of other records for a tenth of a second, and not for one."""
+    monkeypatch.setattr(spool, "CONFIRM_DELAY", 0.1)
 
 
 def data(machine: str) -> str:
@@ -73,24 +81,28 @@ async def test_messages_that_wait_to_be_received_have_a_bounded_size(
     assert received == list(range(200))
 
 
-async def test_the_broker_is_asked_within_the_keep_alive_that_it_wants(tmp_path: Path):
+async def test_the_broker_is_asked_within_the_keep_alive_that_it_wants(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     """It hangs up after 1.5 times its own keep-alive (MQTT 5, 3.2.2.3.14), whatever the configuration says."""
+    monkeypatch.setattr(client_module, "MISC_EVERY", 0.2)
     async with (
-        FakeBroker(properties={SERVER_KEEP_ALIVE: 2}) as broker,
+        FakeBroker(properties={SERVER_KEEP_ALIVE: 1}) as broker,
         Edge(tmp_path, {"url": broker.url, "keep_alive": "1h"}),
     ):
         await until(lambda: broker.pings >= 3, "it asks", SECONDS)
         assert broker.connects == 1
 
 
-async def test_a_silent_connection_is_given_up_within_the_keep_alive(tmp_path: Path):
+async def test_a_silent_connection_is_given_up_within_the_keep_alive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """A cable that is pulled says nothing; the broker itself waits 1.5 times as long."""
+    monkeypatch.setattr(client_module, "MISC_EVERY", 0.2)
     mosquitto = await Mosquitto.start(tmp_path)
     async with Proxy(mosquitto.port) as proxy:
         url = f"mqtt://127.0.0.1:{proxy.port}"
         async with (
             Consumer(mosquitto.port, confirming=True),
-            Edge(tmp_path, {"url": url, "keep_alive": "2s"}) as edge,
+            Edge(tmp_path, {"url": url, "keep_alive": "1s"}) as edge,
         ):
             edge.take()
             await edge.freed()
@@ -102,8 +114,10 @@ async def test_a_silent_connection_is_given_up_within_the_keep_alive(tmp_path: P
                 await edge.freed()
 
 
-async def test_a_topic_that_is_refused_does_not_hold_up_the_others(tmp_path: Path):
+async def test_a_topic_that_is_refused_does_not_hold_up_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """A machine that was added before its right to publish was is one line in the log, and waits."""
+    monkeypatch.setattr(topic_backoff, "RETRY_FIRST", 0.3)
+    monkeypatch.setattr(topic_backoff, "RETRY_MAX", 0.3)
     allowed = {data("m-02")}
 
     def reason(topic: str) -> int:
@@ -152,7 +166,7 @@ async def test_a_gateway_that_is_disconnected_logs_the_reason_once_and_stays_awa
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     """MQTT 5, 4.13: reason 0x8E says that another client has our identifier."""
-    monkeypatch.setattr(session, "STAND_BACK_FIRST", 1.0)
+    monkeypatch.setattr(session, "STAND_BACK_FIRST", 0.3)
     async with FakeBroker() as broker:
         with capture_logs() as logs:
             async with Edge(tmp_path, {"url": broker.url}):
@@ -213,8 +227,12 @@ async def test_a_broker_that_takes_no_record_is_not_connected(tmp_path: Path):
             assert edge.spool.ledger.confirmed == 3
 
 
-async def test_a_broker_that_closes_the_connection_at_large_records_gets_smaller_records(tmp_path: Path):
+async def test_a_broker_that_closes_the_connection_at_large_records_gets_smaller_records(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     """In MQTT 3.1.1 it can't say how much it accepts: it closes the connection, every time."""
+    monkeypatch.setattr(session, "RETRY_FIRST", 0.1)
+    monkeypatch.setattr(session, "RETRY_MAX", 0.3)
     mosquitto = await Mosquitto.start(tmp_path, "max_packet_size 20000")
     broker = {"url": mosquitto.url, "version": "3.1.1"}
     async with Consumer(mosquitto.port, confirming=True) as consumer, Edge(tmp_path, broker) as edge:

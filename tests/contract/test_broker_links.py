@@ -19,12 +19,19 @@ from gateway.mqtt import constants, session
 from gateway.mqtt.client import ConnectionRefused, MqttClient
 from gateway.pipeline.machine_status import State
 from gateway.settings.sections import BrokerSection
+from gateway.spool import spool
 
 if TYPE_CHECKING:
     from collections.abc import MutableMapping
     from pathlib import Path
 
     Logs = list[MutableMapping[str, Any]]
+
+
+@pytest.fixture(autouse=True)
+def _confirmations_wait_briefly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let confirmations wait for a commit of other records for a tenth of a second, and not for one."""
+    monkeypatch.setattr(spool, "CONFIRM_DELAY", 0.1)
 
 
 @pytest.fixture
@@ -191,6 +198,7 @@ async def test_an_address_that_accepts_connections_and_says_nothing_leaves_none_
 ):
     """A hanging broker behind a load balancer must not cost the gateway a file each time."""
     monkeypatch.setattr(constants, "CONNECT_TIMEOUT", 0.2)
+    monkeypatch.setattr(session, "RETRY_MAX", 0.3)
     open_now: set[asyncio.StreamWriter] = set()
     came = 0
 

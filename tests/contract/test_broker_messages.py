@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import aiomqtt
 import psutil
 import pytest
+from aiomqtt import MqttError
 from edge import CONFIRMED, ROOT, SECONDS, STATE, Consumer, Edge
 from fakes.malformed import MALFORMED, publish_malformed
 from fakes.mqtt_broker import FakeBroker
@@ -20,7 +21,9 @@ from gateway.common.tasks import cancel_and_wait
 from gateway.model.metadata import MachineMeta
 from gateway.model.path import MachinePath
 from gateway.mqtt import session
+from gateway.mqtt.client import MqttClient
 from gateway.mqtt.messages import parse_metadata
+from gateway.settings.sections import BrokerSection
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -188,3 +191,37 @@ async def test_a_denied_subscription_is_logged_once_and_tried_again(
     assert event["reason"] == hex(reason)
     assert event["hint"] == f"grant client lineside-edge-01 the right to subscribe to {event['topic']}"
     assert [event["event"] for event in logs].count("mqtt.subscribed") == 1
+
+
+async def test_a_message_that_may_wait_leaves_with_others_in_its_time_or_at_the_end(tmp_path: Path):
+    """The report of a gateway needs no system call of its own, and none is lost."""
+    mosquitto = await Mosquitto.start(tmp_path)
+    broker = BrokerSection(url=mosquitto.url)
+    async with MqttClient(broker, "receiver") as receiver, asyncio.timeout(SECONDS):
+        await receiver.subscribe_to("t/#")
+
+        async def following(*expected: str) -> None:
+            assert [(await receiver.receive()).topic for _ in expected] == list(expected)
+
+        async with MqttClient(broker, "sender") as sender:
+            sender.send_unacknowledged("t/waits", b"", patience=3600.0)
+            sender.send("t/goes", b"", lambda _: None)
+            await following("t/waits", "t/goes")
+            sender.send_unacknowledged("t/alone", b"", patience=0.01)
+            sender.send_unacknowledged("t/too", b"", patience=3600.0)
+            await following("t/alone", "t/too")
+            sender.send_unacknowledged("t/last", b"", patience=3600.0)
+        await following("t/last")
+
+
+async def test_a_message_that_waits_while_the_connection_is_lost_is_lost_with_it():
+    errors: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: errors.append(context))
+    async with FakeBroker() as broker, MqttClient(BrokerSection(url=broker.url), "sender") as sender:
+        broker.say_goodbye(0)
+        sender.send_unacknowledged("t/waits", b"", patience=0.05)
+        with pytest.raises(MqttError):
+            await sender.lost()
+        await asyncio.sleep(0.1)  # for longer than it may wait
+        sender.send_unacknowledged("t/waits", b"", patience=0.05)
+    assert not errors

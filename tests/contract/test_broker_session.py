@@ -58,6 +58,19 @@ async def test_a_defect_costs_the_connection_and_not_the_service():
     assert isinstance(failed[0]["exc_info"], ZeroDivisionError)
 
 
+async def test_a_report_that_waits_for_others_leaves_before_the_death():
+    """After it, the report would be one of a gateway that has stopped."""
+
+    async def serve(link: MqttClient) -> None:
+        link.send_unacknowledged("root/report", b"1", patience=3600.0)
+
+    async with FakeBroker() as broker:
+        running = asyncio.create_task(session(broker).run(serve))
+        await until(lambda: TOPIC in broker.published, "the death", SECONDS)
+        assert broker.published[:2] == ["root/report", TOPIC]
+        await cancel_and_wait(running)
+
+
 async def test_a_defect_in_the_handling_of_an_answer_is_logged_with_its_trace():
     """It is an error in Lineside, and must not look like a broker that is away."""
 

@@ -19,6 +19,7 @@ from structlog.testing import capture_logs
 from gateway.mqtt import broker_support
 from gateway.mqtt.broker_support import check_shared_subscription
 from gateway.settings.sections import BrokerSection
+from gateway.spool import spool
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,6 +27,12 @@ if TYPE_CHECKING:
 SHARE = f"{ROOT}/_ingests/ingest-edge-01/share"
 
 SLOW = [pytest.mark.slow, pytest.mark.timeout(300)]
+
+
+@pytest.fixture(autouse=True)
+def _confirmations_wait_briefly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let confirmations wait for a commit of other records for a tenth of a second, and not for one."""
+    monkeypatch.setattr(spool, "CONFIRM_DELAY", 0.1)
 
 
 @pytest.fixture(scope="module")
@@ -114,8 +121,9 @@ async def test_shared_subscriptions_of_mosquitto_are_not_doubted(tmp_path: Path,
     assert not logs
 
 
-async def test_a_check_without_a_result_is_not_logged(tmp_path: Path):
+async def test_a_check_without_a_result_is_not_logged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """A broker that is away, or gives no right to the topic of the check, says nothing about shared subscriptions."""
+    monkeypatch.setattr(broker_support, "DELIVERED_WITHIN", 0.5)  # twice: nothing comes back
     acl = tmp_path / "acl"
     acl.write_text("topic read #\n")
     acl.chmod(0o644)

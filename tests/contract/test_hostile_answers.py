@@ -62,7 +62,7 @@ def served(server: Server) -> Iterator[str]:
         def log_message(self, *_: object) -> None: ...
 
     http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=http.serve_forever)
+    thread = threading.Thread(target=http.serve_forever, args=(0.02,))  # the rest before it sees that it shall end
     thread.start()
     try:
         yield f"http://127.0.0.1:{http.server_port}"

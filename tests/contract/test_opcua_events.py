@@ -6,6 +6,7 @@ import asyncio
 import json
 from typing import TYPE_CHECKING, Any
 
+import pytest
 from opcua_peer import MACHINE, NodeOpcUa
 from opcua_reader import KEEP_ALIVE, SECONDS, connect, lost
 from processes import LOOPBACK, Lineside, until, write_factory
@@ -47,9 +48,17 @@ async def event(driver: Driver, message: str) -> dict[str, Any]:
                     return content
 
 
-async def test_an_event_is_reported_with_its_source_severity_and_message(tmp_path: Path):
+@pytest.fixture(scope="module")
+def alarming(tmp_path_factory: pytest.TempPathFactory) -> NodeOpcUa:
+    """A server whose alarm nobody else sees, and which may be restarted."""
+    server = NodeOpcUa(tmp_path_factory.mktemp("alarming"), shared=True)
+    server.up_and_wait()
+    return server
+
+
+async def test_an_event_is_reported_with_its_source_severity_and_message(alarming: NodeOpcUa):
     """What happened, where, and how bad it is."""
-    peer = await NodeOpcUa.start(tmp_path)
+    peer = alarming
     async with driver_of(peer.port) as driver:
         peer.event("door open", severity=300)
         content = await event(driver, "door open")
@@ -69,14 +78,15 @@ async def test_an_event_is_reported_with_its_source_severity_and_message(tmp_pat
         async with asyncio.timeout(SECONDS):
             while not seen[-1]["acknowledged"]:
                 seen += [json.loads(str(value)) for value in (await driver.receive()).values]
+        peer.set("Level", 50.0)  # as before: it is acknowledged, so it is over
 
 
-async def test_an_active_alarm_is_reported_once_and_its_end_in_an_outage_too(tmp_path: Path):
+async def test_an_active_alarm_is_reported_once_and_its_end_in_an_outage_too(alarming: NodeOpcUa):
     """A gateway that comes late must know of it; a gateway that comes back must not report it twice.
 
     No event reports that it returned to normal with a restart of the server, say: the store would keep it as active.
     """
-    peer = await NodeOpcUa.start(tmp_path)
+    peer = alarming
     peer.set("Level", 90.0)
     async with Proxy(peer.port) as proxy:
         driver = driver_of(proxy.port)

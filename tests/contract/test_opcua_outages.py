@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
 
 import pytest
 from opcua_peer import MACHINE, NodeOpcUa
@@ -12,13 +11,18 @@ from proxy import Proxy
 
 from drivers.base import NotConnected
 
-if TYPE_CHECKING:
-    from pathlib import Path
+
+@pytest.fixture(scope="module")
+def single(tmp_path_factory: pytest.TempPathFactory) -> NodeOpcUa:
+    """A server with room for one session, which may be restarted."""
+    server = NodeOpcUa(tmp_path_factory.mktemp("single"), shared=True, sessions=1)
+    server.up_and_wait()
+    return server
 
 
-async def test_a_restarted_server_is_read_again_with_its_namespaces_renumbered(tmp_path: Path) -> None:
+async def test_a_restarted_server_is_read_again_with_its_namespaces_renumbered(single: NodeOpcUa) -> None:
     """After an update a server may number its namespaces otherwise; at a power cut it closes no connection."""
-    peer = await NodeOpcUa.start(tmp_path)
+    peer = single
     await restarted_and_read(peer, "kill", ["urn:new:one", MACHINE, "urn:new:two"])
     await peer.has(sessions=0, subscriptions=0, items=0)
     await restarted_and_read(peer, "stop", ["urn:new:one", "urn:new:two", MACHINE])
@@ -59,7 +63,7 @@ async def test_silence_is_noticed_and_read_again(opcua: NodeOpcUa, opcua_node: s
 async def test_a_server_that_hangs_is_noticed(opcua_alone: NodeOpcUa) -> None:
     """Its system still takes connections and data for it."""
     peer = opcua_alone
-    async with driver_of(peer.port, "Setpoint") as driver:
+    async with driver_of(peer.port, "Setpoint", timeout=2.0) as driver:
         await received(driver, "Setpoint", START)
         peer.freeze()
         await lost(driver)
@@ -76,7 +80,7 @@ async def test_a_quiet_machine_is_not_silence(opcua: NodeOpcUa, opcua_node: str)
     async with driver_of(opcua.port, opcua_node, keep_alive=keep_alive) as driver:
         await received(driver, opcua_node, START)
         with pytest.raises(TimeoutError):
-            async with asyncio.timeout(4 * keep_alive):
+            async with asyncio.timeout(3.2 * keep_alive):
                 await driver.receive()
         opcua.set(opcua_node, 60)
         await received(driver, opcua_node, 60.0)
@@ -116,9 +120,9 @@ async def test_sessions_and_subscriptions_that_the_server_lost_are_renewed(opcua
     await peer.has(sessions=0, subscriptions=0, items=0)
 
 
-async def test_a_server_without_a_free_session_is_not_connected(tmp_path: Path) -> None:
+async def test_a_server_without_a_free_session_is_not_connected(single: NodeOpcUa) -> None:
     """Many have room for few. It is tried again, and nothing is left open by that."""
-    peer = await NodeOpcUa.start(tmp_path, sessions=1)
+    peer = single
     async with driver_of(peer.port, "Setpoint") as first:
         await received(first, "Setpoint", START)
         second = driver_of(peer.port, "Setpoint")

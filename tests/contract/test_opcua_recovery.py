@@ -31,11 +31,11 @@ if TYPE_CHECKING:
 NODE = "Recorded"
 """A variable of which the server keeps a history."""
 
-APART = 0.6
-"""Seconds between two changes: the server looks at its variables every tenth of a second, and sees the last one."""
+APART = 0.1
+"""Seconds between the server's samples of one change, which take 0.3 s, and the next change."""
 
-OUTAGE = 2.0
-"""Seconds that an outage lasts."""
+CHANGES = 3
+"""Changes in an outage, at least."""
 
 
 @dataclass
@@ -50,17 +50,23 @@ class Bench:
     seen_at: dict[float, float] = field(default_factory=dict)
     writing: asyncio.Event = field(default_factory=asyncio.Event)
     changing: asyncio.Lock = field(default_factory=asyncio.Lock)
+    outages: int = 0
 
     async def change(self) -> None:
-        """Count, as often as the server answers."""
+        """Count, as often as the server answers.
+
+        The next change waits until the server has sampled this one: a machine that is busy for a second would let
+        both happen between two samples, and only the last would ever be in the queue of a monitored item.
+        """
         count = 100.0
         while True:
             await self.writing.wait()
-            count += 1
             with suppress(AssertionError, OSError):  # it is away
                 async with self.changing:
-                    await asyncio.to_thread(self.peer.set, NODE, count)
-                    self.written.append(count)
+                    if self.writing.is_set():  # else `rest` had the lock before, and a change now would be lost
+                        count += 1
+                        await asyncio.to_thread(self.peer.set_and_sample, NODE, count)
+                        self.written.append(count)
             await asyncio.sleep(APART)
 
     async def rest(self) -> None:
@@ -76,6 +82,7 @@ class Bench:
             try:
                 scan = await self.driver.receive()
             except NotConnected:
+                self.outages += 1
                 await connect(self.driver)
                 continue
             value = named(scan).get(NODE)
@@ -88,26 +95,38 @@ class Bench:
         goal = len(self.got) + count
         await until(lambda: len(self.got) >= goal, f"{count} more values", SECONDS)
 
+    async def until_written(self, count: int) -> None:
+        """Wait until the server has so many more values."""
+        goal = len(self.written) + count
+        await until(lambda: len(self.written) >= goal, f"{count} more changes", SECONDS)
+
+    async def until_lost(self, before: int) -> None:
+        """Wait until the driver has noticed more outages than there were before."""
+        await until(lambda: self.outages > before, "the outage", SECONDS)
+
 
 async def cut(bench: Bench) -> None:
     """Reset the connection and refuse others."""
+    before = bench.outages
     await bench.proxy.cut()
-    await asyncio.sleep(OUTAGE)
+    await asyncio.gather(bench.until_lost(before), bench.until_written(CHANGES))
     await bench.proxy.heal()
 
 
 async def drop(bench: Bench) -> None:
-    """Drop all packets, for longer than three keep-alives."""
+    """Drop all packets, for three keep-alives."""
+    before = bench.outages
     bench.proxy.drop()
-    await asyncio.sleep(2 * OUTAGE)
+    await asyncio.gather(bench.until_lost(before), bench.until_written(CHANGES))
     await bench.proxy.heal()
 
 
 async def freeze(bench: Bench) -> None:
-    """Hang the server for longer than three keep-alives."""
+    """Hang the server for three keep-alives."""
     await bench.rest()
+    before = bench.outages
     bench.peer.freeze()
-    await asyncio.sleep(2 * OUTAGE)
+    await bench.until_lost(before)
     bench.peer.thaw()
     bench.writing.set()
 
@@ -125,9 +144,10 @@ async def forget_subscriptions(bench: Bench) -> None:
 async def restart(bench: Bench) -> None:
     """Kill the server, whose history is in memory, and start it with another order of its namespaces."""
     await bench.rest()
+    before = bench.outages
     bench.peer.kill()
     bench.peer.options["namespaces"] = ["urn:new:one", MACHINE, "urn:new:two"]
-    await asyncio.sleep(OUTAGE)
+    await bench.until_lost(before)
     await bench.peer.restart()
     bench.writing.set()
 

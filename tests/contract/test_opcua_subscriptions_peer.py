@@ -6,8 +6,9 @@ import asyncio
 import json
 import time
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import pytest
 from opcua_peer import MACHINE, NodeOpcUa
 from opcua_reader import SECONDS, START, named, received
 
@@ -16,9 +17,6 @@ from drivers.opcua.driver import OpcUaDriver
 from drivers.opcua.settings import OpcUaConnection, OpcUaSource
 from drivers.opcua.subscription.revisions import SLOWER
 from gateway.common.clock import Clock
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def driver_of(
@@ -38,9 +36,19 @@ async def all_received(driver: OpcUaDriver, nodes: list[str]) -> None:
             values |= named(await driver.receive())
 
 
-async def test_a_full_subscription_is_followed_by_another(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> NodeOpcUa:
+    """A server with room for four items in a subscription, and for ten in all."""
+    limits = {"maxMonitoredItemsPerSubscription": 4, "maxMonitoredItems": 10}
+    server = NodeOpcUa(tmp_path_factory.mktemp("small"), shared=True, bulk=18, capabilities=limits)
+    server.up_and_wait()
+    return server
+
+
+async def test_a_full_subscription_is_followed_by_another(small: NodeOpcUa) -> None:
     """Many PLCs limit the items of a subscription, and not those of a session."""
-    peer = await NodeOpcUa.start(tmp_path, bulk=10, capabilities={"maxMonitoredItemsPerSubscription": 4})
+    peer = small
+    await peer.has(sessions=0, subscriptions=0, items=0)
     nodes = [f"Bulk.{i}" for i in range(10)]
     async with driver_of(peer, *nodes) as driver:
         await all_received(driver, nodes)
@@ -48,14 +56,15 @@ async def test_a_full_subscription_is_followed_by_another(tmp_path: Path) -> Non
         assert peer.counts()[:3] == (1, 3, 10)
 
 
-async def test_where_the_session_is_full_the_rest_is_polled(tmp_path: Path) -> None:
+async def test_where_the_session_is_full_the_rest_is_polled(small: NodeOpcUa) -> None:
     """And no empty subscription is left."""
-    peer = await NodeOpcUa.start(tmp_path, bulk=10, capabilities={"maxMonitoredItems": 4})
-    nodes = [f"Bulk.{i}" for i in range(10)]
+    peer = small
+    await peer.has(sessions=0, subscriptions=0, items=0)
+    nodes = [f"Bulk.{i}" for i in range(18)]
     async with driver_of(peer, *nodes) as driver:
         await all_received(driver, nodes)
-        assert driver.counts()["polled_instead"] == 6
-        assert peer.counts()[:3] == (1, 1, 4)
+        assert driver.counts()["polled_instead"] == 8
+        assert peer.counts()[:3] == (1, 3, 10)
 
 
 async def test_a_shorter_queue_and_a_longer_interval_are_reported(opcua: NodeOpcUa) -> None:

@@ -119,8 +119,11 @@ def test_every_behaviour_has_a_case() -> None:
 
 
 @pytest.mark.parametrize("fault", COPES)
-async def test_the_driver_copes_with_the_behaviour(fault: str, tmp_path: Path) -> None:
+async def test_the_driver_copes_with_the_behaviour(
+    fault: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """With the options that a check names, or without any."""
+    monkeypatch.setattr("drivers.modbus.circuit_breaker.FIRST", 0.1)  # a silent unit is asked again soon
     dead = fault.startswith("dead_unit")
     config = configure(tmp_path, {"meter": METER}, meters(COPES[fault], (1, 2) if dead else (1,)))
     async with simulated(tmp_path, config, faults=[f"m{2 if dead else 1}:{fault}"]) as factory:
@@ -129,9 +132,11 @@ async def test_the_driver_copes_with_the_behaviour(fault: str, tmp_path: Path) -
 
 
 @pytest.mark.parametrize("fault", PROPOSALS)
-async def test_a_check_names_the_option(fault: str, tmp_path: Path) -> None:
+async def test_a_check_names_the_option(fault: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """From the messages of the device, without a manual."""
     dead = fault.startswith("dead_unit")
+    if not dead:  # the others never answer late
+        monkeypatch.setattr("drivers.modbus.sampler.LATE_WAIT", 0.3)
     config = configure(tmp_path, {"meter": METER}, meters("timeout=0.3", (1, 2) if dead else (1,)))
     async with simulated(tmp_path, config, faults=[f"m{2 if dead else 1}:{fault}"]) as factory:
         await begun(factory)

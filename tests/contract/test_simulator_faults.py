@@ -170,7 +170,7 @@ async def test_an_opcua_server_that_restarts_renumbers_its_namespaces(tmp_path: 
         after = before
         while after == before:
             assert time.monotonic() < deadline, "the server has not restarted"
-            client = await client_of(there.machines["d1"])
+            client = await client_of(there.machines["d1"], 5.0)
             try:
                 after = await client.get_namespace_index("urn:d1")
                 value = await client.get_node(f"ns={after};s=Drum.Speed").read_value()
@@ -255,7 +255,7 @@ async def test_alarms_are_sent_as_events(tmp_path: Path):
         "points": {"alarm_word": {"node": "s=Alarm", "type": "int", "range": [0, 4]}},
     }
     machines = {"d1": {"template": "drum", "connection": "opc.tcp://10.0.0.1:4840?security=none&namespace=urn:d1"}}
-    async with served(tmp_path, {"drum": template}, machines, speed=20.0) as there:
+    async with served(tmp_path, {"drum": template}, machines, speed=100.0) as there:
         client = await client_of(there.machines["d1"])
         machinery = await client.get_namespace_index("http://opcfoundation.org/UA/Machinery/")
         own = await client.get_namespace_index("urn:d1")

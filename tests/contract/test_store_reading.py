@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from typing import TYPE_CHECKING
 
 import pytest
+from processes import until
 from read_back import InfluxTarget, SqliteTarget, Target, VictoriaMetricsTarget, exactly
 
 from drivers.base import Quality
@@ -17,6 +19,8 @@ from gateway.stores.buckets import MINUTE, QUARTER, SECOND, Bucket, reduce_readi
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
+
+    from servers import VictoriaMetrics
 
     from drivers.base import Value
     from gateway.model.path import MachinePath
@@ -125,6 +129,27 @@ def test_an_empty_store_has_nothing(target: Target, press: MachinePath) -> None:
         assert list(store.reduced([], FIRST_TIME, END_OF_TIME, MINUTE)) == []
 
 
+async def test_victoria_metrics_lists_a_machine_that_it_indexed_by_itself(
+    victoria_metrics: VictoriaMetrics, press: MachinePath
+) -> None:
+    """Its flusher leaves the result of each selector as it was for up to 10 s; `settle` gets it renewed."""
+    target = VictoriaMetricsTarget(victoria_metrics, press.enterprise, "curing-press")
+    with target.reading() as store:
+        assert not own(store, press)
+    with target.store() as store:
+        store.write([scan(press, pressure=1.5)])
+    looks = itertools.count()
+
+    def indexed() -> bytes:
+        selector = f'{{enterprise="{press.enterprise}",machine!="look-{next(looks)}"}}'  # each unknown to its cache
+        return victoria_metrics.request("GET", "/api/v1/export", **{"match[]": selector})
+
+    await until(indexed, "the machine is in the index")
+    target.settle()
+    with target.reading() as store:
+        assert [one.id.point for one in own(store, press)] == ["pressure"]
+
+
 # -- ranges --
 
 
@@ -226,7 +251,7 @@ def test_buckets_are_those_of_the_readings(
     """The store computes them, and nobody can see the difference but by the clock."""
     for module in (sqlite_reader, influxql, metricsql):
         monkeypatch.setattr(module, "MAX_BUCKETS", 2_000)
-    kept = written(target, mixed(press, 200, seed=width))
+    kept = written(target, mixed(press, 120, seed=width))
     with target.reading() as store:
         series = own(store, press)
         for since, until in ((FIRST_TIME, END_OF_TIME), (TIME + 50 * SECOND + 1_000, TIME + 5_000 * SECOND + 7_000)):

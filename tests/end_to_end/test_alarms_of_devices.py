@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SECONDS = 90.0
+
+KEEP_ALIVE = 2
+"""Seconds; after six of them the server ends the subscription of a gateway that was killed."""
+
 LEVEL = "ns=3;s=LevelAlarm"
 
 TEMPLATE = """
@@ -36,7 +40,7 @@ class Plant:
         self.database = folder / "readings.db"
         (folder / "machines").mkdir()
         (folder / "machines" / "peer.yaml").write_text(TEMPLATE)
-        connection = f"opc.tcp://{LOOPBACK}:{peer.port}?security=none&namespace={MACHINE}"
+        connection = f"opc.tcp://{LOOPBACK}:{peer.port}?security=none&namespace={MACHINE}&keep_alive={KEEP_ALIVE}"
         self.config = write_factory(
             folder / "factory.yaml",
             gateway={

@@ -22,7 +22,7 @@ def write(folder: Path, machines: Machines, broker: dict[str, Any], unit: str = 
     template = {
         "format": 1,
         "protocol": "modbus",
-        "defaults": {"every": "200ms"},
+        "defaults": {"every": "100ms"},
         "points": {
             "count": {"address": "holding 0", "raw": "uint32"},
             "third": {"address": "holding 4", "raw": "float64", "unit": unit},

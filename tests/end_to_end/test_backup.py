@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import aiomqtt
 import yaml
 from chaos.machines import TEMPLATE, Machines
+from forked import SELF_TEST_AFTER, with_constants
 from processes import LOOPBACK, Lineside, lineside, until, write_factory
 from servers import Mosquitto
 from stored import report, rows
@@ -107,7 +108,7 @@ async def test_a_decommissioned_gateway_leaves_nothing_behind(tmp_path: Path) ->
             other, b'{"state":"online","reason":"","since":1,"gateway":"edge-02"}', qos=1, retain=True
         )
         config = write(tmp_path, machines, mosquitto.url)
-        gateway = await Lineside.start("run", config)
+        gateway = await Lineside.start("run", config, environment=with_constants(**{SELF_TEST_AFTER: 0.1}))
         await gateway.logged("machine.online")
         await until(lambda: gateway.events("self_test.passed") or gateway.events("self_test.failed"), "a self-test")
         shown = json.loads((await lineside("status", str(config), "--format", "json")).text)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import aiomqtt
 import pytest
 from fakes.authority import Authority
-from processes import COUNTER, LOOPBACK, Lineside, free_port, until, write_factory
+from processes import COUNTER, LOOPBACK, POLL, Lineside, free_port, until, write_factory
 from servers import Mosquitto
 from stored import report, rows
 
@@ -131,6 +131,7 @@ async def retained(mosquitto: Mosquitto, leaf: str, machines: set[str]) -> set[s
             signed = await _retained(mosquitto, leaf)
             if signed.keys() == machines:
                 return {message.get("gateway", "") for message in signed.values()}
+            await asyncio.sleep(POLL)
 
 
 async def _retained(mosquitto: Mosquitto, leaf: str) -> dict[str, dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import re
@@ -105,10 +106,9 @@ async def test_a_check_names_each_fault_and_its_remedy(tmp_path: Path):
             pass  # a check takes a while
         file = read_wrongly(factory.file)
         junit = tmp_path / "check.xml"
-        ran = await check(file, "--junit", str(junit))
-        checked = json.loads((await check(file, "--format", "json")).text)
-        narrow = await check(file, columns=60)
-        one = await check(file, "--machine", "press-01")
+        ran, narrow = await asyncio.gather(check(file, "--junit", str(junit)), check(file, columns=60))
+        in_json, one = await asyncio.gather(check(file, "--format", "json"), check(file, "--machine", "press-01"))
+        checked = json.loads(in_json.text)
     assert (ran.code, ran.error) == (1, "")
     assert (one.code, one.text.splitlines()[0]) == (0, f"{file}: 1 machine, 6 points: 6 good")
     says = by_machine(checked)
@@ -167,9 +167,11 @@ async def test_reading_on_shows_stuck_values_and_how_evenly_a_device_answers(tmp
     """A sensor that is stuck looks right in one reading."""
     config = configure(tmp_path, {"press": PRESS}, {"m": {"template": "press", "connection": f"{BEHIND_ONE}1"}})
     async with simulated(tmp_path, config, faults=("m.temperature:stuck@0s",)) as factory:
-        once = await check(factory.file)
-        longer = await check(factory.file, "--for", "4s", "--all")
-        strict = await check(factory.file, "--for", "4s", "--strict")
+        once, longer, strict = await asyncio.gather(
+            check(factory.file),
+            check(factory.file, "--for", "4s", "--all"),
+            check(factory.file, "--for", "4s", "--strict"),
+        )
     assert once.code == longer.code == 0
     assert strict.code == 1
     assert "doubtful" not in once.text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 from collections import Counter
@@ -208,10 +209,13 @@ async def test_machines_that_derived_points_use_are_tried_too(tmp_path: Path):
     machines["a"]["derive"] = {"sum": {"expression": 'x + line["b"].x'}}
     lines = {"line": {"area": "area", "machines": machines}}
     config = write_factory(tmp_path / "factory.yaml", broker={"url": "mqtt://10.0.0.1"}, lines=lines)
-    ran = await check(tmp_path, config, "--machine", "a", "--for", "2s", "--all")
-    assert ran.code == 0, ran.text
-    assert "read for derived points of others, and not judged: b" in ran.text
-    ran = await check(tmp_path, config, "--machine", "a", "--for", "2s", "--format", "json")
+    (tmp_path / "json").mkdir()
+    arguments = (config, "--machine", "a", "--for", "2s")
+    as_text, ran = await asyncio.gather(
+        check(tmp_path, *arguments, "--all"), check(tmp_path / "json", *arguments, "--format", "json")
+    )
+    assert as_text.code == 0, as_text.text
+    assert "read for derived points of others, and not judged: b" in as_text.text
     assert ran.points.keys() == {("a", "x"), ("a", "sum")}
     assert ran.points["a", "sum"]["verdict"] == "good"
 

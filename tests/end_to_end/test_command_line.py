@@ -219,7 +219,7 @@ def test_narrow_terminal_gets_narrow_help() -> None:
 def test_progress_is_shown_on_a_terminal_and_erased() -> None:
     """A device that says nothing is waited for, and the person sees it."""
     with served(silent) as (port, _):
-        url = f"modbus+tcp://127.0.0.1:{port}?timeout=1"
+        url = f"modbus+tcp://127.0.0.1:{port}?timeout=0.4"
         code, text = on_a_terminal("probe", url, "--units", "1", "--per-second", "1000")
         piped = ran("probe", url, "--units", "1", "--per-second", "1000")
     assert code == piped.returncode == 3

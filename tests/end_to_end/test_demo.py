@@ -126,11 +126,11 @@ async def begun_together(folder: Path, shared: Path) -> list[dict[str, Any]]:
         each.mkdir()
     files = [each / "report.json" for each in folders]
     (shared / "trial.lock").unlink(missing_ok=True)  # of the earlier demo
-    first = Demo(folders[0], "--for", "10s", "--data", str(shared), "--report", str(files[0]))
+    first = Demo(folders[0], "--for", "4s", "--data", str(shared), "--report", str(files[0]))
     first.launch()
     await until((shared / "trial.lock").exists, "the first has begun", 60)
     second = Demo(folders[1], "--for", "2s", "--data", str(shared))
-    third = Demo(folders[2], "--for", "10s", "--report", str(files[2]))
+    third = Demo(folders[2], "--for", "4s", "--report", str(files[2]))
     second.launch()
     third.launch()
     assert await second.ended(60) == 1

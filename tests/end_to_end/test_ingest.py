@@ -21,8 +21,10 @@ from servers import Mosquitto, VictoriaMetrics
 from stored import rows
 
 from gateway.common.seq_ranges import SeqRanges
+from gateway.common.tasks import cancel_and_wait
 from gateway.model.metadata import MachineMeta
 from gateway.publish.in_flight import ACCEPTED_TIMEOUT
+from gateway.stores.victoria_metrics import read_metrics
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -344,6 +346,16 @@ async def test_a_foreign_publisher_needs_no_description(tmp_path: Path):
 # -- a store that answers before it is safe --
 
 
+async def grown(server: VictoriaMetrics) -> None:
+    """Wait until the server is old enough to be identified: records that come before that are written twice."""
+
+    def old() -> bool:
+        process = read_metrics(server.request("GET", "/metrics").decode())
+        return process is not None and not process.young
+
+    await until(old, "the server is old enough")
+
+
 async def written_and_lost(gateway: FakeGateway, server: VictoriaMetrics, since: int) -> None:
     """Let VictoriaMetrics accept records, and kill it before it has written them to disk."""
     await gateway.publish(*[gateway.make("m-01", pressure=number / 2) for number in range(since, since + 100)])
@@ -353,10 +365,10 @@ async def written_and_lost(gateway: FakeGateway, server: VictoriaMetrics, since:
     server.kill()
 
 
-async def test_readings_that_a_killed_victoria_metrics_loses_are_sent_again(tmp_path: Path, enterprise: str):
+async def readings_that_a_killed_victoria_metrics_loses_are_sent_again(folder: Path, enterprise: str) -> None:
     """It answers seconds before it writes to disk: nothing may be confirmed that a kill can take away."""
-    mosquitto, server = await Mosquitto.start(tmp_path), await VictoriaMetrics.start(tmp_path)
-    process = await ingest(tmp_path, mosquitto, server.store())
+    mosquitto, server = await Mosquitto.start(folder), await VictoriaMetrics.start(folder)
+    process = await ingest(folder, mosquitto, server.store())
     now = time.time_ns() // 1000 - 3_600_000_000
     async with FakeGateway(mosquitto.port, enterprise=enterprise, since=now) as gateway:
         await gateway.describe("m-01", **BAR)
@@ -377,12 +389,12 @@ async def test_readings_that_a_killed_victoria_metrics_loses_are_sent_again(tmp_
         assert sorted(confirmed) == sorted(gateway.sent)
 
 
-async def test_with_confirm_broker_the_broker_sends_again_the_records_that_a_store_has_lost(
-    tmp_path: Path, enterprise: str
-):
+async def with_confirm_broker_the_broker_sends_again_the_records_that_a_store_has_lost(
+    folder: Path, enterprise: str
+) -> None:
     """No gateway has them: ingest connects again, and the broker sends unacknowledged records again."""
-    mosquitto, server = await Mosquitto.start(tmp_path), await VictoriaMetrics.start(tmp_path)
-    process = await ingest(tmp_path, mosquitto, server.store(), confirm="broker")
+    mosquitto, server = await Mosquitto.start(folder), await VictoriaMetrics.start(folder)
+    process = await ingest(folder, mosquitto, server.store(), confirm="broker")
     now = time.time_ns() // 1000 - 3_600_000_000
     async with FakeGateway(mosquitto.port, enterprise=enterprise, since=now) as gateway:
         await gateway.describe("m-01", **BAR)
@@ -395,20 +407,85 @@ async def test_with_confirm_broker_the_broker_sends_again_the_records_that_a_sto
     assert len(process.events("ingest.subscribed")) == 2
 
 
-async def test_with_confirm_broker_nothing_is_acknowledged_before_it_is_safe(tmp_path: Path, enterprise: str):
+async def with_confirm_broker_nothing_is_acknowledged_before_it_is_safe(folder: Path, enterprise: str) -> None:
     """Nobody would send it again: the broker has to, and so must keep it, when ingest and store die together."""
-    mosquitto, server = await Mosquitto.start(tmp_path), await VictoriaMetrics.start(tmp_path)
-    process = await ingest(tmp_path, mosquitto, server.store(), confirm="broker")
+    mosquitto, server = await Mosquitto.start(folder), await VictoriaMetrics.start(folder)
+    process = await ingest(folder, mosquitto, server.store(), confirm="broker")
     now = time.time_ns() // 1000 - 3_600_000_000
     async with FakeGateway(mosquitto.port, enterprise=enterprise, since=now) as gateway:
         await gateway.describe("m-01", **BAR)
         await written_and_lost(gateway, server, 0)
         process.kill()
         await server.restart()
+        await grown(server)
         process.launch()
         await gateway.confirmed(60.0)
         target = VictoriaMetricsTarget(server, enterprise, "press")
         assert target.held() == expected(target, gateway)
+
+
+async def records_that_a_dead_ingest_had_not_confirmed_are_sent_to_the_next_ingest(folder: Path) -> None:
+    """VictoriaMetrics has it and may lose it, and nobody else would write it again."""
+    mosquitto = await Mosquitto.start(folder)
+    server = await VictoriaMetrics.start(folder)
+    await grown(server)
+    process = await ingest(folder, mosquitto, server.store())
+    async with Edge(folder / "edge", {"url": mosquitto.url}) as edge:
+        edge.metas[f"{ROOT}/enterprise/site/area/line/m-01/meta"] = b'{"template": "t", "points": {}}'
+        for _ in range(20):
+            edge.take()
+        await until(lambda: edge.window.accepted_records == 20, "a store has them")
+        process.kill()
+        began = time.monotonic()
+        process.launch()
+        await edge.freed()
+        assert edge.window.counts["again"] >= 20
+        assert time.monotonic() - began < ACCEPTED_TIMEOUT / 2
+    assert edge.spool.ledger.confirmed == 20
+
+
+async def a_store_that_is_killed_gets_thousands_of_records_again_from_the_spool(folder: Path) -> None:
+    """Ingest keeps only numbers. More records wait than the gateway could have had in flight, many times over."""
+    mosquitto, server = await Mosquitto.start(folder), await VictoriaMetrics.start(folder)
+    process = await ingest(folder, mosquitto, server.store())
+    async with Edge(folder / "edge", {"url": mosquitto.url}) as edge:
+        for machine in range(500):
+            edge.metas[f"{ROOT}/enterprise/site/area/line/m-{machine}/meta"] = b'{"template": "t", "points": {}}'
+        for count in range(1, 5_001):
+            edge.take(f"m-{count % 500}", 3)
+            if count % 500 == 0:
+                await until(lambda: edge.window.accepted_records == count, "a store has them")  # noqa: B023 - awaited here
+        server.kill()
+        edge.take("m-501", 3)
+        await server.restart()
+        event = await process.logged("records.requested_again")
+        assert event["records"] >= 5_000
+        began = time.monotonic()
+        await edge.freed()
+        assert edge.window.counts["again"] >= 5_000
+        assert time.monotonic() - began < ACCEPTED_TIMEOUT / 2
+        server.kill()  # confirmed readings survive that
+        await server.restart()
+        series = server.export('{site="site"}')
+        assert [len(one["values"]) for one in series] == [len(set(one["timestamps"])) for one in series]
+    assert edge.spool.ledger.confirmed == 3 * 5_001
+    assert sum(len(one["values"]) for one in series) == 3 * 5_001
+
+
+async def test_records_that_a_store_or_an_ingest_loses_are_sent_again(tmp_path: Path, enterprise: str):
+    """Each part has its own servers. They run side by side, since each waits up to three times for 15 seconds."""
+    parts = [
+        readings_that_a_killed_victoria_metrics_loses_are_sent_again(tmp_path / "1", enterprise),
+        with_confirm_broker_the_broker_sends_again_the_records_that_a_store_has_lost(tmp_path / "2", enterprise),
+        with_confirm_broker_nothing_is_acknowledged_before_it_is_safe(tmp_path / "3", enterprise),
+        records_that_a_dead_ingest_had_not_confirmed_are_sent_to_the_next_ingest(tmp_path / "4"),
+        a_store_that_is_killed_gets_thousands_of_records_again_from_the_spool(tmp_path / "5"),
+    ]
+    tasks = [asyncio.create_task(part) for part in parts]
+    try:
+        await asyncio.gather(*tasks)
+    finally:
+        await cancel_and_wait(*tasks)
 
 
 async def test_a_missing_database_is_reported_at_the_start(tmp_path: Path, influxd: Influxd):
@@ -507,53 +584,6 @@ async def test_an_ingest_publishes_its_birth_and_its_death(tmp_path: Path):
     first, second = states[0]["instance"], states[2]["instance"]
     assert [one["instance"] for one in states] == [first, first, second, second]
     assert first != second
-
-
-async def test_records_that_a_dead_ingest_had_not_confirmed_are_sent_to_the_next_ingest(tmp_path: Path):
-    """VictoriaMetrics has it and may lose it, and nobody else would write it again."""
-    mosquitto = await Mosquitto.start(tmp_path)
-    server = await VictoriaMetrics.start(tmp_path)
-    process = await ingest(tmp_path, mosquitto, server.store())
-    async with Edge(tmp_path / "edge", {"url": mosquitto.url}) as edge:
-        edge.metas[f"{ROOT}/enterprise/site/area/line/m-01/meta"] = b'{"template": "t", "points": {}}'
-        for _ in range(20):
-            edge.take()
-        await until(lambda: edge.window.accepted_records == 20, "a store has them")
-        process.kill()
-        began = time.monotonic()
-        process.launch()
-        await edge.freed()
-        assert edge.window.counts["again"] >= 20
-        assert time.monotonic() - began < ACCEPTED_TIMEOUT / 2
-    assert edge.spool.ledger.confirmed == 20
-
-
-async def test_a_store_that_is_killed_gets_thousands_of_records_again_from_the_spool(tmp_path: Path):
-    """Ingest keeps only numbers. More records wait than the gateway could have had in flight, many times over."""
-    mosquitto, server = await Mosquitto.start(tmp_path), await VictoriaMetrics.start(tmp_path)
-    process = await ingest(tmp_path, mosquitto, server.store())
-    async with Edge(tmp_path / "edge", {"url": mosquitto.url}) as edge:
-        for machine in range(500):
-            edge.metas[f"{ROOT}/enterprise/site/area/line/m-{machine}/meta"] = b'{"template": "t", "points": {}}'
-        for count in range(1, 5_001):
-            edge.take(f"m-{count % 500}", 3)
-            if count % 500 == 0:
-                await until(lambda: edge.window.accepted_records == count, "a store has them")  # noqa: B023 - awaited here
-        server.kill()
-        edge.take("m-501", 3)
-        await server.restart()
-        event = await process.logged("records.requested_again")
-        assert event["records"] >= 5_000
-        began = time.monotonic()
-        await edge.freed()
-        assert edge.window.counts["again"] >= 5_000
-        assert time.monotonic() - began < ACCEPTED_TIMEOUT / 2
-        server.kill()  # confirmed readings survive that
-        await server.restart()
-        series = server.export('{site="site"}')
-        assert [len(one["values"]) for one in series] == [len(set(one["timestamps"])) for one in series]
-    assert edge.spool.ledger.confirmed == 3 * 5_001
-    assert sum(len(one["values"]) for one in series) == 3 * 5_001
 
 
 def test_equal_descriptions_have_one_id():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,8 @@ from fakes.gateway import FakeGateway
 from processes import Lineside, write_factory
 from servers import Mosquitto
 from stored import rows
+
+from gateway.common.tasks import cancel_and_wait
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,15 +34,15 @@ async def ingest(folder: Path, mosquitto: Mosquitto) -> Lineside:
     return process
 
 
-async def test_the_next_batch_is_decoded_while_a_batch_waits_for_its_store(tmp_path: Path):
+async def the_next_batch_is_decoded_while_a_batch_waits_for_its_store(folder: Path) -> None:
     """Decoding and writing each need a core; a store that is slow for a moment gets the next batch at once."""
-    mosquitto = await Mosquitto.start(tmp_path)
-    process = await ingest(tmp_path, mosquitto)
+    mosquitto = await Mosquitto.start(folder)
+    process = await ingest(folder, mosquitto)
     async with FakeGateway(mosquitto.port) as gateway:
         await gateway.describe("m-01", **BAR)
         await gateway.send("m-01", pressure=1.0)
         await gateway.confirmed()
-        lock = sqlite3.connect(tmp_path / "readings.db", isolation_level=None)
+        lock = sqlite3.connect(folder / "readings.db", isolation_level=None)
         lock.execute("begin immediate")
         await gateway.send("m-01", pressure=2.0)
         await process.logged("store.unavailable")
@@ -51,21 +54,21 @@ async def test_the_next_batch_is_decoded_while_a_batch_waits_for_its_store(tmp_p
         lock.close()
         await gateway.answer(meta.id)
         await gateway.confirmed()
-    assert [(row.machine, row.value) for row in rows(tmp_path / "readings.db")] == [
+    assert [(row.machine, row.value) for row in rows(folder / "readings.db")] == [
         ("m-01", 1.0), ("m-01", 2.0), ("m-02", 3.0),
     ]  # fmt: skip
     assert await process.stop() == 0
 
 
-async def test_a_connection_that_is_lost_while_a_batch_is_written_repeats_nothing(tmp_path: Path):
+async def a_connection_that_is_lost_while_a_batch_is_written_repeats_nothing(folder: Path) -> None:
     """The write is finished, and confirmed over the next connection."""
-    mosquitto = await Mosquitto.start(tmp_path, persistence=True)
-    process = await ingest(tmp_path, mosquitto)
+    mosquitto = await Mosquitto.start(folder, persistence=True)
+    process = await ingest(folder, mosquitto)
     async with FakeGateway(mosquitto.port) as gateway:
         await gateway.describe("m-01", **BAR)
         await gateway.send("m-01", pressure=1.0)
         await gateway.confirmed()
-        lock = sqlite3.connect(tmp_path / "readings.db", isolation_level=None)
+        lock = sqlite3.connect(folder / "readings.db", isolation_level=None)
         lock.execute("begin immediate")
         await gateway.send("m-01", pressure=2.0)
         await process.logged("store.unavailable")
@@ -80,4 +83,17 @@ async def test_a_connection_that_is_lost_while_a_batch_is_written_repeats_nothin
         await again.publish(*gateway.unconfirmed)
         again.ranges = gateway.ranges
         await again.confirmed()
-    assert [row.value for row in rows(tmp_path / "readings.db")] == [1.0, 2.0]
+    assert [row.value for row in rows(folder / "readings.db")] == [1.0, 2.0]
+
+
+async def test_a_batch_that_waits_for_its_store_holds_up_nothing(tmp_path: Path):
+    """Both parts wait for five seconds, until SQLite gives up once, so they run side by side."""
+    parts = [
+        the_next_batch_is_decoded_while_a_batch_waits_for_its_store(tmp_path / "1"),
+        a_connection_that_is_lost_while_a_batch_is_written_repeats_nothing(tmp_path / "2"),
+    ]
+    tasks = [asyncio.create_task(part) for part in parts]
+    try:
+        await asyncio.gather(*tasks)
+    finally:
+        await cancel_and_wait(*tasks)

@@ -42,8 +42,8 @@ class Line:
 
     def write(self, derive: dict[str, Any], **second: Any) -> None:
         points = {
-            "count": {"address": "holding 0", "raw": "uint32", "every": "200ms"},
-            "third": {"address": "holding 4", "raw": "float64", "every": "200ms"},
+            "count": {"address": "holding 0", "raw": "uint32", "every": "100ms"},
+            "third": {"address": "holding 4", "raw": "float64", "every": "100ms"},
         }
         template = {"format": 1, "protocol": "modbus", "points": points}
         (self.folder / "machines" / "counter.yaml").write_text(yaml.safe_dump(template))

@@ -122,8 +122,7 @@ async def test_machines_come_go_and_move_and_the_others_notice_nothing(tmp_path:
         result = await plant.reload()
         assert (result.code, result.error) == (0, "")
         assert "1 machines added, 1 machines changed, 0 machines removed" in result.text
-        await plant.more("m-04")
-        await plant.more("m-02")
+        await asyncio.gather(plant.more("m-04", 1), plant.more("m-02", 2))
         old = len(machines.served[2])
         assert plant.counts("m-02")[: old + 2] == [*range(old), 0, 1], "all of the old unit, then of the new unit"
         plant.units = {"m-01": 1}
@@ -132,7 +131,7 @@ async def test_machines_come_go_and_move_and_the_others_notice_nothing(tmp_path:
         assert "0 machines added, 0 machines changed, 2 machines removed" in result.text
         valid = await lineside("validate", str(plant.config))
         assert result.text.strip().endswith(valid.text.split()[-1])
-        await plant.more("m-01")
+        await plant.more("m-01", 1)
         assert await gateway.stop() == 0
         counts = plant.counts("m-01")
         assert counts == list(range(len(machines.served[1]))), "each answer once, in order"
@@ -309,7 +308,7 @@ async def test_a_box_that_is_commissioned_before_its_server_exists_loses_no_read
         await gateway.logged("machine.online", seconds=SECONDS)
         for number, plant.unit in enumerate(units[1:], 1):
             served = len(machines.served[1])
-            await until(lambda served=served: len(machines.served[1]) > served + 5, "it is read", SECONDS)
+            await until(lambda served=served: len(machines.served[1]) > served + 2, "it is read", SECONDS)
             plant.write()
             gateway.signal(signal.SIGHUP)
             await gateway.logged("configuration.applied", number, SECONDS)

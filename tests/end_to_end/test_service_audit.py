@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from forked import with_constants
 from processes import LOOPBACK, Lineside, free_port, until, write_factory
 
 from gateway.audit.files import log_files
@@ -14,6 +15,9 @@ from gateway.settings.load import load_factory
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+SOON = with_constants(**{"gateway.audit.lifecycle.SETTLE": 0.5})
+"""A start is written after half a second in place of three: these tests wait for it."""
 
 
 def factory(folder: Path, broker: dict[str, Any] | None = None, **ingest: Any) -> Path:
@@ -49,7 +53,7 @@ async def test_a_gateway_and_a_page_record_their_starts_and_stops(tmp_path: Path
     """A person who looks into a gap of the readings sees whether somebody has stopped the service."""
     config = factory(tmp_path)
     begin(config)
-    gateway = await Lineside.start("run", config)
+    gateway = await Lineside.start("run", config, environment=SOON)
     await until(lambda: ("service-started", "gateway", "") in services(config), "the start of the gateway")
     page = await Lineside.start("dashboard", config, "--listen", f"{LOOPBACK}:{free_port()}")
     await page.logged("dashboard.listening")
@@ -66,7 +70,7 @@ async def test_ingest_records_its_starts_and_stops(tmp_path: Path) -> None:
     """It has an audit log of its own, which it may begin itself: nobody adds users where only ingest runs."""
     config = factory(tmp_path, audit={"begin": True})
     folder = tmp_path / "ingest" / "audit"
-    ingest = await Lineside.start("ingest", config)
+    ingest = await Lineside.start("ingest", config, environment=SOON)
     await until(lambda: ("service-started", "ingest", "") in services(config, folder), "the start of ingest")
     assert await ingest.stop() == 0
     assert services(config, folder)[-1] == ("service-stopped", "ingest", "SIGTERM")
@@ -77,10 +81,10 @@ async def test_a_gateway_that_was_killed_is_in_the_audit_log_after_its_next_star
     """Nobody else knows: the journal of the box may be gone."""
     config = factory(tmp_path)
     begin(config)
-    gateway = await Lineside.start("run", config)
+    gateway = await Lineside.start("run", config, environment=SOON)
     await until(lambda: ("service-started", "gateway", "") in services(config), "the start of the gateway")
     gateway.kill()
-    gateway = await Lineside.start("run", config)
+    gateway = await Lineside.start("run", config, environment=SOON)
     killed = ("service-interrupted", "gateway", "it was killed, or has crashed")
     await until(lambda: killed in services(config), "the entry of the killed gateway")
     assert await gateway.stop() == 0

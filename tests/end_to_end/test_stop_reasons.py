@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sqlite3
 from contextlib import closing, suppress
@@ -23,16 +24,16 @@ TEMPLATE: dict[str, Any] = {
     "format": 1,
     "protocol": "modbus",
     "points": {
-        "count": {"address": "holding 0", "raw": "uint32", "every": "100ms"},
-        "third": {"address": "holding 4", "raw": "float64", "every": "100ms"},
+        "count": {"address": "holding 0", "raw": "uint32", "every": "50ms"},
+        "third": {"address": "holding 4", "raw": "float64", "every": "50ms"},
     },
     "derive": {
-        "state": {"expression": "count % 60 < 30 ? 6 : 9", "labels": {6: "execute", 9: "aborted"}},
-        "order": {"expression": "count % 60 < 30 ? 1 : 2"},
+        "state": {"expression": "count % 40 < 20 ? 6 : 9", "labels": {6: "execute", 9: "aborted"}},
+        "order": {"expression": "count % 40 < 20 ? 1 : 2"},
     },
-    "production": {"state": "state", "order": "order", "micro_stop": "1s", "reasons": ["bladder", "no material"]},
+    "production": {"state": "state", "order": "order", "micro_stop": "500ms", "reasons": ["bladder", "no material"]},
 }
-"""A machine that runs for thirty readings, and is down for thirty; with each order its row is closed."""
+"""A machine that runs for twenty readings, and is down for twenty; with each order its row is closed."""
 
 
 def write(folder: Path, broker: Mosquitto, machines: Machines) -> Path:
@@ -87,10 +88,11 @@ async def test_a_reason_survives_an_outage_and_counts_in_the_losses(tmp_path: Pa
         listed = next(one for one in found["stops"] if one["state"] == "down")
         assert (listed["label"], listed["reason"], listed["given"]) == ("aborted", "", "")
         give = ("oee", "reason", str(config), "press-01", listed["begin"])
-        missing = await lineside(*give[:-1], "2001-01-01T06:00Z", "bladder")
+        missing, unknown = await asyncio.gather(
+            lineside(*give[:-1], "2001-01-01T06:00Z", "bladder"), lineside(*give, "gremlins")
+        )
         assert missing.code == 2
         assert "no stop of" in missing.error
-        unknown = await lineside(*give, "gremlins")
         assert (unknown.code, unknown.text) == (1, "failed: the reason is not one of bladder, no material\n")
         await ingest.stop()
         for reason in ("no material", "bladder"):
@@ -103,10 +105,13 @@ async def test_a_reason_survives_an_outage_and_counts_in_the_losses(tmp_path: Pa
         await until(lambda: len(rows(tmp_path, "stop_reasons")) >= 2, "both reasons in the store", SECONDS)
         begin = int(stop["begin"])
         await until(lambda: any(one["begin"] > begin for one in rows(tmp_path, "production")), "its row", SECONDS)
-        found = await document(config, "--shift", shift, "--stops")
+        found, totals, entries = await asyncio.gather(
+            document(config, "--shift", shift, "--stops"),
+            document(config, "--shift", shift),
+            lineside("audit", "show", str(config)),
+        )
         assert next(one for one in found["stops"] if one["begin"] == listed["begin"])["given"] == "bladder"
-        losses = (await document(config, "--shift", shift))["lines"][0]["machines"][0]["losses"]
-        entries = await lineside("audit", "show", str(config))
+        losses = totals["lines"][0]["machines"][0]["losses"]
         await gateway.stop()
         await ingest.stop()
     assert [(one["begin"], one["reason"], one["by"]) for one in rows(tmp_path, "stop_reasons")] == [

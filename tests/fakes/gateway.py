@@ -15,7 +15,7 @@ import json
 from typing import TYPE_CHECKING, Any, Self
 
 import aiomqtt
-from processes import LOOPBACK, until
+from processes import LOOPBACK, NO_DELAY, until
 
 from gateway.codecs import CODECS
 from gateway.common.seq_ranges import SeqRanges
@@ -53,7 +53,9 @@ class FakeGateway:
         self.set_aside: dict[int, int] = {}
         self.answers: list[dict[str, Any]] = []
         self.scans: dict[int, tuple[MachinePath, MachineMeta, NamedScan]] = {}
-        self._client = aiomqtt.Client(LOOPBACK, port, identifier=f"test-{name}", max_inflight_messages=1000)
+        self._client = aiomqtt.Client(
+            LOOPBACK, port, identifier=f"test-{name}", max_inflight_messages=1000, socket_options=NO_DELAY
+        )
         self.wanted: list[str] = []
         self._name = name
         self._topic = f"{ROOT}/{enterprise}/site/_gateways/{name}"

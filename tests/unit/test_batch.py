@@ -57,6 +57,7 @@ def test_a_batch_claims_the_memory_that_it_uses(points: int, scans: int) -> None
     decode(Batch(cast("Any", None)), payloads[:1])  # fill the caches, which are not part of a batch
     batch = Batch(cast("Any", None))
     gc.collect()
+    gc.freeze()  # the objects of earlier tests, which each later collection would visit for a second
     tracemalloc.start()
     decode(batch, payloads)
     gc.collect()

@@ -223,6 +223,7 @@ def test_the_memory_of_waiting_receipts_is_what_it_says():
     written = []
     records = [ReceivedRecord(SENDER, 10**6 + seq, "topic", b"x" * 1000, 1, b"") for seq in range(500)]
     gc.collect()
+    gc.freeze()  # the objects of earlier tests, which a later collection would visit for a second
     tracemalloc.start()
     for first in range(0, 20_000, 500):
         moved = [record._replace(seq=(seq := record.seq + first), receipt=seq.to_bytes(32)) for record in records]

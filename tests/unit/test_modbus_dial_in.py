@@ -221,7 +221,7 @@ async def test_the_port_stays_open_for_a_device_that_dials_rarely() -> None:
 
 
 @pytest.mark.slow
-async def test_a_connection_that_sends_nothing_does_not_displace_the_device() -> None:
+async def test_a_connection_that_sends_nothing_does_not_displace_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
     """A port scan must not disconnect the device."""
     port = free_port()
     async with listening(port, timeout=0.3) as (driver, group):
@@ -236,8 +236,10 @@ async def test_a_connection_that_sends_nothing_does_not_displace_the_device() ->
             writer.close()
             assert not device.closed.is_set()
         async with Dialler(port, 12):
-            await driver.close()
-            await open_port(driver)
+            with monkeypatch.context() as patch:
+                patch.setattr("drivers.modbus.listener.DIAL_WAIT", 0.5)  # no device will dial in
+                await driver.close()
+                await open_port(driver)
         async with Dialler(port, 13):
             await connect(driver)
             assert (await driver.read(group)).values == [13]

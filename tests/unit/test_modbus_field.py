@@ -232,8 +232,9 @@ async def test_a_gap_that_brings_no_answer_is_stepped_over_and_named() -> None:
     assert [remark.text for remark in remarks] == [GAP]
 
 
-async def test_more_bits_than_a_device_gives_are_asked_for_in_parts() -> None:
+async def test_more_bits_than_a_device_gives_are_asked_for_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     """It stays silent at a request for more than 64."""
+    monkeypatch.setattr("drivers.modbus.circuit_breaker.FIRST", 0.0)  # it is asked again at once
     bits = tuple(ModbusSource(address=Address(Table.COIL, entry), raw=Raw.BOOL) for entry in range(200))
 
     def limited(asked: Asked) -> Sequence[bytes]:

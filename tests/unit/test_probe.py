@@ -64,7 +64,7 @@ def test_a_meter_with_input_registers_alone_is_found():
 
     with served(meter) as (port, _):
         url = f"modbus+tcp://127.0.0.1:{port}?timeout=0.05"
-        result = CliRunner().invoke(main, ["probe", url, "--units", "1-2", "--to", "63", "--per-second", "1000"])
+        result = CliRunner().invoke(main, ["probe", url, "--units", "1-2", "--to", "39", "--per-second", "1000"])
     assert result.exit_code == 0, result.output
     assert "input     0..19; 20 at once" in result.output
     assert "holding   36..39; 4 at once" in result.output

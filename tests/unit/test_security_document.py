@@ -67,7 +67,7 @@ OF_SL_2 = {
 ESSENTIAL = ["I.1", *(f"I.2 ({letter})" for letter in "abcdefghijklm"), "II.1", "II.2 to II.8"]
 """The requirements of Annex I of Regulation (EU) 2024/2847, as the page groups them."""
 
-LISTENING = {"start_server", "start_unix_server", "create_server", "bind"}
+LISTENING = {"start_server", "start_unix_server", "create_server", "bind", "bind_in_thread"}
 """Calls that open a socket to others."""
 
 OF_METRICS = ("gateway.metrics.listen", "ingest.metrics.listen")

@@ -67,11 +67,11 @@ def test_the_files_stay_within_their_bound(
     tmp_path: Path, fillers: list[Filler], when_full: WhenFull, size: int
 ) -> None:
     """The disk of a box has other users: the configured size is kept, and the additional space is bounded."""
-    max_size = 2**20
+    max_size = 2**19
     fillers.append(filler := Filler(tmp_path, max_size, when_full))
     chance = random.Random(size)  # noqa: S311 - to be repeated
     for _ in range(14):
-        sizes = [chance.randrange(9000) if size == ANY_SIZE else size for _ in range(200_000 // max(size, 100))]
+        sizes = [chance.randrange(9000) if size == ANY_SIZE else size for _ in range(100_000 // max(size, 100))]
         filler.put(sizes)
         assert filler.files.db.stat().st_size <= max_size
         assert filler.on_disk() <= max_size + filler.limits.slack
