@@ -148,6 +148,17 @@ async def started(name: str, folder: Path) -> tuple[dict[str, Any], HttpServer |
     return cast("VictoriaMetrics", server).store(), server
 
 
+async def identified(store: dict[str, Any]) -> None:
+    """Wait until the server of a store is old enough: it gets all that it was given before once more."""
+    [(name, settings)] = store.items()
+    kind = store_kind(name)
+    opened = kind.make(kind.settings.model_validate(settings))
+    await asyncio.to_thread(opened.open)
+    while await asyncio.to_thread(opened.instance) is None:  # noqa: ASYNC110 - another process is asked
+        await asyncio.sleep(0.5)
+    opened.close()
+
+
 def write_configuration(folder: Path, broker: str, store: dict[str, Any], number: int, ingests: int) -> Path:
     machine = {"template": "curing-press", "connection": "modbus+tcp://127.0.0.1:1?unit=1"}
     share = {"share": "bench"} if ingests > 1 else {}
@@ -191,6 +202,8 @@ async def sustained(name: str, options: argparse.Namespace, folder: Path) -> Non
     """Print readings that wait over time, the rate of stored readings, and the processor time of each process."""
     mosquitto = await Mosquitto.start(folder)
     store, server = await started(name, folder)
+    if server is not None:
+        await identified(store)
     ingests = [
         Service(
             f"ingest {number}", folder / f"{number}.log", "ingest",
