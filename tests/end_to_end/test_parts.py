@@ -34,7 +34,7 @@ TOO_FAST = {"bead-winder", "electrical-safety", "sheet-metal-press"}
 """Templates of machines that work on a part for less than three seconds at this speed."""
 
 SEEN = 2_500_000
-"""Microseconds for which a serial number has to be shown so that it is surely read, on a busy test machine."""
+"""Microseconds after which a change is surely read, on a busy test machine."""
 
 ABOUT = 5_000_000
 """Microseconds by which a begin or end may be off: after a short interruption it is as old as three periods."""
@@ -197,7 +197,7 @@ def compare(
     known = Counter(one.serial for one in shown)
     assert {serial: count for serial, count in made.items() if count > known[serial]} == {}, (name, made - known)
     first = min((one["time"] for one in records), default=end)
-    waited = round((operation.settle + operation.wait * (operation.results_of is not None)) * 1e6)
+    waited = SEEN + round((operation.settle + operation.wait * (operation.results_of is not None)) * 1e6)
     expected = [
         one.serial for one in shown
         if one.serial and one.since and one.until and first - 30_000_000 < one.since and is_surely_read(one, down)
