@@ -93,13 +93,24 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--shuffle", metavar="SEED", help="run the tests in a random order, which the seed repeats")
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Let the garbage collector never look at the tests themselves: a million objects that stay to the end."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Mark each test as fast, services or slow, and put the tests in order."""
     for item in items:
         if not any(item.get_closest_marker(name) for name in MARKERS):
             item.add_marker(_marker(item.path))
-        if any(item.path.match(file) and item.name.partition("[")[0] == name for file, name in fuzzing.FUZZERS):
+        if item.name.partition("[")[0] in _fuzzers(item.path):
             item.add_marker("fuzz")
             if fuzzing.LONG:
                 item.add_marker(pytest.mark.timeout(0))
@@ -109,6 +120,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     else:
         items.sort(key=lambda item: item.nodeid)
         random.Random(seed).shuffle(items)  # noqa: S311 - to be repeated
+
+
+@functools.cache
+def _fuzzers(file: Path) -> set[str]:
+    """Return the names of the tests of a file that run damaged inputs."""
+    return {name for pattern, name in fuzzing.FUZZERS if file.match(pattern)}
 
 
 @functools.cache

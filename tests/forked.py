@@ -7,6 +7,7 @@ reach them alone. Their parent process runs no command, and ends with the proces
 from __future__ import annotations
 
 import ctypes
+import gc
 import importlib
 import json
 import multiprocessing
@@ -154,6 +155,7 @@ def _run(arguments: list[str], folder: Path, environment: dict[str, str], files:
     # a forked process must not keep its parent alive, and is killed when the parent ends
     os.close(forkserver._forkserver._forkserver_alive_fd)  # type: ignore[attr-defined] # noqa: SLF001
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    gc.freeze()  # the modules, which each collection of the command would visit
     os.environ.clear()
     os.environ.update(environment)
     tempfile.tempdir = None  # another than that of the tests, maybe
