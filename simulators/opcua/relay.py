@@ -37,24 +37,37 @@ class Relay:
         if refused and self._server is not None:
             await self.close()
         elif not refused and self._server is None:
-            self._server = await asyncio.start_server(self._accept, self._host, self._port)
+            self._server = await asyncio.start_server(self._accepted, self._host, self._port)
 
     async def close(self) -> None:
         """Close every connection and stop listening."""
         if self._server is None:
             return
-        self._server.close()
-        self._server = None
+        server, self._server = self._server, None
+        for listening in server.sockets:
+            asyncio.get_running_loop().remove_reader(listening)
+        # a connection that is accepted gets its transport one turn later, which fails if the server is closed
+        await asyncio.sleep(0)
+        server.close()
         ending = tuple(self._open)
         for task in ending:
             task.cancel()
         await asyncio.gather(*ending, return_exceptions=True)
 
-    async def _accept(self, client: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None  # noqa: S101 - asyncio runs this in a task
+    def _accepted(self, client: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
+        if self._server is None:  # it was accepted before, and is ready only now
+            to_client.transport.abort()
+            return
+        task = asyncio.create_task(self._forward(client, to_client), name="connection")
+
+        def ended(_: asyncio.Task[None]) -> None:
+            self._open.discard(task)
+            to_client.transport.abort()  # also if the task was cancelled before its first step
+
         self._open.add(task)
-        task.add_done_callback(self._open.discard)
+        task.add_done_callback(ended)
+
+    async def _forward(self, client: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
         to_server: asyncio.StreamWriter | None = None
         try:
             server, to_server = await asyncio.open_connection(LOOPBACK, self.inner)
@@ -62,11 +75,10 @@ class Relay:
                 both.create_task(self._forward_requests(client, to_server), name="requests")
                 both.create_task(self._forward_answers(server, to_client), name="answers")
         except (OSError, ExceptionGroup):
-            pass  # one side has closed; the other is closed below
+            pass  # one side has closed; the other is closed next
         finally:
-            for writer in (to_client, to_server):
-                if writer is not None:
-                    writer.transport.abort()
+            if to_server is not None:
+                to_server.transport.abort()
 
     async def _forward_requests(self, client: asyncio.StreamReader, to_server: asyncio.StreamWriter) -> None:
         while data := await client.read(CHUNK):

@@ -83,6 +83,8 @@ async def serve(thread: OpcUaServerThread) -> None:
                     time.sleep(SILENCE_POLL)  # noqa: ASYNC251 - the fault is a server that answers nobody
     finally:
         await relay.close()
+        for transport in tuple(server.iserver.asyncio_transports):
+            transport.close()  # of a client that connected while the server closed the others
 
 
 async def _keep_history(server: Server, machines: list[_Machine], values: int) -> None:
