@@ -31,8 +31,10 @@ import pytest
 import yaml
 from forked import Forked
 
+from gateway.common.tasks import cancel_and_wait
+
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine, Iterable
 
 T = TypeVar("T")
 
@@ -95,6 +97,15 @@ def need(program: str) -> str:
             pytest.fail(message)
         pytest.skip(message)
     return found
+
+
+async def side_by_side(parts: Iterable[Coroutine[object, object, None]]) -> None:
+    """Run parts of a test that mostly wait; if one fails, the others end before the test does."""
+    tasks = [asyncio.create_task(part) for part in parts]
+    try:
+        await asyncio.gather(*tasks)
+    finally:
+        await cancel_and_wait(*tasks)
 
 
 async def until(look: Callable[[], T], what: str, seconds: float = PATIENCE) -> T:

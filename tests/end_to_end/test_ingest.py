@@ -14,14 +14,13 @@ import pytest
 import yaml
 from edge import Edge
 from fakes.gateway import ROOT, FakeGateway
-from processes import LOOPBACK, Lineside, free_port, until, write_factory
+from processes import LOOPBACK, Lineside, free_port, side_by_side, until, write_factory
 from proxy import Proxy
 from read_back import InfluxTarget, SqliteTarget, VictoriaMetricsTarget
 from servers import Mosquitto, VictoriaMetrics
 from stored import rows
 
 from gateway.common.seq_ranges import SeqRanges
-from gateway.common.tasks import cancel_and_wait
 from gateway.model.metadata import MachineMeta
 from gateway.publish.in_flight import ACCEPTED_TIMEOUT
 from gateway.stores.victoria_metrics import read_metrics
@@ -481,11 +480,7 @@ async def test_records_that_a_store_or_an_ingest_loses_are_sent_again(tmp_path: 
         records_that_a_dead_ingest_had_not_confirmed_are_sent_to_the_next_ingest(tmp_path / "4"),
         a_store_that_is_killed_gets_thousands_of_records_again_from_the_spool(tmp_path / "5"),
     ]
-    tasks = [asyncio.create_task(part) for part in parts]
-    try:
-        await asyncio.gather(*tasks)
-    finally:
-        await cancel_and_wait(*tasks)
+    await side_by_side(parts)
 
 
 async def test_a_missing_database_is_reported_at_the_start(tmp_path: Path, influxd: Influxd):

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import sqlite3
 from typing import TYPE_CHECKING
 
 from fakes.gateway import FakeGateway
-from processes import Lineside, write_factory
+from processes import Lineside, side_by_side, write_factory
 from servers import Mosquitto
 from stored import rows
-
-from gateway.common.tasks import cancel_and_wait
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -92,8 +89,4 @@ async def test_a_batch_that_waits_for_its_store_holds_up_nothing(tmp_path: Path)
         the_next_batch_is_decoded_while_a_batch_waits_for_its_store(tmp_path / "1"),
         a_connection_that_is_lost_while_a_batch_is_written_repeats_nothing(tmp_path / "2"),
     ]
-    tasks = [asyncio.create_task(part) for part in parts]
-    try:
-        await asyncio.gather(*tasks)
-    finally:
-        await cancel_and_wait(*tasks)
+    await side_by_side(parts)
