@@ -310,6 +310,7 @@ async def test_the_debian_package_installs_starts_upgrades_and_goes(dist: Path, 
     assert_next_key_is_trusted(system, dist)
     assert f"version {second} is installed, which is newer" in system.run("lineside-update", old, code=1)
     policy = find_changed_software(system)
+    system.compile_no_packages()
     system.run("lineside-update", old, "--downgrade", **DEBCONF)
     assert installed_version(system) == first
     policy.unlink()
