@@ -64,7 +64,7 @@ def test_every_command_of_the_page_does_what_it_says(dist: Path, system: SystemC
     for name in ABSENT:
         (system.root / "usr/local/bin" / name).write_text(STAND_IN, encoding="utf-8")
         (system.root / "usr/local/bin" / name).chmod(0o755)
-    system.compile_no_packages()  # as above
+    system.compile_no_packages()  # no command of the page depends on it
     said = {}
     (here / "passphrase").write_text("kettle-river-41-piano\n", encoding="utf-8")
     identity = system.root / "var/lib/lineside/users.yaml"
