@@ -1,6 +1,6 @@
 """Repeat the few tests with processes that failed in a run of all tests, alone: `make test` does it.
 
-    pytest -n 6 || python tools/repeat_failed.py $?
+    pytest -n 6 -m "not fast" || python tools/repeat_failed.py $?
 
 Six workers on two processors make each process late now and then, and some tests have time limits. The run fails if a
 test fails again, if a `fast` test failed, which starts no process, or if more than `MOST` failed. A test that passes
@@ -32,19 +32,19 @@ def repeat(code: int) -> int:
     failed = sorted(json.loads(CACHE.read_text(encoding="utf-8"))) if CACHE.exists() else []
     if not 0 < len(failed) <= MOST:
         return code
-    if _pytest("-m", "fast", "--collect-only", "--quiet") != NO_TESTS:
+    if _pytest(failed, "-m", "fast", "--collect-only", "--quiet") != NO_TESTS:
         return code
     print(f"\nrepeating alone the tests that failed beside others: {', '.join(failed)}", flush=True)
-    again = _pytest()
+    again = _pytest(failed)
     if again == 0:
         print(f"UNSTABLE: failed beside other tests, passed alone: {', '.join(failed)}", flush=True)
     return again
 
 
-def _pytest(*options: str) -> int:
-    """Select the failed tests; return the exit code."""
+def _pytest(tests: list[str], *options: str) -> int:
+    """Run tests by their names, with which pytest collects also a file that a stage ignores; return the exit code."""
     environment = {name: value for name, value in os.environ.items() if name != "PYTEST_ADDOPTS"}
-    line = [sys.executable, "-m", "pytest", "--last-failed", *options]
+    line = [sys.executable, "-m", "pytest", *options, *tests]
     return subprocess.run(line, env=environment, check=False).returncode
 
 
