@@ -9,7 +9,7 @@ PROCESSORS := $(shell getconf _NPROCESSORS_ONLN)
 PARALLEL ?= -n $(shell expr 3 \* $(PROCESSORS)) --dist worksteal
 SEED ?= $(shell od -An -N4 -tu4 /dev/urandom | tr -d ' ')
 
-.PHONY: help setup demo test compiled test-fast test-random coverage check lint types prose services lock bench bench-compare bench-curves bench-parts soak chaos screenshots package sbom licences vulnerabilities fuzz clean
+.PHONY: help setup demo test compiled fast test-fast test-random coverage check lint types prose services lock bench bench-compare bench-curves bench-parts soak chaos screenshots package sbom licences vulnerabilities fuzz clean
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -20,16 +20,22 @@ demo: setup ## two simulated plants, broker, gateways, store: watch readings tra
 	@$(BIN)/lineside demo
 
 test: $(VENV)/.dev services ## install what tests need, then lint, type-check and test
-	@$(MAKE) --no-print-directory --jobs=$(PROCESSORS) --output-sync check compiled
-	$(BIN)/pytest $(PARALLEL) --durations=25 || $(BIN)/python tools/repeat_failed.py $$?
+	@$(MAKE) --no-print-directory --jobs=$(PROCESSORS) --output-sync fast check
+	$(BIN)/pytest $(PARALLEL) -m "not fast" --durations=25 || $(BIN)/python tools/repeat_failed.py $$?
 
 compiled: $(VENV)/.dev
 	@# once, and not by each worker and each process of a test: the code, and the tests as pytest changes them
 	@$(BIN)/python -m compileall -q drivers gateway simulators
 	@PYTHONDONTWRITEBYTECODE= $(BIN)/pytest --collect-only -q > /dev/null || true
 
+# a worker for each processor: these tests hardly wait, and each worker imports and collects them all
+FAST := $(BIN)/pytest -n $(PROCESSORS) --dist worksteal -m fast
+
+fast: compiled
+	$(FAST) --quiet
+
 test-fast: $(VENV)/.dev ## quick tests without processes, with few random examples, in a minute
-	LINESIDE_FUZZ=20 $(BIN)/pytest $(PARALLEL) -m fast tests/unit
+	LINESIDE_FUZZ=20 $(FAST)
 
 test-random: $(VENV)/.dev services ## all tests in a random order: SEED=7 repeats one
 	$(BIN)/pytest $(PARALLEL) --shuffle $(SEED)

@@ -7,6 +7,7 @@ import gc
 import json
 import os
 import random
+import re
 import subprocess
 import uuid
 from pathlib import Path
@@ -87,6 +88,9 @@ WITH_PROCESSES = (
 
 MARKERS = ("slow", "services", "fast")
 
+STAGES = ("fast", "not fast")
+"""Expressions of `-m` with which `make test` runs all tests; each collects only the files that have such tests."""
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the option of `make test-random`."""
@@ -103,12 +107,25 @@ def pytest_collection() -> Generator[None, object, object]:
         gc.enable()
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Import no file in vain: each worker collects all tests."""
+    stage = config.option.markexpr
+    if stage not in STAGES or collection_path.suffix != ".py":
+        return None
+    return True if stage not in _stages(collection_path) else None
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Mark each test as fast, services or slow, and put the tests in order."""
     for item in items:
         if not any(item.get_closest_marker(name) for name in MARKERS):
             item.add_marker(_marker(item.path))
+        stage = STAGES[item.get_closest_marker("fast") is None]
+        if stage not in _stages(item.path):
+            raise pytest.UsageError(
+                f"{item.nodeid} is {stage}: `make test` runs it if its file has the name of its mark"
+            )
         if item.name.partition("[")[0] in _fuzzers(item.path):
             item.add_marker("fuzz")
             if fuzzing.LONG:
@@ -132,6 +149,13 @@ def _marker(file: Path) -> str:
     if any(file.match(pattern) for pattern in (*SLOW, "chaos/*.py")):
         return "slow"
     return "services" if any(file.match(pattern) for pattern in WITH_PROCESSES) else "fast"
+
+
+@functools.cache
+def _stages(file: Path) -> set[str]:
+    """Return the stages that have tests of a file: that of its marker, and those of the marks that it names."""
+    marks = set(re.findall(r"\bmark\.(\w+)", file.read_text(encoding="utf-8"))) | {_marker(file)}
+    return {STAGES[mark != "fast"] for mark in marks & set(MARKERS)}
 
 
 @pytest.fixture(autouse=True)
