@@ -217,18 +217,25 @@ def _umask_stays_with_its_test() -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def _processes_end_with_their_test() -> Iterator[None]:
     yield
-    _end([process for process in processes.STARTED if not process.shared])
+    _end("function")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _processes_end_with_their_module() -> Iterator[None]:
+    """A server at rest needs processor time as well: twenty of them as much as a worker."""
+    yield
+    _end("module")
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _processes_end_with_the_session() -> Iterator[None]:
     yield
-    _end(list(processes.STARTED))
+    _end("function", "module", "session")  # of an interrupted run, too
     forked.stop()
 
 
-def _end(those: list[processes.Process]) -> None:
-    for process in those:
+def _end(*scopes: processes.Scope) -> None:
+    for process in [one for one in processes.STARTED if one.scope in scopes]:
         process.kill()
         processes.STARTED.remove(process)
 
@@ -247,7 +254,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
 @pytest.fixture(scope="session")
 def influxd(tmp_path_factory: pytest.TempPathFactory) -> servers.Influxd:
     """One InfluxDB 1.x for all tests; see `influx_database`."""
-    server = servers.Influxd(tmp_path_factory.mktemp("influxd"), shared=True)
+    server = servers.Influxd(tmp_path_factory.mktemp("influxd"), scope="session")
     server.up_and_wait()
     return server
 
@@ -263,7 +270,7 @@ def influx_database(influxd: servers.Influxd) -> str:
 @pytest.fixture(scope="session")
 def victoria_metrics(tmp_path_factory: pytest.TempPathFactory) -> servers.VictoriaMetrics:
     """One VictoriaMetrics for all tests; see `enterprise`."""
-    server = servers.VictoriaMetrics(tmp_path_factory.mktemp("victoria-metrics"), shared=True)
+    server = servers.VictoriaMetrics(tmp_path_factory.mktemp("victoria-metrics"), scope="session")
     server.up_and_wait()
     return server
 

@@ -39,7 +39,7 @@ class HandMadePlant:
     """A broker, a page, and a client that publishes what gateways would. `url` is the address of the page."""
 
     def __init__(self, folder: Path) -> None:
-        self.broker = Mosquitto(folder, shared=True)
+        self.broker = Mosquitto(folder, scope="module")
         self.port = free_port()
         self.url = f"http://{LOOPBACK}:{self.port}"
         self.config = write_factory(
@@ -70,7 +70,7 @@ class HandMadePlant:
 
     async def _serve(self) -> None:
         self.page = await start_page(self.config, f"{LOOPBACK}:{self.port}")
-        self.page.shared = True
+        self.page.scope = "module"
         # readings are not retained: those before the subscription of the page are lost
         session = {"Cookie": cookie_of(self.url)}
         with connect(f"ws://{LOOPBACK}:{self.port}/api/live", max_size=None, additional_headers=session) as page:
@@ -119,6 +119,6 @@ class HandMadePlant:
         self.publish(f"{path}/data", self.record(*scans))
 
     def stop(self) -> None:
-        """Close the connection; the processes end with the session."""
+        """Close the connection; the processes end with the module."""
         self._client.loop_stop()
         self._client.disconnect()

@@ -15,7 +15,7 @@ from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from processes import LOOPBACK, free_port, need, until
+from processes import LOOPBACK, Scope, free_port, need, until
 from servers import Server
 
 PEER = Path(__file__).parent / "peers" / "opcua"
@@ -63,9 +63,9 @@ class NodeOpcUa(Server):
 
     program = "node-opcua"
 
-    def __init__(self, folder: Path, *, port: int | None = None, shared: bool = False, **options: Any) -> None:
+    def __init__(self, folder: Path, *, port: int | None = None, scope: Scope = "function", **options: Any) -> None:
         """Prepare; nothing runs. See server.js for the options."""
-        super().__init__(folder, port=port, shared=shared)
+        super().__init__(folder, port=port, scope=scope)
         self.url = f"opc.tcp://{LOOPBACK}:{self.port}"
         self.certificates = self.folder / "certificates"
         self.options = options

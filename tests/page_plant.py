@@ -1,6 +1,6 @@
 """A small plant with its page, for the tests in a browser: simulated machines, broker, gateway, ingest, store.
 
-One for each worker: its processes live as long as the session. A test that stops one of them starts it again.
+The tests in a browser share one for each worker. A test that stops one of its processes starts it again.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from servers import Mosquitto
 if TYPE_CHECKING:
     from collections.abc import Coroutine
     from pathlib import Path
+
+    from processes import Scope
 
 T = TypeVar("T")
 
@@ -39,17 +41,17 @@ def wait_for(work: Coroutine[Any, Any, T]) -> T:
 class PlantWithPage:
     """A mixer and two presses on two lines. `url` is the address of the page."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.broker = Mosquitto(folder, shared=True)
+    def __init__(self, folder: Path, scope: Scope = "function") -> None:
+        self.folder, self.scope = folder, scope
+        self.broker = Mosquitto(folder, scope=scope)
         self.port = free_port()
         self.url = f"http://{LOOPBACK}:{self.port}"
         self.config = folder / "factory.yaml"
 
     @classmethod
-    def start(cls, folder: Path) -> Self:
+    def start(cls, folder: Path, scope: Scope = "function") -> Self:
         """Start all processes, and wait until readings are stored and the page is served."""
-        plant = cls(folder)
+        plant = cls(folder, scope)
         plant.broker.up_and_wait()  # in this thread: the server ends with the thread that started it
         return wait_for(plant._start())
 
@@ -61,7 +63,7 @@ class PlantWithPage:
         self.ingest = await Lineside.start("ingest", self.config)
         self.page = await self.serve()
         for process in (self.machines, self.gateway, self.ingest, self.page):
-            process.shared = True
+            process.scope = self.scope
         await until(lambda: self.stored() > 0, "readings are stored")
         return self
 

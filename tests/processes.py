@@ -25,7 +25,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self, TypeVar
 
 import pytest
 import yaml
@@ -37,6 +37,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable
 
 T = TypeVar("T")
+
+Scope = Literal["function", "module", "session"]
+"""The scope of a process, as of a fixture: `conftest.py` kills it after the test, the file of tests, or the run."""
 
 LOOPBACK = "127.0.0.1"
 
@@ -168,11 +171,11 @@ async def lineside(
 class Process:
     """A child process that can be started, killed and started again. Its output goes to `log`, run after run."""
 
-    def __init__(self, name: str, log: Path, *, shared: bool = False) -> None:
-        """Prepare; nothing runs. `shared` is for a process that lives as long as the session."""
+    def __init__(self, name: str, log: Path, *, scope: Scope = "function") -> None:
+        """Prepare; nothing runs. The process is killed at the end of its scope, if it still runs."""
         self.name = name
         self.log = log
-        self.shared = shared
+        self.scope = scope
         self._process: subprocess.Popen[bytes] | Forked | None = None
 
     def command(self) -> list[str]:

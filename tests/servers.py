@@ -19,6 +19,8 @@ from processes import LOOPBACK, POLL, Process, free_port, need, until
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from processes import Scope
+
 READY_SECONDS = 120.0
 """The time limit of a server until it accepts connections."""
 
@@ -28,11 +30,11 @@ class Server(Process):
 
     program: str
 
-    def __init__(self, folder: Path, *, port: int | None = None, shared: bool = False) -> None:
+    def __init__(self, folder: Path, *, port: int | None = None, scope: Scope = "function") -> None:
         self.port = port or free_port()
         self.folder = folder / f"{self.program}-{self.port}"
         self.folder.mkdir(parents=True)
-        super().__init__(self.program, self.folder / f"{self.program}.log", shared=shared)
+        super().__init__(self.program, self.folder / f"{self.program}.log", scope=scope)
 
     @classmethod
     async def start(cls, folder: Path, **options: Any) -> Self:
@@ -82,9 +84,9 @@ class Mosquitto(Server):
     program = "mosquitto"
 
     def __init__(
-        self, folder: Path, *lines: str, persistence: bool = False, port: int | None = None, shared: bool = False
+        self, folder: Path, *lines: str, persistence: bool = False, port: int | None = None, scope: Scope = "function"
     ) -> None:
-        super().__init__(folder, port=port, shared=shared)
+        super().__init__(folder, port=port, scope=scope)
         self.url = f"mqtt://{LOOPBACK}:{self.port}"
         self.lines = [
             f"listener {self.port} {LOOPBACK}",
@@ -115,8 +117,8 @@ class Nats(Server):
 
     program = "nats-server"
 
-    def __init__(self, folder: Path, *, port: int | None = None, shared: bool = False) -> None:
-        super().__init__(folder, port=port, shared=shared)
+    def __init__(self, folder: Path, *, port: int | None = None, scope: Scope = "function") -> None:
+        super().__init__(folder, port=port, scope=scope)
         self.url = f"mqtt://{LOOPBACK}:{self.port}"
         self._own_port = free_port()
 
@@ -136,10 +138,10 @@ class RabbitMq(Server):
 
     program = "rabbitmq-server"
 
-    def __init__(self, folder: Path, *, port: int | None = None, shared: bool = False) -> None:
-        super().__init__(folder, port=port, shared=shared)
+    def __init__(self, folder: Path, *, port: int | None = None, scope: Scope = "function") -> None:
+        super().__init__(folder, port=port, scope=scope)
         self.url = f"mqtt://{LOOPBACK}:{self.port}"
-        self._epmd = _Epmd(folder, shared=shared)
+        self._epmd = _Epmd(folder, scope=scope)
 
     def launch(self) -> None:
         if not self._epmd.running:
@@ -255,8 +257,10 @@ class Prometheus(HttpServer):
     program = "prometheus"
     health = "/-/ready"
 
-    def __init__(self, folder: Path, *, jobs: dict[str, int], port: int | None = None, shared: bool = False) -> None:
-        super().__init__(folder, port=port, shared=shared)
+    def __init__(
+        self, folder: Path, *, jobs: dict[str, int], port: int | None = None, scope: Scope = "function"
+    ) -> None:
+        super().__init__(folder, port=port, scope=scope)
         self.jobs = jobs
 
     def command(self) -> list[str]:
@@ -294,8 +298,8 @@ class Influxd(HttpServer):
     program = "influxd"
     health = "/ping"
 
-    def __init__(self, folder: Path, *, port: int | None = None, shared: bool = False) -> None:
-        super().__init__(folder, port=port, shared=shared)
+    def __init__(self, folder: Path, *, port: int | None = None, scope: Scope = "function") -> None:
+        super().__init__(folder, port=port, scope=scope)
         self._rpc = free_port()
 
     def command(self) -> list[str]:

@@ -102,7 +102,7 @@ def open_page(browser: Browser) -> Iterator[Callable[..., Page]]:
 @pytest.fixture(scope="session")
 def plant(tmp_path_factory: pytest.TempPathFactory) -> PlantWithPage:
     """A small plant with its page; once for each worker."""
-    return PlantWithPage.start(tmp_path_factory.mktemp("plant"))
+    return PlantWithPage.start(tmp_path_factory.mktemp("plant"), "session")
 
 
 @pytest.fixture

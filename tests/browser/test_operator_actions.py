@@ -90,7 +90,7 @@ class Plant:
     def __init__(self, folder: Path) -> None:
         self.config, self.port = folder / "factory.yaml", free_port()
         self.url = f"http://{LOOPBACK}:{self.port}"
-        self.broker = Mosquitto(folder, shared=True)
+        self.broker = Mosquitto(folder, scope="module")
         self.machines = _Machines()
         self._folder = folder
 
@@ -126,7 +126,7 @@ class Plant:
         self.ingest = await Lineside.start("ingest", self.config)
         self.page = await start_page(self.config, f"{LOOPBACK}:{self.port}")
         for process in (self.gateway, self.ingest, self.page):
-            process.shared = True
+            process.scope = "module"
 
     def stop(self) -> None:
         async def stop() -> None:

@@ -42,7 +42,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     )
     port = free_port()
     page = wait_for(start_page(factory.file, f"{LOOPBACK}:{port}"))
-    page.shared = True
+    page.scope = "module"
     yield f"http://{LOOPBACK}:{port}"
     page.kill()
 

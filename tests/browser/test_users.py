@@ -42,7 +42,7 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
     async def start() -> Lineside:
         started = await Lineside.start("dashboard", config)
-        started.shared = True
+        started.scope = "module"
         await started.logged("dashboard.listening")
         return started
 

@@ -35,7 +35,7 @@ def press(enterprise: str) -> MachinePath:
 @pytest.fixture(scope="session")
 def opcua(tmp_path_factory: pytest.TempPathFactory) -> NodeOpcUa:
     """One OPC UA server for the tests that do not break it; see `opcua_node` and `opcua_alone` for more."""
-    server = NodeOpcUa(tmp_path_factory.mktemp("opcua"), shared=True)
+    server = NodeOpcUa(tmp_path_factory.mktemp("opcua"), scope="session")
     server.up_and_wait()
     return server
 

@@ -38,7 +38,7 @@ def _confirmations_wait_briefly(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="module")
 def rabbitmq(tmp_path_factory: pytest.TempPathFactory) -> RabbitMq:
     """One RabbitMQ for all tests: it starts in ten seconds, or in forty on a busy machine."""
-    server = RabbitMq(tmp_path_factory.mktemp("rabbitmq"), shared=True)
+    server = RabbitMq(tmp_path_factory.mktemp("rabbitmq"), scope="module")
     server.up_and_wait()
     return server
 

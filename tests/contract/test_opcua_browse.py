@@ -36,7 +36,7 @@ BULK, PER_ANSWER = 500, 200
 def large(tmp_path_factory: pytest.TempPathFactory) -> NodeOpcUa:
     """A server with many nodes, and small limits."""
     limits = {"maxNodesPerRead": 100, "maxNodesPerBrowse": 5}
-    server = NodeOpcUa(tmp_path_factory.mktemp("large"), shared=True, bulk=BULK, limits=limits)
+    server = NodeOpcUa(tmp_path_factory.mktemp("large"), scope="module", bulk=BULK, limits=limits)
     server.up_and_wait()
     return server
 

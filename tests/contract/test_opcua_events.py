@@ -51,7 +51,7 @@ async def event(driver: Driver, message: str) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def alarming(tmp_path_factory: pytest.TempPathFactory) -> NodeOpcUa:
     """A server whose alarm nobody else sees, and which may be restarted."""
-    server = NodeOpcUa(tmp_path_factory.mktemp("alarming"), shared=True)
+    server = NodeOpcUa(tmp_path_factory.mktemp("alarming"), scope="module")
     server.up_and_wait()
     return server
 

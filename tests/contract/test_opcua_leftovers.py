@@ -72,7 +72,7 @@ async def test_the_queue_of_an_outage_is_delivered_late_by_a_server_without_hist
 def guarded(tmp_path_factory: pytest.TempPathFactory) -> NodeOpcUa:
     """A server that lets one user in, once."""
     options: dict[str, Any] = {"users": {"telemetry": PASSWORD}, "anonymous": False, "sessions": 1}
-    server = NodeOpcUa(tmp_path_factory.mktemp("guarded"), shared=True, **options)
+    server = NodeOpcUa(tmp_path_factory.mktemp("guarded"), scope="module", **options)
     server.up_and_wait()
     return server
 

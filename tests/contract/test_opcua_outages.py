@@ -15,7 +15,7 @@ from drivers.base import NotConnected
 @pytest.fixture(scope="module")
 def single(tmp_path_factory: pytest.TempPathFactory) -> NodeOpcUa:
     """A server with room for one session, which may be restarted."""
-    server = NodeOpcUa(tmp_path_factory.mktemp("single"), shared=True, sessions=1)
+    server = NodeOpcUa(tmp_path_factory.mktemp("single"), scope="module", sessions=1)
     server.up_and_wait()
     return server
 

@@ -24,7 +24,7 @@ SECONDS = 30.0
 @pytest.fixture(scope="module")
 def peer(tmp_path_factory: pytest.TempPathFactory) -> NodeOpcUa:
     """One server for all tests here."""
-    server = NodeOpcUa(tmp_path_factory.mktemp("node-opcua"), shared=True, counterPeriod=10)
+    server = NodeOpcUa(tmp_path_factory.mktemp("node-opcua"), scope="module", counterPeriod=10)
     server.up_and_wait()
     return server
 

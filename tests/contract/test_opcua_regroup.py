@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> NodeOpcUa:
-    server = NodeOpcUa(tmp_path_factory.mktemp("regroup"), shared=True, counterPeriod=20)
+    server = NodeOpcUa(tmp_path_factory.mktemp("regroup"), scope="module", counterPeriod=20)
     server.up_and_wait()
     return server
 

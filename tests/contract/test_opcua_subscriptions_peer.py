@@ -40,7 +40,7 @@ async def all_received(driver: OpcUaDriver, nodes: list[str]) -> None:
 def small(tmp_path_factory: pytest.TempPathFactory) -> NodeOpcUa:
     """A server with room for four items in a subscription, and for ten in all."""
     limits = {"maxMonitoredItemsPerSubscription": 4, "maxMonitoredItems": 10}
-    server = NodeOpcUa(tmp_path_factory.mktemp("small"), shared=True, bulk=18, capabilities=limits)
+    server = NodeOpcUa(tmp_path_factory.mktemp("small"), scope="module", bulk=18, capabilities=limits)
     server.up_and_wait()
     return server
 
