@@ -217,24 +217,25 @@ def _umask_stays_with_its_test() -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def _processes_end_with_their_test() -> Iterator[None]:
     yield
-    _end("function")
+    end_processes("function")
 
 
 @pytest.fixture(scope="module", autouse=True)
 def _processes_end_with_their_module() -> Iterator[None]:
     """A server at rest needs processor time as well: twenty of them as much as a worker."""
     yield
-    _end("module")
+    end_processes("module")
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _processes_end_with_the_session() -> Iterator[None]:
     yield
-    _end("function", "module", "session")  # of an interrupted run, too
+    end_processes("function", "module", "session")  # of an interrupted run, too
     forked.stop()
 
 
-def _end(*scopes: processes.Scope) -> None:
+def end_processes(*scopes: processes.Scope) -> None:
+    """Kill the processes of these scopes that a test has started."""
     for process in [one for one in processes.STARTED if one.scope in scopes]:
         process.kill()
         processes.STARTED.remove(process)

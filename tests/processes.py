@@ -244,6 +244,15 @@ class Process:
         assert self._process is not None, f"{self.name} was never started"
         self._process.send_signal(number)
 
+    def catches(self, number: signal.Signals) -> bool:
+        """Return whether it has a handler of a signal, which would end it otherwise (proc(5), SigCgt)."""
+        try:
+            status = Path(f"/proc/{self.pid}/status").read_text(encoding="utf-8")
+        except FileNotFoundError:
+            return False
+        (caught,) = (line.split()[1] for line in status.splitlines() if line.startswith("SigCgt:"))
+        return bool(int(caught, 16) >> (number - 1) & 1)
+
     def last_words(self, lines: int = 60) -> str:
         """Return the end of its log."""
         if not self.log.exists():

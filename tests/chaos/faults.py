@@ -260,9 +260,9 @@ async def _other_answers(injector: Injector, seconds: float) -> None:
 
 async def _refuse_rights(injector: Injector, seconds: float) -> None:
     choice = random.Random(seconds)  # noqa: S311 - to be repeated
-    injector.plant.allow(choice.choice([rights for rights in RIGHTS if rights != "all"]))
+    await injector.plant.allow(choice.choice([rights for rights in RIGHTS if rights != "all"]))
     await asyncio.sleep(seconds)
-    injector.plant.allow("all")
+    await injector.plant.allow("all")
 
 
 def _step(name: str) -> Fault:

@@ -303,9 +303,11 @@ class Plant:
 
     # -- the broker's rights --
 
-    def allow(self, rights: str) -> None:
+    async def allow(self, rights: str) -> None:
         """Change the rights of the broker's clients: one of `RIGHTS`."""
         self._rights.write_text(RIGHTS[rights] + "\n", encoding="utf-8")
+        # the signal would end a broker that another fault has started a moment ago
+        await until(lambda: not self.broker.running or self.broker.catches(SIGHUP), "the broker reloads", START)
         if self.broker.running:
             self.broker.signal(SIGHUP)
 

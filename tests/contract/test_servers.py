@@ -9,8 +9,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import aiomqtt
+import conftest
 import pytest
-from processes import need, until
+from processes import LOOPBACK, need, until
 from servers import Mosquitto
 
 PARENT = """
@@ -57,6 +59,25 @@ async def test_a_server_is_killed_and_comes_back_on_its_port(tmp_path: Path) -> 
     assert mosquitto.answers()
     # a signal that comes before its handler is there ends it as well
     assert await mosquitto.stop() in {0, -signal.SIGTERM}
+
+
+async def test_a_server_is_killed_at_the_end_of_its_scope(tmp_path: Path) -> None:
+    """One that ran on until the end of all tests would need processor time of the others."""
+    servers = [await Mosquitto.start(tmp_path / scope, scope=scope) for scope in ("function", "module")]
+    conftest.end_processes("function")
+    assert [server.running for server in servers] == [False, True]
+    conftest.end_processes("module")
+    assert [server.running for server in servers] == [False, False]
+
+
+async def test_a_server_says_which_signals_would_end_it(tmp_path: Path) -> None:
+    """A broker reloads its rights at a hang-up, but ends at one that comes before it has set its handler."""
+    mosquitto = await Mosquitto.start(tmp_path)
+    await until(lambda: mosquitto.catches(signal.SIGHUP), "mosquitto has set its handler")
+    assert not mosquitto.catches(signal.SIGQUIT)
+    mosquitto.signal(signal.SIGHUP)
+    async with aiomqtt.Client(LOOPBACK, mosquitto.port, timeout=10):
+        assert mosquitto.running, "it has dealt with the signal before it answered"
 
 
 def test_processes_end_with_the_pytest_that_started_them_when_it_is_killed(tmp_path: Path) -> None:
