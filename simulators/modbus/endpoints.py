@@ -11,6 +11,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from drivers.modbus.connection import Transport
+from simulators.accepting import stop_accepting
 from simulators.modbus.behaviours import Address
 from simulators.modbus.server import DatagramEndpoint, RequestHandler, StreamConnection
 from simulators.ports import LOOPBACK, free_port
@@ -119,6 +120,8 @@ class ListeningPort(Endpoint):
             raise OSError(error.errno, explain_bind_error(error, self.host, self.port)) from error
 
     async def _stop(self) -> None:
+        if isinstance(self._server, asyncio.Server):
+            await stop_accepting(self._server)
         self._server.close()
         self._hang_up()
 

@@ -10,6 +10,7 @@ from contextlib import suppress
 from random import Random
 from typing import TYPE_CHECKING
 
+from simulators.accepting import stop_accepting
 from simulators.ports import LOOPBACK, free_port
 
 if TYPE_CHECKING:
@@ -44,10 +45,7 @@ class Relay:
         if self._server is None:
             return
         server, self._server = self._server, None
-        for listening in server.sockets:
-            asyncio.get_running_loop().remove_reader(listening)
-        # a connection that is accepted gets its transport one turn later, which fails if the server is closed
-        await asyncio.sleep(0)
+        await stop_accepting(server)
         server.close()
         ending = tuple(self._open)
         for task in ending:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import asynccontextmanager
 from itertools import count
 from typing import TYPE_CHECKING, Any, cast
 
 from asyncua import ua
 
 from drivers.opcua.settings import PORT
+from simulators.accepting import stop_accepting
 from simulators.opcua.address_space import AddressSpace
 from simulators.opcua.monitored_items import install_sampling
 from simulators.opcua.relay import Relay
@@ -18,7 +20,7 @@ from simulators.opcua.variable_values import SAMPLING_INTERVAL
 from simulators.ports import LOOPBACK
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import AsyncIterator, Iterator
     from datetime import timedelta
 
     from asyncua import Server
@@ -64,7 +66,7 @@ async def serve(thread: OpcUaServerThread) -> None:
     if thread.faulty:
         server.socket_address = LOOPBACK, relay.inner
     try:
-        async with server:
+        async with _listening(server):
             await _keep_history(server, machines, thread.history)
             thread.ready.set()
             due = time.monotonic()
@@ -85,6 +87,15 @@ async def serve(thread: OpcUaServerThread) -> None:
         await relay.close()
         for transport in tuple(server.iserver.asyncio_transports):
             transport.close()  # of a client that connected while the server closed the others
+
+
+@asynccontextmanager
+async def _listening(server: Server) -> AsyncIterator[None]:
+    async with server:
+        try:
+            yield
+        finally:
+            await stop_accepting(server.bserver._server)  # type: ignore[union-attr,arg-type] # it was started # noqa: SLF001
 
 
 async def _keep_history(server: Server, machines: list[_Machine], values: int) -> None:
