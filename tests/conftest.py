@@ -222,7 +222,7 @@ def _processes_end_with_their_test() -> Iterator[None]:
 
 @pytest.fixture(scope="module", autouse=True)
 def _processes_end_with_their_module() -> Iterator[None]:
-    """A server at rest needs processor time as well: twenty of them as much as a worker."""
+    """A server at rest needs processor time as well."""
     yield
     end_processes("module")
 
