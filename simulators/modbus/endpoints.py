@@ -11,7 +11,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from drivers.modbus.connection import Transport
-from simulators.accepting import stop_accepting
+from simulators import listening
 from simulators.modbus.behaviours import Address
 from simulators.modbus.server import DatagramEndpoint, RequestHandler, StreamConnection
 from simulators.ports import LOOPBACK, free_port
@@ -121,8 +121,9 @@ class ListeningPort(Endpoint):
 
     async def _stop(self) -> None:
         if isinstance(self._server, asyncio.Server):
-            await stop_accepting(self._server)
-        self._server.close()
+            await listening.close(self._server)
+        else:
+            self._server.close()
         self._hang_up()
 
 

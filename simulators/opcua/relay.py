@@ -10,7 +10,7 @@ from contextlib import suppress
 from random import Random
 from typing import TYPE_CHECKING
 
-from simulators.accepting import stop_accepting
+from simulators import listening
 from simulators.ports import LOOPBACK, free_port
 
 if TYPE_CHECKING:
@@ -45,8 +45,7 @@ class Relay:
         if self._server is None:
             return
         server, self._server = self._server, None
-        await stop_accepting(server)
-        server.close()
+        await listening.close(server)
         ending = tuple(self._open)
         for task in ending:
             task.cancel()

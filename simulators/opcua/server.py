@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 from asyncua import ua
 
 from drivers.opcua.settings import PORT
-from simulators.accepting import stop_accepting
+from simulators import listening
 from simulators.opcua.address_space import AddressSpace
 from simulators.opcua.monitored_items import install_sampling
 from simulators.opcua.relay import Relay
@@ -85,8 +85,6 @@ async def serve(thread: OpcUaServerThread) -> None:
                     time.sleep(SILENCE_POLL)  # noqa: ASYNC251 - the fault is a server that answers nobody
     finally:
         await relay.close()
-        for transport in tuple(server.iserver.asyncio_transports):
-            transport.close()  # of a client that connected while the server closed the others
 
 
 @asynccontextmanager
@@ -95,7 +93,7 @@ async def _listening(server: Server) -> AsyncIterator[None]:
         try:
             yield
         finally:
-            await stop_accepting(server.bserver._server)  # type: ignore[union-attr,arg-type] # it was started # noqa: SLF001
+            await listening.close(server.bserver._server)  # type: ignore[union-attr,arg-type] # it was started # noqa: SLF001
 
 
 async def _keep_history(server: Server, machines: list[_Machine], values: int) -> None:

@@ -12,13 +12,16 @@ TURNS = 2
 """Turns of the event loop until a connection that was accepted has its transport, and its protocol knows of it."""
 
 
-async def stop_accepting(server: Server) -> None:
-    """Accept no more connections, and return when the protocol of each accepted one knows its transport.
+async def close(server: Server) -> None:
+    """Stop listening; when this returns, the protocol of each accepted connection knows its transport.
 
     If a server is closed in between, asyncio drops the connection with its socket open, and the client waits in vain.
     """
     loop = asyncio.get_running_loop()
     for listening in server.sockets:
         loop.remove_reader(listening)
-    for _ in range(TURNS):
-        await asyncio.sleep(0)
+    try:
+        for _ in range(TURNS):
+            await asyncio.sleep(0)
+    finally:
+        server.close()

@@ -8,7 +8,7 @@ import socket
 import pytest
 from processes import LOOPBACK
 
-from simulators.accepting import stop_accepting
+from simulators import listening
 
 SECONDS = 5.0
 
@@ -32,10 +32,9 @@ async def test_a_connection_of_the_last_moment_is_closed(turns: int) -> None:
         client.setblocking(False)  # noqa: FBT003 - of the standard library
         for _ in range(turns):
             await asyncio.sleep(0)
-        await stop_accepting(server)
+        await listening.close(server)
         for transport in known:
             transport.close()
-        server.close()
         async with asyncio.timeout(SECONDS):
             try:
                 assert await loop.sock_recv(client, 1) == b""
