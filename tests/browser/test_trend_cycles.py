@@ -12,7 +12,7 @@ from processes import LOOPBACK, free_port
 from trend_plant import PRESS, SECOND, START, fill, scan, write_plant
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from playwright.sync_api import Page
 
@@ -24,7 +24,7 @@ CYCLES, LENGTH = 4, 100
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def site(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The page of a press that made four tyres, 100 s each. Its broker is away."""
     folder = tmp_path_factory.mktemp("press")
     factory = write_plant(folder)
@@ -43,8 +43,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     port = free_port()
     page = wait_for(start_page(factory.file, f"{LOOPBACK}:{port}"))
     page.scope = "module"
-    yield f"http://{LOOPBACK}:{port}"
-    page.kill()
+    return f"http://{LOOPBACK}:{port}"
 
 
 @pytest.fixture

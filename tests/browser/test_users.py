@@ -18,7 +18,7 @@ from gateway.users.roles import Role
 from gateway.users.users_file import changing, new_user
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
     from playwright.sync_api import Page
@@ -34,7 +34,7 @@ HOSTILE = "<img src=x onerror=alert(1)> " + "long" * 80
 
 
 @pytest.fixture(scope="module")
-def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def url(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The address of a page with users, and with an audit log of more than a page."""
     folder, port = tmp_path_factory.mktemp("users"), free_port()
     config = factory(folder, listen=f"{LOOPBACK}:{port}")
@@ -46,9 +46,8 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         await started.logged("dashboard.listening")
         return started
 
-    started = wait_for(start())
-    yield f"http://{LOOPBACK}:{port}"
-    started.kill()
+    wait_for(start())
+    return f"http://{LOOPBACK}:{port}"
 
 
 def _fill(folder: Path) -> None:
