@@ -78,7 +78,8 @@ class Scan:
     `values`  one raw value per reading, before scale and offset; None if its fault is bad. A scan of events without
               any says, once for each driver, that the device has reported all active alarms of the group
     `faults`  by position in `values`, only for readings that are not good
-    `points`  positions in the group, one per reading; None for the whole group in its order
+    `points`  positions in the group, one per reading; None for the whole group in its order. For a part that comes
+              again and again a driver may give the same tuple: then the steps look nothing up for it
     `times`   one time per reading if they differ (a subscription), else None
     `late`    whether the readings were missed and later read from the device's history; their times are not changed
     `same`    whether this is a scan of the whole group without faults, and its values are those of the scan that the

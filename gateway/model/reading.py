@@ -142,10 +142,18 @@ class NamedScan:
             )  # fmt: skip
 
 
-def name_scan(scan: Scan) -> NamedScan:
-    """Turn the columns of a group into those of names; most scans are whole and good, and cost nothing here."""
+def names_of(scan: Scan) -> Sequence[str]:
+    """Return the names of the readings of a scan."""
     names = scan.group.names
-    chosen = names if scan.points is None else list(map(names.__getitem__, scan.points))
+    return names if scan.points is None else tuple(map(names.__getitem__, scan.points))
+
+
+def name_scan(scan: Scan, names: Sequence[str] | None = None) -> NamedScan:
+    """Turn the columns of a group into those of names; most scans are whole and good, and cost nothing here.
+
+    `names` are those that `names_of` returns, where the caller has them.
+    """
+    chosen = names_of(scan) if names is None else names
     named = NamedScan(scan.time, late=scan.late, columns=(chosen, scan.values))  # type: ignore[arg-type] # None goes below
     if scan.times is not None:
         named.times = _own_times(named, chosen, scan.times)

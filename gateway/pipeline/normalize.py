@@ -49,6 +49,10 @@ _BEFORE_STEP = Fault(Quality.UNCERTAIN, Reason.CLOCK, "gateway's clock set back"
 _SOURCE_SET_BACK = Fault(Quality.UNCERTAIN, Reason.CLOCK, "source's clock set back")
 
 
+MAX_PARTS = 16
+"""Parts of a group whose tables are kept."""
+
+
 class Time(Protocol):
     """The state of the gateway's clock; see `gateway.common.clock.Clock`."""
 
@@ -115,7 +119,19 @@ class Normalizer:
     is what servers push, the values are found that are not as they should be.
     """
 
-    __slots__ = ("_clock", "_clocks", "_era", "_events", "_last_any", "_last_whole", "_size", "_tables")
+    __slots__ = (
+        "_clock",
+        "_clocks",
+        "_era",
+        "_events",
+        "_last_any",
+        "_last_whole",
+        "_newest_part",
+        "_parts",
+        "_points",
+        "_size",
+        "_tables",
+    )
 
     def __init__(self, points: Sequence[Point], clock: Time | None = None) -> None:
         """Compile; `clock` stamps the scans; without it, their times are trusted."""
@@ -125,6 +141,9 @@ class Normalizer:
         self._events = EventTimes(len(points)) if tables.has_events else None
         self._clocks: SourceClocks | None = None  # of readings that came alone
         self._size = len(points)
+        self._points = points
+        self._parts: dict[int, tuple[tuple[int, ...], _Tables]] = {}  # by the identity of their positions
+        self._newest_part: tuple[int, ...] | None = None
         self._last_whole = self._last_any = -APART
 
     def stamp(self, scan: Scan) -> bool:
@@ -176,21 +195,11 @@ class Normalizer:
         # the sum of numbers is a number; if it is not (or is too large) each value is checked
         if self._tables.pick_floats is not None and not math.isfinite(sum(self._tables.pick_floats(values))):
             self._find_nan(scan)
-        if self._tables.limits and not self._are_within_limits(values):
+        if self._tables.limits and not _are_within_limits(self._tables, values):
             for i, low, high in self._tables.limits:
                 value = values[i]
                 if value is not None and not low <= value <= high:
                     scan.faults.setdefault(i, _OUT)
-
-    def _are_within_limits(self, values: list[Any]) -> bool:
-        """Return True if all values are there and within their ranges; if not, each is checked."""
-        if self._tables.pick_limited is None:
-            return False
-        limited = self._tables.pick_limited(values)
-        try:
-            return not (any(map(lt, limited, self._tables.lows)) or any(map(gt, limited, self._tables.highs)))
-        except TypeError:  # one is None
-            return False
 
     def _find_nan(self, scan: Scan) -> None:
         for i in self._tables.floats:
@@ -201,39 +210,37 @@ class Normalizer:
     def _apply_each(self, scan: Scan) -> None:
         values: list[Any] = scan.values
         faults = scan.faults
-        positions = scan.points if scan.points is not None else range(len(values))
-        for i in self._odd(values, positions):
+        part = self._part(scan.points) if type(scan.points) is tuple else None
+        positions = scan.points if scan.points is not None and part is None else range(len(values))
+        tables = self._tables if part is None else part
+        for i in _odd(tables, values, positions):
             try:
-                values[i] = self._tables.converts[positions[i]](values[i])
+                values[i] = tables.converts[positions[i]](values[i])
             except Unfit as unfit:
                 values[i] = None
                 faults[i] = unfit.fault
-        if self._tables.limits:
-            for i, (value, limits) in enumerate(
-                zip(values, map(self._tables.ranges.__getitem__, positions), strict=True)
-            ):
+        if tables.limits and (part is None or not _are_within_limits(part, values)):
+            for i, (value, limits) in enumerate(zip(values, map(tables.ranges.__getitem__, positions), strict=True)):
                 if limits is not None and value is not None and not limits[0] <= value <= limits[1]:
                     faults.setdefault(i, _OUT)
 
-    def _odd(self, values: list[Any], positions: Sequence[int]) -> Sequence[int]:
-        """Return the positions of values that are not of the declared type."""
-        plain = list(map(self._tables.plain.__getitem__, positions))
-        if plain == list(map(type, values)) and self._are_sane(values):
-            return ()
-        return [
-            i
-            for i, (value, kind) in enumerate(zip(values, plain, strict=True))
-            if value is not None and not (type(value) is kind and _is_sane(value))
-        ]
+    def _part(self, positions: tuple[int, ...]) -> _Tables | None:
+        """Return the tables of a part of the group that comes again and again; None if it is new.
 
-    def _are_sane(self, values: list[Any]) -> bool:
-        """Return whether all can be stored. The sum of numbers is a number; otherwise each value is checked."""
-        try:
-            if not math.isfinite(sum(values)):
-                return False
-        except (TypeError, OverflowError):  # there is text among them, or a number beyond all bounds
-            return False
-        return not (self._tables.has_ints and values) or (min(values) >= _INT_MIN and max(values) <= _INT_MAX)
+        A driver gives the same tuple for the same part. Tables are compiled when it comes for the second time in a
+        row, so a driver that makes a new one for each scan costs nothing.
+        """
+        known = self._parts.get(id(positions))
+        if known is not None:
+            return known[1]
+        if positions is not self._newest_part:
+            self._newest_part = positions
+            return None
+        if len(self._parts) >= MAX_PARTS:
+            del self._parts[next(iter(self._parts))]
+        tables = _Tables([self._points[position] for position in positions])
+        self._parts[id(positions)] = positions, tables  # kept, so that no other tuple gets its id
+        return tables
 
     def _is_of_former_era(self, scan: Scan) -> bool:
         """Return whether a scan was stamped before the clock was set back; if not, begin the new era.
@@ -264,16 +271,11 @@ class Normalizer:
         times = scan.times or [scan.time] * len(scan.values)
         positions = scan.points if scan.points is not None else range(len(scan.values))
         clocks = self._clocks = self._clocks or SourceClocks(self._size)
-        last, behind = clocks.last, clocks.behind
         if self._events is not None:
             times = list(map(self._events.place, positions, times))
-        elif times and (
-            min(times) <= self._last_whole
-            or not all(map(lt, map(last.__getitem__, positions), times))
-            or (behind and not behind.isdisjoint(positions))
-        ):
+        elif times and (min(times) <= self._last_whole or not clocks.are_newer(positions, times)):
             self._place(scan, clocks, positions, times)
-        last.update(zip(positions, times, strict=True))
+        clocks.note(positions, times)
         self._last_any = max(self._last_any, max(times, default=0))
         scan.times = times
 
@@ -283,6 +285,39 @@ class Normalizer:
             times[i], used = clocks.place(position, times[i], self._last_whole)
             if used and scan.values[i] is not None:
                 scan.faults.setdefault(i, _SOURCE_SET_BACK)
+
+
+def _are_within_limits(tables: _Tables, values: list[Any]) -> bool:
+    """Return True if all values are there and within their ranges; if not, each is checked."""
+    if tables.pick_limited is None:
+        return False
+    limited = tables.pick_limited(values)
+    try:
+        return not (any(map(lt, limited, tables.lows)) or any(map(gt, limited, tables.highs)))
+    except TypeError:  # one is None
+        return False
+
+
+def _odd(tables: _Tables, values: list[Any], positions: Sequence[int]) -> Sequence[int]:
+    """Return the places of values that are not of the declared type; `positions` are those in the tables."""
+    plain = tables.plain if type(positions) is range else list(map(tables.plain.__getitem__, positions))
+    if plain == list(map(type, values)) and _are_sane(tables, values):
+        return ()
+    return [
+        i
+        for i, (value, kind) in enumerate(zip(values, plain, strict=True))
+        if value is not None and not (type(value) is kind and _is_sane(value))
+    ]
+
+
+def _are_sane(tables: _Tables, values: list[Any]) -> bool:
+    """Return whether all can be stored. The sum of numbers is a number; otherwise each value is checked."""
+    try:
+        if not math.isfinite(sum(values)):
+            return False
+    except (TypeError, OverflowError):  # there is text among them, or a number beyond all bounds
+        return False
+    return not (tables.has_ints and values) or (min(values) >= _INT_MIN and max(values) <= _INT_MAX)
 
 
 def _divisions(

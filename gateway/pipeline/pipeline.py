@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gateway.model.reading import NamedScan, name_scan
+from gateway.model.reading import NamedScan, name_scan, names_of
 from gateway.pipeline.normalize import Normalizer
 from gateway.pipeline.report_by_exception import ReportByException
 
@@ -27,7 +27,18 @@ class Pipeline:
     none.
     """
 
-    __slots__ = ("_before", "_filter", "_ledger", "_normalizer", "_put", "_statuses", "_totalize", "follow")
+    __slots__ = (
+        "_before",
+        "_filter",
+        "_ledger",
+        "_names",
+        "_normalizer",
+        "_part",
+        "_put",
+        "_statuses",
+        "_totalize",
+        "follow",
+    )
 
     def __init__(
         self,
@@ -51,6 +62,8 @@ class Pipeline:
         self._ledger = ledger
         self._put = put
         self.follow: Step | None = None
+        self._part: Sequence[int] | None = None  # the points of the last part of the group, and their names
+        self._names: Sequence[str] = ()
         self._before: list[Value | None] | None = None  # normalized values, if the last scan was whole and good
 
     def take(self, scan: Scan) -> None:
@@ -84,8 +97,14 @@ class Pipeline:
             ledger.acquired += acquired
             ledger.unchanged += acquired
             return
-        named = name_scan(sent)
+        named = name_scan(sent, self._names_of_part(sent) if type(sent.points) is tuple else None)
         # counted where nothing can fail any more: a scan that a step can't take was not acquired
         ledger.acquired += acquired
         ledger.unchanged += acquired - len(sent.values)
         self._put(named, len(sent.values))
+
+    def _names_of_part(self, scan: Scan) -> Sequence[str]:
+        """Return the names of a part of the group, which mostly is the part of the scan before."""
+        if scan.points is not self._part:
+            self._part, self._names = scan.points, names_of(scan)
+        return self._names

@@ -9,10 +9,14 @@ from __future__ import annotations
 
 from array import array
 from collections import deque
-from typing import NamedTuple
+from operator import lt
+from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.common.clock import AHEAD
 from gateway.model.time import APART
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 UNKNOWN = 2**63
 """The newest time of a point without a reading: no time is later, so its first reading is looked at."""
@@ -36,28 +40,59 @@ class _Era(NamedTuple):
 
 
 class SourceClocks:
-    """The times of a group's points. `last` is the newest time of each point, `UNKNOWN` before its first reading.
+    """The times of a group's points, and whether new readings are newer.
 
+    The times of the part that came last are kept as a column: where it comes again, two columns are compared.
     `behind` contains the points whose clocks show times that are not later than an era before: their readings are
-    placed even if they are newer than `last`.
+    placed even if they are newer.
     """
 
-    __slots__ = ("_eras", "_first", "_passed", "_slow", "behind", "last")
+    __slots__ = ("_column", "_eras", "_first", "_newest", "_passed", "_slow", "behind")
 
     def __init__(self, points: int) -> None:
-        self.last = dict.fromkeys(range(points), UNKNOWN)
+        self._newest = dict.fromkeys(range(points), UNKNOWN)
+        self._column: tuple[tuple[int, ...], list[int]] | None = None  # newer than those of `_newest`
         self.behind: set[int] = set()
         self._first = array("q", bytes(8 * points))  # of the present era
         self._eras: dict[int, list[_Era]] = {}
         self._passed: dict[int, int] = {}  # the time of the whole scan before which the present era is
         self._slow: dict[int, tuple[int, int]] = {}  # a reading that was moved: its time by its clock, and its time
 
+    @property
+    def _last(self) -> dict[int, int]:
+        """The newest time of each point, `UNKNOWN` before its first reading."""
+        self._settle()
+        return self._newest
+
+    def _settle(self) -> None:
+        if self._column is not None:
+            self._newest.update(zip(*self._column, strict=True))
+            self._column = None
+
+    def are_newer(self, positions: Sequence[int], times: Sequence[int]) -> bool:
+        """Return True if each point has a time that is later than all times before, also those of its eras before."""
+        if self.behind and not self.behind.isdisjoint(positions):
+            return False
+        column = self._column
+        if column is not None and column[0] is positions:
+            return all(map(lt, column[1], times))
+        return all(map(lt, map(self._last.__getitem__, positions), times))
+
+    def note(self, positions: Sequence[int], times: list[int]) -> None:
+        """Store the times of readings. A part of the group that comes again has the same tuple of positions."""
+        if self._column is None or self._column[0] is not positions:
+            self._settle()
+        if type(positions) is tuple:
+            self._column = positions, times.copy()
+        else:
+            self._newest.update(zip(positions, times, strict=True))
+
     def place(self, position: int, time: int, whole: int) -> tuple[int, bool]:
         """Return the time of a point's next reading, and whether the point used that time in an era before.
 
         `time` is the time by its clock, `whole` the time of the latest scan of the whole group.
         """
-        last = self.last[position]
+        last = self._last[position]
         if last == UNKNOWN:
             self._first[position] = time
             if time > whole:
@@ -100,16 +135,16 @@ class SourceClocks:
 
     def forget_after(self, latest: int) -> None:
         """Forget the points whose newest reading is later: its time was of a clock that is no longer used."""
-        for position, time in self.last.items():
+        for position, time in self._last.items():
             if time > latest:
-                self.last[position] = UNKNOWN
+                self._newest[position] = UNKNOWN
                 self.behind.discard(position)
                 self._eras.pop(position, None)
                 self._passed.pop(position, None)
 
     def latest(self) -> int:
         """Return the newest time of all points, 0 without any."""
-        return max((time for time in self.last.values() if time != UNKNOWN), default=0)
+        return max((time for time in self._last.values() if time != UNKNOWN), default=0)
 
 
 class EventTimes:

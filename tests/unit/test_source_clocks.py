@@ -12,11 +12,15 @@ from points import group_of, node, part, whole
 
 from drivers.base import Fault, Quality, Reason, bad
 from drivers.opcua.settings import Mode, OpcUaSource
+from gateway.common.clock import AHEAD
 from gateway.model.time import APART
 from gateway.pipeline.normalize import Normalizer
+from gateway.pipeline.source_clocks import SourceClocks
 from gateway.settings.point import Point
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from drivers.base import Group
 
 NOW = 1_764_000_000_000_000
@@ -160,3 +164,65 @@ def test_events_keep_their_times_in_any_order() -> None:
         assert not scan.faults
         times += scan.times or []
     assert times == [NOW, NOW - HOUR, NOW - HOUR + 1, NOW + 1, NOW + 2]
+
+
+# -- whichever parts of a group come in turn --
+
+PARTS: list[Sequence[int]] = [(0, 1, 2), (2, 0), (1,), [0, 2], range(3)]
+
+
+@given(st.lists(st.tuples(st.integers(0, len(PARTS) - 1), st.lists(st.integers(1, 9), min_size=3, max_size=3))))
+def test_a_time_is_newer_only_if_it_is_later_than_all_before(story: list[tuple[int, list[int]]]) -> None:
+    clocks, newest = SourceClocks(3), {0: 0, 1: 0, 2: 0}
+    for position in newest:
+        clocks.place(position, 0, -1)
+        clocks.note((position,), [0])
+    for chosen, drawn in story:
+        positions, times = PARTS[chosen], drawn[: len(PARTS[chosen])]
+        newer = all(time > newest[position] for position, time in zip(positions, times, strict=True))
+        assert clocks.are_newer(positions, times) is newer
+        if newer:
+            clocks.note(positions, times)
+            newest |= zip(positions, times, strict=True)
+        assert clocks.latest() == max(newest.values())
+
+
+def test_times_that_were_noted_without_a_comparison_are_known() -> None:
+    """Times of events are not compared."""
+    clocks = SourceClocks(3)
+    for positions, time in (((0,), 30), ((1, 2), 20), ((1,), 25)):
+        clocks.note(positions, [time] * len(positions))
+    assert clocks.latest() == 30
+    assert [clocks.are_newer((0, 1, 2), times) for times in ([31, 26, 21], [30, 26, 21], [31, 25, 21])] == [
+        True,
+        False,
+        False,
+    ]
+
+
+def test_the_times_of_a_scan_may_change_later() -> None:
+    clocks, times = SourceClocks(2), [5, 5]
+    clocks.note((0, 1), times)
+    times[0] = 100
+    assert clocks.are_newer((0, 1), [6, 6])
+
+
+def test_a_point_without_a_reading_is_looked_at() -> None:
+    assert not SourceClocks(1).are_newer((0,), [5])
+
+
+def test_a_point_behind_an_era_before_is_looked_at_until_it_has_passed_it() -> None:
+    """Its times were used before its clock was set back."""
+    clocks, both = SourceClocks(2), (0, 1)
+    start = 10 * AHEAD
+    for position in both:
+        clocks.place(position, start, 0)
+    clocks.note(both, [start, start])
+    time, _ = clocks.place(0, start - 2 * AHEAD, 0)
+    clocks.note((0,), [time])
+    assert clocks.place(0, start, 0)[1], "its time was used in the era before"
+    assert 0 in clocks.behind
+    assert not clocks.are_newer((0,), [time + 1])
+    assert clocks.are_newer((1,), [start + 1])
+    clocks.place(0, start + AHEAD, 0)
+    assert clocks.are_newer((0,), [start + AHEAD])
