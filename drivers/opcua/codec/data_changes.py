@@ -32,6 +32,8 @@ from drivers.opcua.codec.variant import variant
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from drivers.opcua.codec.change_layouts import ChangeLayout, ChangeLayouts
+
     Unpack = Callable[[bytes, int], tuple[Any, ...]]
 
 Row = tuple[int, Any, int, int, int]
@@ -62,6 +64,7 @@ class DataChanges:
     `source_ticks`  100 ns since 1601, UTC; 0 or less if none was sent
     `server_ticks`  the same for the server time
     `variants`      by position, the whole variant of a value of any other type: its type and dimensions
+    `layout`        the layout that all changes have; None if it is not known
     """
 
     handles: list[int] = field(default_factory=list)
@@ -70,6 +73,7 @@ class DataChanges:
     source_ticks: list[int] = field(default_factory=list)
     server_ticks: list[int] = field(default_factory=list)
     variants: dict[int, ua.Variant] = field(default_factory=dict)
+    layout: ChangeLayout | None = None
 
     @property
     def source_times(self) -> list[int | None]:
@@ -83,9 +87,17 @@ class DataChanges:
 
     def extend(self, more: DataChanges) -> None:
         """Append the rows of another response."""
+        self.leave_layout()
         self.variants |= {len(self.values) + place: variant for place, variant in more.variants.items()}
         for name in ("handles", "values", "statuses", "source_ticks", "server_ticks"):
             getattr(self, name).extend(getattr(more, name))
+
+    def leave_layout(self) -> None:
+        """Prepare for further rows: they have no common layout, and the columns of a layout belong to it."""
+        if self.layout is not None:
+            self.layout = None
+            self.handles, self.statuses = self.handles.copy(), self.statuses.copy()
+            self.server_ticks = self.server_ticks.copy()
 
     def chosen(self, places: Sequence[int]) -> DataChanges:
         """Return the changes at the given places."""
@@ -150,13 +162,21 @@ def _block(layout: str, number: int) -> Unpack:
     return struct.Struct("<" + layout * number).unpack_from
 
 
-def read_changes(data: bytes, at: int, changes: DataChanges) -> int:
+def read_changes(data: bytes, at: int, changes: DataChanges, layouts: ChangeLayouts | None = None) -> int:
     """Read the monitored items of a data change notification; return where they end.
 
-    The message may continue behind the notification: the caller checks that no item crosses that end.
+    The message may continue behind the notification: the caller checks that no item crosses that end. `layouts` are
+    those of earlier messages of the session.
     """
     size, at = count(data, at, _HANDLE_AND_MASK)
-    return _read(data, at, size, changes, _WITH_HANDLE, _HANDLE)
+    if layouts is None or changes.handles:  # a further notification of the message
+        changes.leave_layout()
+        return _read(data, at, size, changes, _WITH_HANDLE, _HANDLE)
+    end = layouts.read(data, at, size, changes)
+    if end is None:
+        end = _read(data, at, size, changes, _WITH_HANDLE, _HANDLE)
+        layouts.learn(data, at, end, changes)
+    return end
 
 
 def read_values(data: bytes, at: int, changes: DataChanges) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from asyncua import ua
 
@@ -12,6 +12,9 @@ from drivers.opcua.codec.binary import UINT32, body, count, diagnostic, type_id
 from drivers.opcua.codec.data_changes import DataChanges, microseconds, read_changes, read_value, read_values
 from drivers.opcua.codec.response_header import malformed, parameters_at
 from drivers.opcua.errors import MALFORMED, DecodeError
+
+if TYPE_CHECKING:
+    from drivers.opcua.codec.change_layouts import ChangeLayouts
 
 _PUBLISH = ua.ObjectIds.PublishResponse_Encoding_DefaultBinary
 _READ = ua.ObjectIds.ReadResponse_Encoding_DefaultBinary
@@ -56,8 +59,10 @@ class Published:
     results: list[int]
 
 
-def publish_response(message: bytes) -> Published:
+def publish_response(message: bytes, layouts: ChangeLayouts | None = None) -> Published:
     """Decode the body of a publish response, from its type id on: `bytes(buffer)` of the buffer of asyncua.
+
+    `layouts` are those of earlier responses of the session.
 
     Raises `ServiceFault` if the server refused, `DecodeError` for any other message.
     """
@@ -66,7 +71,7 @@ def publish_response(message: bytes) -> Published:
         subscription = UINT32(message, at)[0]
         available, at = _numbers(message, at + 4)
         more = message[at] != 0
-        notifications, at = _notifications(message, at + 1)
+        notifications, at = _notifications(message, at + 1, layouts)
         results, at = _numbers(message, at)
         _end(message, _skip_diagnostics(message, at), len(message), "the response")
     except DecodeError:
@@ -106,7 +111,7 @@ def read_response(message: bytes, expected: int) -> DataChanges:
     return changes
 
 
-def _notifications(data: bytes, at: int) -> tuple[Notifications, int]:
+def _notifications(data: bytes, at: int, layouts: ChangeLayouts | None = None) -> tuple[Notifications, int]:
     sequence, time = _MESSAGE(data, at)
     size, at = count(data, at + 12, 3)
     changes = DataChanges()
@@ -119,7 +124,7 @@ def _notifications(data: bytes, at: int) -> tuple[Notifications, int]:
         if encoding != 1:
             raise DecodeError(f"byte {begin}: a notification is encoded as 1, binary, not {encoding}")
         if kind == _DATA_CHANGE:
-            at = _skip_diagnostics(data, read_changes(data, at, changes))
+            at = _skip_diagnostics(data, read_changes(data, at, changes, layouts))
         elif kind == _EVENTS:
             at = _event_list(data, at, events)
         elif kind == _STATUS_CHANGE:

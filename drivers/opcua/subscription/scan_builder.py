@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from functools import partial
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from drivers.base import Scan
+from drivers.opcua.codec.change_layouts import MAX_LAYOUTS
 from drivers.opcua.codec.data_changes import microseconds
 from drivers.opcua.codec.values import OVERFLOW, point_reading
 from drivers.opcua.errors import NO_NODE
@@ -15,9 +17,10 @@ from drivers.opcua.settings import Time
 from drivers.opcua.subscription.client_handles import ClientHandles
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from drivers.base import Value
+    from drivers.opcua.codec.change_layouts import ChangeLayout
     from drivers.opcua.codec.data_changes import DataChanges
     from drivers.opcua.codec.structures import Structures
     from drivers.opcua.counters import Counters
@@ -35,6 +38,21 @@ OVERTAKEN = 10_000_000
 
 SAMPLED = 60_000_000
 """Microseconds before now in which the server may have sampled the first value after an outage."""
+
+
+class _Plan(NamedTuple):
+    """The scans of changes of one layout: the handles of the items, and the part of each group."""
+
+    handles: frozenset[int]
+    parts: list[_Part]
+
+
+class _Part(NamedTuple):
+    """The changes of a layout that belong to one group: the positions of its points, and the way to pick a column."""
+
+    group: OpcUaGroup
+    positions: tuple[int, ...]
+    pick: Callable[[list[Any]], list[Any]]
 
 
 class ScanBuilder(ClientHandles):
@@ -58,6 +76,7 @@ class ScanBuilder(ClientHandles):
         self._gone: set[int] = set()  # handles of nodes that were removed
         self._past = False  # True while changes of an earlier session are processed
         self._overtaken: dict[int, tuple[int, int]] = {}  # handle -> source ticks that were read, time to forget it
+        self._plans: dict[ChangeLayout, _Plan | None] = {}
 
     def take_gone(self) -> dict[int, list[tuple[OpcUaGroup, int]]]:
         """Return the points whose nodes were removed from the server, by client handle, once."""
@@ -146,11 +165,50 @@ class ScanBuilder(ClientHandles):
         The first value of an item after a reconnection is the present value: if it was delivered before the outage,
         it is delivered again with the present time, since its point was bad meanwhile.
         """
+        plan = None if changes.layout is None else self._plan(changes.layout)
+        if plan is not None and min(changes.source_ticks) > 0 and self._expects_nothing_of(plan.handles):
+            return self._planned(plan, changes, now)
         changes, queued = self._ours(changes), None
         if self._overtaken and not self._overtaken.keys().isdisjoint(changes.handles):
             changes, queued = self._overtaken_by_read(changes, now)
         late = self._late_scans(queued, now) if queued is not None and queued.handles else []
         return self._scans_of(changes, now, late)
+
+    def _plan(self, layout: ChangeLayout) -> _Plan | None:
+        """Return where the changes of a layout belong; None if some of them are processed one by one."""
+        if layout not in self._plans:
+            if len(self._plans) >= MAX_LAYOUTS:
+                del self._plans[next(iter(self._plans))]
+            self._plans[layout] = self._compiled(layout.handles)
+        return self._plans[layout]
+
+    def _compiled(self, handles: list[int]) -> _Plan | None:
+        distinct = frozenset(handles)
+        if max(handles) >= self.size or len(distinct) < len(handles) or not self._special.isdisjoint(distinct):
+            return None
+        parts = [
+            _Part(group, tuple(self._positions[handles[place]] for place in places), _picker(places, len(handles)))
+            for (group, _), places in self._places(handles, distinct=True).items()
+        ]
+        return _Plan(distinct, parts)
+
+    def _expects_nothing_of(self, handles: frozenset[int]) -> bool:
+        """Return True if all changes of these items are new values: none is a first value, or one that was read."""
+        return (
+            self._fresh.isdisjoint(handles)
+            and self._read.keys().isdisjoint(handles)
+            and self._overtaken.keys().isdisjoint(handles)
+        )
+
+    def _planned(self, plan: _Plan, changes: DataChanges, now: int) -> list[Scan]:
+        """Return scans of changes that are plain and good, and have source times."""
+        sources = changes.source_times
+        times = self._times(changes, sources, now)
+        scans = []
+        for group, positions, pick in plan.parts:
+            self._latest[group].update(zip(positions, cast("list[int]", pick(sources)), strict=True))
+            scans.append(Scan(group, now, pick(changes.values), {}, positions, cast("list[int]", pick(times))))
+        return scans
 
     def _scans_of(self, changes: DataChanges, now: int, late: list[Scan]) -> list[Scan]:
         """Return scans of changes of the present items, and behind them those that are `late`."""
@@ -337,6 +395,17 @@ class ScanBuilder(ClientHandles):
     def _arrived(self, server: int | None, now: int) -> int:
         """Return the actual or expected arrival time of a value."""
         return server - self.ahead if self._past and server is not None else now
+
+
+def _picker(places: Sequence[int], size: int) -> Callable[[list[Any]], list[Any]]:
+    """Return the function that returns the part of a column of this size at these places, in a list."""
+    if len(places) == size:
+        return _whole
+    return partial(_picked, places=places)
+
+
+def _whole(column: list[Any]) -> list[Any]:
+    return column
 
 
 def _picked(column: list[Any], places: Sequence[int]) -> list[Any]:

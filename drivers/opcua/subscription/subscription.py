@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from asyncua import ua
 
 from drivers.base import NotConnected
+from drivers.opcua.codec.change_layouts import ChangeLayouts
 from drivers.opcua.codec.publish_response import Notifications, publish_response, republish_response
 from drivers.opcua.codec.requests import publish_request, republish_request
 from drivers.opcua.codec.values import fault_of
@@ -72,6 +73,7 @@ class Publishing:
         self._messages: deque[tuple[int, Notifications]] = deque()
         self._news = asyncio.Event()
         self._woken = False
+        self._layouts = ChangeLayouts()
         self._orphaned: set[asyncio.Future[Buffer]] = set()
         self._with_losses: set[int] = set()
         self._lost: NotConnected | None = None
@@ -167,7 +169,7 @@ class Publishing:
         try:
             body = answer.result()
             self._session.client.check(body)
-            published = publish_response(bytes(body))
+            published = publish_response(bytes(body), self._layouts)
         except ua.UaStatusCodeError as error:
             if error.code == _TOO_MANY and self._outstanding:
                 self._wanted = len(self._outstanding)  # more than the server queues
