@@ -24,6 +24,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self, TypeVar
 
@@ -109,6 +110,14 @@ async def side_by_side(parts: Iterable[Coroutine[object, object, None]]) -> None
         await asyncio.gather(*tasks)
     finally:
         await cancel_and_wait(*tasks)
+
+
+async def ends(client: socket.socket) -> None:
+    """Wait until the other side ends a connection."""
+    client.setblocking(False)  # noqa: FBT003 - of the standard library
+    async with asyncio.timeout(PATIENCE):
+        with suppress(ConnectionResetError):
+            assert await asyncio.get_running_loop().sock_recv(client, 1) == b""
 
 
 async def until(look: Callable[[], T], what: str, seconds: float = PATIENCE) -> T:

@@ -15,6 +15,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, ClassVar, cast
 from weakref import WeakKeyDictionary
 
+from drivers import listening
 from drivers.base import NotConnected
 from drivers.modbus.address import Table
 from drivers.modbus.framing import LostSync, MbapInNoise, Rtu
@@ -311,7 +312,8 @@ class ListeningPort:
         self._where = host, port
         self.listeners: list[Listener] = []
         self.refused = 0
-        self._server: asyncio.Server
+        self._server: asyncio.Server | None = None
+        self._closed: asyncio.Future[None] | None = None  # done when an earlier server has left the port
         self._identifying: dict[DialledConnection, asyncio.Task[None]] = {}
         self._listening = asyncio.Lock()
 
@@ -326,31 +328,51 @@ class ListeningPort:
 
     async def add(self, listener: Listener) -> None:
         """Add a device; the first opens the port. Raises `NotConnected`."""
+        self.listeners.append(listener)
+        try:
+            async with self._listening:
+                await self._listen()
+        except BaseException:
+            self.leave(listener)
+            raise
+
+    async def _listen(self) -> None:
         host, port = self._where
-        loop = asyncio.get_running_loop()
-        async with self._listening:
-            if not self.listeners:
-                try:
-                    self._server = await loop.create_server(lambda: DialledConnection(self), host, port)
-                except (OSError, ValueError) as error:
-                    self._open[loop].pop(self._where, None)
-                    raise NotConnected(f"can't listen on {host}:{port}: {error}") from error
-            self.listeners.append(listener)
+        if self._server is not None:
+            return
+        if self._closed is not None:
+            await asyncio.shield(self._closed)
+        try:
+            self._server = await asyncio.get_running_loop().create_server(lambda: DialledConnection(self), host, port)
+        except (OSError, ValueError) as error:
+            raise NotConnected(f"can't listen on {host}:{port}: {error}") from error
 
     def leave(self, listener: Listener) -> None:
         """Remove a device; the last closes the port."""
         self.listeners.remove(listener)
         if self.listeners:
             return
-        self._server.close()
         for connection, task in self._identifying.items():
             task.cancel()
             connection.abort()
         self._identifying.clear()
-        self._open.get(asyncio.get_running_loop(), {}).pop(self._where, None)
+        self.refused = 0
+        if self._server is None:
+            self._forget()
+            return
+        self._closed, self._server = listening.close_soon(self._server), None
+        self._closed.add_done_callback(self._forget)
+
+    def _forget(self, _: object = None) -> None:
+        """Leave the table of ports, unless a device has come back."""
+        if not self.listeners:
+            self._open.get(asyncio.get_running_loop(), {}).pop(self._where, None)
 
     def accepted(self, connection: DialledConnection) -> None:
-        """Begin to identify a new connection."""
+        """Begin to identify a new connection, which is dropped if the last device has left in the meantime."""
+        if not self.listeners:
+            connection.abort()
+            return
         if len(self._identifying) >= MAX_IDENTIFYING:
             self._refuse(connection)
             return

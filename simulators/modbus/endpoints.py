@@ -10,8 +10,8 @@ import tty
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from drivers import listening
 from drivers.modbus.connection import Transport
-from simulators import listening
 from simulators.modbus.behaviours import Address
 from simulators.modbus.server import DatagramEndpoint, RequestHandler, StreamConnection
 from simulators.ports import LOOPBACK, free_port

@@ -10,7 +10,7 @@ from contextlib import suppress
 from random import Random
 from typing import TYPE_CHECKING
 
-from simulators import listening
+from drivers import listening
 from simulators.ports import LOOPBACK, free_port
 
 if TYPE_CHECKING:

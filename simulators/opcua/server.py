@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 from asyncua import ua
 
+from drivers import listening
 from drivers.opcua.settings import PORT
-from simulators import listening
 from simulators.opcua.address_space import AddressSpace
 from simulators.opcua.monitored_items import install_sampling
 from simulators.opcua.relay import Relay

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, Self
 
 import pytest
 from fakes.modbus_server import HOST, Asked
-from processes import free_port
+from processes import ends, free_port
 from pydantic import ValidationError
 
 from drivers.base import Group, NotConnected
@@ -218,6 +219,24 @@ async def test_the_port_stays_open_for_a_device_that_dials_rarely() -> None:
         async with Dialler(port, 11), asyncio.timeout(PATIENT):
             await connecting
             assert (await driver.read(group)).values == [11]
+
+
+@pytest.mark.parametrize("turns", range(7))
+async def test_a_device_that_dials_in_at_the_last_moment_is_hung_up_on(turns: int) -> None:
+    """Its gateway reloads: a connection without an end would keep the device from dialling again."""
+    port = free_port()
+    async with listening(port, timeout=0.1) as (driver, _):
+        await open_port(driver)
+        with socket.create_connection((HOST, port)) as device:
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            await driver.close()
+            await ends(device)
+        async with listening(port, timeout=0.1) as (following, group):
+            await open_port(following)
+            async with Dialler(port, 11):
+                await connect(following)
+                assert (await following.read(group)).values == [11]
 
 
 @pytest.mark.slow

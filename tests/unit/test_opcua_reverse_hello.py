@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import random
+import socket
 import struct
 from unittest import mock
 
 import pytest
 from opcua_fuzz import REVERSE_HELLO, mutated
-from processes import free_port
+from processes import ends, free_port
 
 from drivers.opcua.codec.reverse_hello import MAX_TEXT, ReverseHello, error_message, reverse_hello
 from drivers.opcua.connection.reverse import ExpectedServer, _Accepted, lease_of
@@ -85,3 +86,31 @@ async def test_a_connection_that_is_accepted_while_its_port_closes_is_dropped() 
     lease.close()
     _Accepted(port).connection_made(transport)
     transport.abort.assert_called_once_with()
+
+
+@pytest.mark.parametrize("turns", range(7))
+async def test_a_server_that_dials_in_at_the_last_moment_is_hung_up_on(turns: int) -> None:
+    """The next session opens the port again, and the server dials in once more."""
+    host, port, expected = "127.0.0.1", free_port(), ExpectedServer("urn:server")
+    lease = await lease_of(host, port, expected, 1.0)
+    with socket.create_connection((host, port)) as server:
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        lease.close()
+        await ends(server)
+    following = await lease_of(host, port, expected, 5.0)
+    with socket.create_connection((host, port)) as server:
+        server.sendall(message(b"urn:server", b"opc.tcp://server"))
+        assert (await following.next()).endpoint_url == "opc.tcp://server"
+        following.close()
+
+
+async def test_a_port_that_closes_is_opened_again_at_once() -> None:
+    """A reload ends the last session of a port, and begins another in the same moment."""
+    where = "127.0.0.1", free_port()
+    for _ in range(5):
+        lease = await lease_of(*where, ExpectedServer("urn:server"), 1.0)
+        lease.close()
+    lease = await lease_of(*where, ExpectedServer("urn:server"), 1.0)
+    with socket.create_connection(where):
+        lease.close()

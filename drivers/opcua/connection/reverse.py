@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 
 from asyncua import ua
 
+from drivers import listening
 from drivers.base import NotConnected
 from drivers.opcua.codec.reverse_hello import error_message, reverse_hello
 from drivers.opcua.errors import DecodeError
@@ -109,12 +110,15 @@ class ReversePort:
         self._refused: Counter[str] = Counter()
         self._opening = asyncio.Lock()
         self._server: asyncio.Server | None = None
+        self._closed: asyncio.Future[None] | None = None  # done when an earlier server has left the port
 
     async def open(self, lease: ReverseLease) -> None:
         """Add a lease, and listen. Raises `OSError`."""
         self._leases.append(lease)
         async with self._opening:
             if self._server is None:
+                if self._closed is not None:
+                    await asyncio.shield(self._closed)
                 self._server = await asyncio.get_running_loop().create_server(
                     lambda: _Accepted(self), self._host, self._number
                 )
@@ -127,13 +131,19 @@ class ReversePort:
             self._spare.pop(dialled).abort()
         if self._leases:
             return
-        for key in [key for key, port in _ports.items() if port is self]:
-            del _ports[key]
-        if self._server is not None:
-            self._server.close()
-            self._server = None
         for pending in list(self._pending):
             pending.drop()
+        if self._server is None:
+            self._forget()
+            return
+        self._closed, self._server = listening.close_soon(self._server), None
+        self._closed.add_done_callback(self._forget)
+
+    def _forget(self, _: object = None) -> None:
+        """Leave the table of ports, unless a session has come back."""
+        if not self._leases:
+            for key in [key for key, port in _ports.items() if port is self]:
+                del _ports[key]
 
     def accepted(self, connection: _Accepted) -> None:
         """Wait for the ReverseHello of a new connection, which is dropped if the port was closed in the meantime."""
