@@ -39,7 +39,7 @@ class Endpoint:
         self._first = b""
         self._connections: set[StreamConnection] = set()
         self._state = Address()
-        self._up = False
+        self._up = self._stopped = False
         self._restarts = 0
         self._restarted_at = 0.0  # by the loop's clock: when a restarting device is reachable again
 
@@ -50,13 +50,14 @@ class Endpoint:
 
     async def start(self) -> None:
         """Accept connections."""
+        self._stopped = False
         await self._start()
         self._up = True
 
     async def stop(self) -> None:
         """Close every connection and accept no more; `start` accepts them again."""
         if self._up:
-            self._up = False
+            self._up, self._stopped = False, True
             await self._stop()
 
     async def close(self) -> None:
@@ -81,7 +82,8 @@ class Endpoint:
 
     def connection(self) -> StreamConnection:
         """Return the protocol of a new connection."""
-        return StreamConnection(RequestHandler(self._frames, self.units, self._state), self._connections, self._first)
+        handler = RequestHandler(self._frames, self.units, self._state)
+        return StreamConnection(handler, self._connections, lambda: self._stopped, self._first)
 
     async def _start(self) -> None:
         raise NotImplementedError

@@ -30,7 +30,7 @@ from drivers.modbus.pdu import TABLES
 from simulators.modbus.behaviours import Address, Behaviours, Closed, Reply, Response, of_address
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from simulators.machines.outputs import NetworkFaults
     from simulators.modbus.registers import Unit
@@ -247,9 +247,16 @@ def _at_once(coroutine: Any) -> ModbusPDU:  # noqa: ANN401 - a coroutine of pymo
 class StreamConnection(asyncio.Protocol):
     """One connection: TCP, TLS, or a serial line."""
 
-    def __init__(self, handler: RequestHandler, connections: set[StreamConnection], first: bytes = b"") -> None:
-        """`first` is sent when the connection is made."""
+    def __init__(
+        self,
+        handler: RequestHandler,
+        connections: set[StreamConnection],
+        is_stopped: Callable[[], bool],
+        first: bytes = b"",
+    ) -> None:
+        """`first` is sent when the connection is made; over TLS the device may be stopped in the meantime."""
         self._first = first
+        self._is_stopped = is_stopped
         self._handler = handler
         self._connections = connections
         self._idle: asyncio.TimerHandle | None = None
@@ -257,7 +264,7 @@ class StreamConnection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)
-        if not self._handler.accepts(len(self._connections)):
+        if self._is_stopped() or not self._handler.accepts(len(self._connections)):
             self.transport.abort()
             return
         self._connections.add(self)
