@@ -14,10 +14,6 @@ if TYPE_CHECKING:
     from gateway.model.path import MachinePath
 
 
-CLOSE = 1_000_000
-"""Microseconds before the arrival of readings in which a time that all of them have may be the time of their scan."""
-
-
 @dataclass(frozen=True, slots=True)
 class Reading:
     """One point's value at one time, with its quality. A bad reading has no value.
@@ -156,28 +152,12 @@ def name_scan(scan: Scan, names: Sequence[str] | None = None) -> NamedScan:
     chosen = names_of(scan) if names is None else names
     named = NamedScan(scan.time, late=scan.late, columns=(chosen, scan.values))  # type: ignore[arg-type] # None goes below
     if scan.times is not None:
-        named.times = _own_times(named, chosen, scan.times)
+        named.times = dict(zip(chosen, scan.times, strict=True))
+        if scan.time in scan.times:
+            named.times = {name: time for name, time in named.times.items() if time != scan.time}
     for position, fault in scan.faults.items():
         _mark(named, chosen[position], fault)
     return named
-
-
-def _own_times(named: NamedScan, names: Sequence[str], times: Sequence[int]) -> dict[str, int]:
-    """Return the times of readings that differ from the scan's; a time that all share becomes the scan's own.
-
-    A server that reads its device in cycles stamps all changes of a cycle with one time: then the record needs it
-    once in place of once a reading. The scan's time stays close to its arrival, from which latency is measured.
-    """
-    if not times:
-        return {}
-    first = times[0]
-    if 0 <= named.time - first <= CLOSE and times.count(first) == len(times):
-        named.time = first
-        return {}
-    own = dict(zip(names, times, strict=True))
-    if named.time in times:
-        own = {name: time for name, time in own.items() if time != named.time}
-    return own
 
 
 def _mark(named: NamedScan, name: str, fault: Fault) -> None:
