@@ -31,6 +31,7 @@ from fakes.scripted_opcua import (
 
 from drivers.base import DriverError, Group
 from drivers.opcua.codec import services
+from drivers.opcua.codec.change_layouts import ChangeLayouts
 from drivers.opcua.codec.data_changes import DataChanges, read_changes
 from drivers.opcua.codec.json_text import json_text
 from drivers.opcua.codec.publish_response import publish_response, read_response, republish_response
@@ -228,6 +229,24 @@ def _columns(data: bytes) -> None:
         raise DecodeError(str(error)) from error
 
 
+_LAYOUTS = ChangeLayouts()
+
+
+def _as_known(data: bytes) -> None:
+    """Decode changes with the layouts of the messages before; the columns are those that are decoded without them."""
+    found = []
+    for layouts in (_LAYOUTS, None):
+        changes = DataChanges()
+        try:
+            end = read_changes(data, 0, changes, layouts)
+        except MALFORMED as error:
+            found.append(repr(type(error)))
+        else:
+            changes.layout = None
+            found.append(repr((end, changes)))
+    assert found[0] == found[1]
+
+
 RESPONSES: dict[str, tuple[bytes, Callable[[bytes], object]]] = {
     kind.__name__: (struct_to_binary(good), lambda data, kind=kind: services.response(kind, data))  # type: ignore[misc] # bound
     for kind, good in _good()
@@ -260,6 +279,10 @@ DECODERS: dict[str, tuple[bytes, Callable[[bytes], object]]] = RESPONSES | {
     "DataChangeNotification": (
         struct.pack("<i", 20) + b"".join(struct.pack("<IBBdq", n, 5, 11, 1.5, 1 << 57) for n in range(20)),
         _columns,
+    ),
+    "DataChangeNotification of a known layout": (
+        struct.pack("<i", 20) + b"".join(struct.pack("<IBBdq", n, 5, 11, 1.5, 1 << 57) for n in range(20)),
+        _as_known,
     ),
     "structures as JSON": (_values(), _as_json),
     "type dictionary": (DICTIONARY, read_dictionary),
