@@ -174,6 +174,17 @@ def test_a_server_can_not_fill_the_memory_with_layouts() -> None:
     assert decoded(message(same_items(number)), layouts).layout is not None
 
 
+def test_a_layout_stays_known_beside_messages_of_other_items() -> None:
+    """In one subscription all items change each time, in another some of many."""
+    layouts = ChangeLayouts()
+    for _ in range(3):
+        steady = decoded(message(same_items()), layouts).layout
+    assert steady is not None
+    for first in range(5 * MAX_LAYOUTS):
+        decoded(message([Item(100 + first), *same_items()]), layouts)
+        assert decoded(message(same_items()), layouts).layout is steady
+
+
 def test_a_message_that_ends_within_its_items_is_refused_as_before() -> None:
     layouts = ChangeLayouts()
     whole = message(same_items())

@@ -121,7 +121,7 @@ class ChangeLayouts:
         known = self._known.get(key)
         if known is None:
             if len(self._known) >= MAX_LAYOUTS:
-                del self._known[next(iter(self._known))]
+                self._forget_one()
             self._known[key] = _Known(changes.handles.copy())
         elif known.wait:
             known.wait -= 1
@@ -130,6 +130,11 @@ class ChangeLayouts:
             known.layout = _compiled(data[at:end], changes)
         else:
             known.handles = changes.handles.copy()
+
+    def _forget_one(self) -> None:
+        """Forget the oldest key without a layout; the changes of a few items of many have a new key each time."""
+        unused = next((key for key, known in self._known.items() if known.layout is None), None)
+        del self._known[next(iter(self._known)) if unused is None else unused]
 
 
 def _compiled(items: bytes, changes: DataChanges) -> ChangeLayout | None:
