@@ -88,6 +88,8 @@ bench-parts: $(VENV)/.dev ## measure the parts one by one: steps, commands, spoo
 	$(BIN)/python benchmarks/reload.py
 	$(BIN)/python benchmarks/backlog.py
 	$(BIN)/python benchmarks/opcua_changes.py
+	$(BIN)/python benchmarks/opcua_steps.py
+	$(BIN)/python benchmarks/opcua_steps.py --cold
 	$(BIN)/python benchmarks/opcua_subscribe.py
 	$(BIN)/python benchmarks/opcua_gateway.py --nodes 2000
 	$(BIN)/python benchmarks/simulated_machines.py
