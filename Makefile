@@ -19,8 +19,9 @@ setup: $(VENV)/.run ## a virtual environment with what runs
 demo: setup ## two simulated plants, broker, gateways, store: watch readings travel
 	@$(BIN)/lineside demo
 
-test: $(VENV)/.dev services ## install what tests need, then lint, type-check and test
-	@$(MAKE) --no-print-directory --jobs=$(PROCESSORS) --output-sync fast check
+test: $(VENV)/.dev ## install what tests need, then lint, type-check and test
+	@# the quick tests need no services: a package manager waits for its downloads beside them
+	@$(MAKE) --no-print-directory --jobs=$(shell expr 1 + $(PROCESSORS)) --output-sync services fast check
 	$(BIN)/pytest $(PARALLEL) -m "not fast" --durations=25 || $(BIN)/python tools/repeat_failed.py $$?
 
 compiled: $(VENV)/.dev
@@ -142,7 +143,7 @@ endif
 
 # --no-build-isolation: the build backend is pinned and hashed like everything else
 $(VENV)/.run: requirements.txt pyproject.toml
-	$(BIN)/pip install --quiet --require-hashes -r requirements.txt
+	tools/install-packages $(VENV) requirements.txt --compile
 	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
 	@$(BIN)/python -m compileall -q drivers gateway simulators  # a demo starts six processes
 	@# of which some are OPC UA servers
@@ -151,5 +152,5 @@ $(VENV)/.run: requirements.txt pyproject.toml
 
 # --no-compile: `make compiled` imports what tests use, a third of it
 $(VENV)/.dev: $(VENV)/.run requirements-dev.txt
-	$(BIN)/pip install --quiet --no-compile --require-hashes -r requirements-dev.txt
+	tools/install-packages $(VENV) requirements-dev.txt
 	@touch $@

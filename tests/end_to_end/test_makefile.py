@@ -1,8 +1,9 @@
-"""`make` on machines with an old Python, and with an environment whose Python is gone."""
+"""`make` on machines with an old Python, with an environment whose Python is gone, and with an index of their own."""
 
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -41,8 +42,15 @@ class Copy:
         self.folder = folder
         self.log = folder / "python.log"
         self.python = folder / "python3"
-        for name in ("Makefile", "requirements.txt", "pyproject.toml"):
-            shutil.copy(ROOT / name, folder)
+        (folder / "tools").mkdir()
+        for name in (
+            "Makefile",
+            "requirements.txt",
+            "requirements-dev.txt",
+            "pyproject.toml",
+            "tools/install-packages",
+        ):
+            shutil.copy(ROOT / name, folder / name)
         self.becomes(PYTHON)
 
     def becomes(self, script: str) -> None:
@@ -114,3 +122,92 @@ def test_broken_environment_is_made_again(copy: Copy, kind: str) -> None:
     assert "nonexistent" not in result.stderr
     assert copy.make().returncode == 0
     assert copy.made() == 2
+
+
+INSTALLER = """#!/bin/sh
+# an installer that installs nothing: a line for each call, and what the requirements of uv are
+here=$(dirname "$0"); me=$(basename "$0")
+case "$1" in
+config) cat "$here/configuration"; exit;;
+esac
+for file; do :; done
+case "$file" in
+/dev/fd/*) file=$(sed -n 's/ .*//;1p' "$file"); cp "$0" "$here/uv";;
+esac
+echo "$me $file" >> "$here/log"
+[ ! -e "$here/$me.fails" ] || { echo "$me has failed" >&2; exit 1; }
+"""
+
+
+class Installers:
+    """A virtual environment whose pip and uv install nothing."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.bin = folder / "bin"
+        self.bin.mkdir()
+        (self.bin / "pip").write_text(INSTALLER)
+        (self.bin / "pip").chmod(0o755)
+        self.configured("")
+
+    def configured(self, lines: str) -> None:
+        """Change what `pip config list` prints."""
+        (self.bin / "configuration").write_text(lines)
+
+    def fails(self, name: str) -> None:
+        """Let an installer fail from now on."""
+        (self.bin / f"{name}.fails").touch()
+
+    def install(self) -> tuple[int, str, list[str]]:
+        """Install the requirements; return the exit code, the messages, and the calls of installers so far."""
+        script = ROOT / "tools" / "install-packages"
+        ended = subprocess.run([script, self.folder, "requirements.txt"], capture_output=True, text=True, check=False)
+        return ended.returncode, ended.stderr, (self.bin / "log").read_text().splitlines()
+
+
+@pytest.fixture
+def installers(tmp_path: Path) -> Installers:
+    return Installers(tmp_path)
+
+
+def test_packages_are_installed_with_the_pinned_uv(installers: Installers) -> None:
+    """It comes first, from its own lines of the requirements, and once."""
+    pinned = re.findall(r"^uv==\S+", (ROOT / "requirements-dev.txt").read_text(encoding="utf-8"), re.MULTILINE)
+    first = [f"pip {pinned[0]}", "uv requirements.txt"]
+    assert installers.install() == (0, "", first)
+    assert installers.install() == (0, "", [*first, "uv requirements.txt"])
+
+
+@pytest.mark.parametrize(
+    "configuration",
+    ["global.index-url='https://packages.plant.test/simple'\n", "global.timeout='9'\n:env:.no-index='1'\n"],
+)
+def test_index_that_only_pip_knows_is_used(installers: Installers, configuration: str) -> None:
+    """A plant whose machines reach an index of the company alone names it in the configuration of pip."""
+    installers.configured(configuration)
+    assert installers.install() == (0, "", ["pip requirements.txt"])
+
+
+def test_pip_follows_where_uv_fails(installers: Installers) -> None:
+    """As behind a proxy whose certificate only pip knows."""
+    installers.install()
+    installers.fails("uv")
+    assert installers.install() == (
+        0,
+        "",
+        [*installed(installers)[:2], "uv requirements.txt", "pip requirements.txt"],
+    )
+
+
+def test_requirements_that_neither_installs_are_an_error(installers: Installers) -> None:
+    """The message is that of pip."""
+    installers.install()
+    installers.fails("uv")
+    installers.fails("pip")
+    code, messages, _ = installers.install()
+    assert (code, messages) == (1, "pip has failed\n")
+
+
+def installed(installers: Installers) -> list[str]:
+    """Return the calls of installers so far."""
+    return (installers.bin / "log").read_text().splitlines()

@@ -162,7 +162,7 @@ def test_the_container_is_built_with_the_steps_that_make_runs():
         "--require-hashes -r requirements-service.txt",
         "--no-deps /wheels/lineside-*.whl",
     }
-    assert "install --quiet --require-hashes -r requirements.txt" in makefile
+    assert "tools/install-packages $(VENV) requirements.txt" in makefile
     for file in makefile, dockerfile:
         assert "-m simulators.opcua.standard_nodes\n" in file
     for copied in re.findall(r"^COPY (?!--from)(?:--chmod=\d+ )?(.+) \S+$", dockerfile, re.MULTILINE):

@@ -73,8 +73,8 @@ def test_build_tools_are_pinned_and_hashed_and_used_without_isolation() -> None:
     for tool in ("hatchling", "editables"):
         assert re.search(rf"^{tool}==\S+ \\\n    --hash=sha256:", text, re.MULTILINE), tool
     assert re.search(r"^uv==\S+ \\\n", (ROOT / "requirements-dev.txt").read_text(encoding="utf-8"), re.MULTILINE)
-    for file in ("Makefile", "Dockerfile"):
-        for line in (ROOT / file).read_text(encoding="utf-8").replace("\\\n", " ").splitlines():
+    for file in ("Makefile", "Dockerfile", "tools/install-packages"):
+        for line in (ROOT / file).read_text(encoding="utf-8").replace("\\\n", " ").replace('"', "").splitlines():
             if "pip install" in line and not line.lstrip().startswith("#"):
                 hashed = "--require-hashes" in line
                 own = "--no-deps" in line and ("--no-build-isolation" in line or ".whl" in line)
