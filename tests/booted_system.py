@@ -44,6 +44,8 @@ done
 mkdir -m 1777 "$root/dev/shm"
 ln -s /proc/self/fd "$root/dev/fd"
 mount -t cgroup2 cgroup2 "$root/sys/fs/cgroup"
+# dpkg would index all manuals at each change
+rm -f "$root/var/lib/man-db/auto-update"
 # nothing but journald and the units of a test
 find "$root/etc/systemd/system" -name "*.wants" -prune -exec rm -r {} +
 for unit in udevd sysctl modules-load resolved networkd timesyncd logind; do

@@ -29,6 +29,8 @@ mkdir "$1/upper" "$1/work" "$1/root"
 mount -t overlay overlay -o "lowerdir=/,upperdir=$1/upper,workdir=$1/work" "$1/root"
 mount --rbind /proc "$1/root/proc"
 mount --rbind /dev "$1/root/dev"
+# dpkg would index all manuals at each change
+rm -f "$1/root/var/lib/man-db/auto-update"
 echo made
 exec cat
 """
