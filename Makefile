@@ -6,10 +6,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 PROCESSORS := $(shell getconf _NPROCESSORS_ONLN)
 # three workers for each processor: many tests wait for other processes for most of their time, and some have time limits
-PARALLEL ?= -n $(shell expr 3 \* $(PROCESSORS)) --dist worksteal
+PARALLEL ?= -n $(shell expr 3 \* $(PROCESSORS))
 SEED ?= $(shell od -An -N4 -tu4 /dev/urandom | tr -d ' ')
 
-.PHONY: help setup demo test compiled fast test-fast test-random coverage check lint types prose services lock bench bench-compare bench-curves bench-parts soak chaos screenshots package sbom licences vulnerabilities fuzz clean
+.PHONY: help setup demo test compiled fast others test-fast test-random coverage check lint types prose services lock bench bench-compare bench-curves bench-parts soak chaos screenshots package sbom licences vulnerabilities fuzz clean
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -20,9 +20,8 @@ demo: setup ## two simulated plants, broker, gateways, store: watch readings tra
 	@$(BIN)/lineside demo
 
 test: $(VENV)/.dev ## install what tests need, then lint, type-check and test
-	@# the quick tests need no services: a package manager waits for its downloads beside them
-	@$(MAKE) --no-print-directory --jobs=$(shell expr 1 + $(PROCESSORS)) --output-sync services fast check
-	$(BIN)/pytest $(PARALLEL) -m "not fast" --durations=25 || $(BIN)/python tools/repeat_failed.py $$?
+	@$(MAKE) --no-print-directory --jobs=$(shell expr 1 + $(PROCESSORS)) --output-sync services compiled check
+	@$(MAKE) --no-print-directory --jobs=2 fast others
 
 compiled: $(VENV)/.dev
 	@# once, and not by each worker and each process of a test: the code, and the tests as pytest changes them
@@ -32,17 +31,22 @@ compiled: $(VENV)/.dev
 # a worker for each processor: these tests hardly wait, and each worker imports and collects them all
 FAST := $(BIN)/pytest -n $(PROCESSORS) --dist worksteal -m fast
 
-fast: compiled
-	$(FAST) --quiet
+# beside the others, which wait for most of their time: at a low priority, and with ports and a cache of their own
+fast:
+	@TEST_PORTS=9000-10000 nice $(FAST) --quiet -o cache_dir=.pytest_cache/fast > $(VENV)/fast.log 2>&1; \
+	  code=$$?; cat $(VENV)/fast.log; exit $$code
+
+others:
+	$(BIN)/pytest $(PARALLEL) --dist loadfile --no-loadscope-reorder -m "not fast" --durations=25 || $(BIN)/python tools/repeat_failed.py $$?
 
 test-fast: $(VENV)/.dev ## quick tests without processes, with few random examples, in a minute
 	LINESIDE_FUZZ=20 $(FAST)
 
 test-random: $(VENV)/.dev services ## all tests in a random order: SEED=7 repeats one
-	$(BIN)/pytest $(PARALLEL) --shuffle $(SEED)
+	$(BIN)/pytest $(PARALLEL) --dist worksteal --shuffle $(SEED)
 
 coverage: $(VENV)/.dev services ## which lines the tests run, in their own process: slower than `make test`
-	$(BIN)/pytest $(PARALLEL) -m "not slow" --cov --cov-report=term:skip-covered
+	$(BIN)/pytest $(PARALLEL) --dist worksteal -m "not slow" --cov --cov-report=term:skip-covered
 
 check: lint types prose ## lint, type-check, and check the prose; with --jobs=2 side by side
 

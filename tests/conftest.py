@@ -171,29 +171,11 @@ def _fast_tests_start_no_process(request: pytest.FixtureRequest, monkeypatch: py
 
 
 def _long_first(items: list[pytest.Item]) -> None:
-    """Deal the tests to the workers: `--dist worksteal` gives each as many in a row at first.
+    """Sort the files of tests, the longest first.
 
-    A file goes to the worker that has the least to do, the longest file first: one that begins last would delay the
-    end of the run. Short tests follow, of which a worker that has finished takes those of others.
+    With `--dist loadfile` a worker takes the next when it has finished one. So no long file begins last.
     """
-    files: dict[str, list[pytest.Item]] = {}
-    short: list[pytest.Item] = []
-    for item in items:
-        name = item.path.relative_to(TESTS).as_posix()
-        (files.setdefault(name, []) if name in DURATIONS else short).append(item)
-    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
-    long: list[list[pytest.Item]] = [[] for _ in range(workers)]
-    seconds = [0] * workers
-    for name in sorted(files, key=lambda name: -DURATIONS[name]):
-        idle = seconds.index(min(seconds))
-        long[idle] += files[name]
-        seconds[idle] += DURATIONS[name]
-    dealt: list[pytest.Item] = []
-    for worker, mine in enumerate(long):
-        more = max(0, (len(items) - len(dealt)) // (workers - worker) - len(mine))
-        dealt += mine + short[:more]
-        del short[:more]
-    items[:] = dealt + short
+    items.sort(key=lambda item: -DURATIONS.get(item.path.relative_to(TESTS).as_posix(), 0))
 
 
 @pytest.fixture(autouse=True)

@@ -64,8 +64,11 @@ REST, LONGEST_REST = 4, 0.5
 STARTED: list[Process] = []
 """Processes that were started and not forgotten; conftest.py ends them."""
 
-PORTS = range(10_000, 20_000)
-"""Where tests have their servers: below the ports that the simulators choose, and those of outgoing connections."""
+PORTS = range(*map(int, os.environ.get("TEST_PORTS", "10000-20000").split("-")))
+"""Where tests have their servers: below the ports that the simulators choose, and those of outgoing connections.
+
+Two runs at the same time have ports of their own: `TEST_PORTS=9000-10000`.
+"""
 
 _taken: set[int] = set()
 

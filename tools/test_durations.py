@@ -1,6 +1,6 @@
-"""Note how long the files of tests take: `tests/durations.json`, by which the tests are dealt to the workers.
+"""Note how long the files of tests take: `tests/durations.json`, by which the files are sorted.
 
-make test PARALLEL="-n 8 --dist worksteal --junitxml=report.xml"
+make test PARALLEL="-n 6 --junitxml=report.xml"
 .venv/bin/python tools/test_durations.py report.xml
 """
 

@@ -17,7 +17,7 @@ import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
-from processes import until
+from processes import free_port, until
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics
 from prometheus_client.parser import text_string_to_metric_families as prometheus
 from structlog.testing import capture_logs
@@ -277,11 +277,6 @@ def test_reasons_make_a_verdict():
 
 
 # -- the endpoint --
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
 
 
 def get(port: int, path: str, accept: str = "") -> tuple[int, str, bytes]:
