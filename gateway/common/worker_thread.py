@@ -23,11 +23,18 @@ class WorkerThread:
         self._calls: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._thread: threading.Thread | None = None
         self._busy = 0
+        self._idle = asyncio.Event()
 
     @property
     def busy(self) -> bool:
         """Return True if a call runs or is queued, including a call whose caller was cancelled."""
         return self._busy > 0
+
+    async def idle(self) -> None:
+        """Wait until no call runs or is queued."""
+        while self._busy:
+            self._idle.clear()
+            await self._idle.wait()
 
     async def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run a function in the thread; return its result or raise its exception. Cancelling does not stop it."""
@@ -36,12 +43,13 @@ class WorkerThread:
 
         def settle(value: T | None, error: BaseException | None) -> None:
             self._busy -= 1
-            if result.done():
-                return
-            if error is None:
-                result.set_result(value)  # type: ignore[arg-type] # None only where T has it
-            else:
-                result.set_exception(error)
+            if not result.done():
+                if error is None:
+                    result.set_result(value)  # type: ignore[arg-type] # None only where T has it
+                else:
+                    result.set_exception(error)
+            if not self._busy:
+                self._idle.set()  # those that wait for it run after the caller, which may have noted the result
 
         def call() -> None:
             value, error = None, None

@@ -63,7 +63,7 @@ class LearnedOwners(SavedFile):
         """Note the gateway of a machine, if there is room for the machine."""
         if path in self._gateways or len(self._gateways) < MAX_MACHINES:
             self._gateways[path] = gateway
-            self._changed = True
+            self.changed = True
 
     # -- the file --
 
@@ -87,7 +87,7 @@ class LearnedOwners(SavedFile):
                 levels = path.split("/")
                 if len(levels) == len(MachinePath._fields):
                     self.learn(MachinePath(*levels), gateway)
-        self._changed = False
+        self.changed = False
 
     def _set_aside(self, file: Path, reason: str) -> None:
         kept = file.with_name(file.name + DAMAGED)

@@ -111,7 +111,7 @@ class MetadataRegistry(SavedFile):
         for meta in by_id.values():
             self._keep(meta)
         self._shrink()
-        self._changed = False
+        self.changed = False
 
     def _pieces(self) -> Iterator[bytes]:
         yield b'{"metas":['
@@ -134,7 +134,7 @@ class MetadataRegistry(SavedFile):
             machine = self._machines[path]
             if machine.present != metas[0].id:
                 machine.present = metas[0].id
-                self._changed = True
+                self.changed = True
         self._shrink()
 
     def add_earlier(self, path: MachinePath, meta: MachineMeta) -> None:
@@ -178,7 +178,7 @@ class MetadataRegistry(SavedFile):
         encoded = orjson.dumps(write_meta(meta))
         self._known[meta.id] = _Known(meta, encoded, self._clock)
         self._bytes += len(encoded)
-        self._changed = True
+        self.changed = True
 
     def _disown(self, keys: Iterable[str]) -> None:
         """Drop metadata that no other machine has: many machines of a template have the same metadata."""
@@ -193,7 +193,7 @@ class MetadataRegistry(SavedFile):
             known = self._known.pop(key, None)
             if known is not None:
                 self._bytes -= len(known.encoded)
-                self._changed = True
+                self.changed = True
 
     def _shrink(self) -> None:
         """Drop a tenth, the least recently used first, if a limit is exceeded."""

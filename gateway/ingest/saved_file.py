@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -13,6 +14,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from structlog.typing import FilteringBoundLogger
+
+    from gateway.common.worker_thread import WorkerThread
+
+SAVE_TIMEOUT = 1.0
+"""Seconds to wait for the disk."""
 
 
 class SaveEvents(NamedTuple):
@@ -29,7 +35,7 @@ class SavedFile(ABC):
     def __init__(self, file: Path | None, log: FilteringBoundLogger, events: SaveEvents) -> None:
         """Prepare; no I/O."""
         self._file = file
-        self._changed = False
+        self.changed = False
         """Whether the content differs from that of the file."""
         self._events = events
         self._state = StateLog(log, events.unstable, file=str(file))
@@ -38,22 +44,43 @@ class SavedFile(ABC):
     def _pieces(self) -> Iterable[bytes]:
         """Return the content of the file in pieces."""
 
-    def snapshot(self) -> list[bytes] | None:
-        """Return the content of the file in pieces for `save` in a thread; None if nothing has changed."""
-        if not self._changed or self._file is None:
+    async def save(self, disk: WorkerThread, *, wait: bool = False) -> None:
+        """Replace the file if its content has changed; a disk that fails or hangs does not stop ingest.
+
+        While an earlier call is under way the content is left to the next save. `wait` is for content that must be on
+        the disk now: it waits for that call, which may be an earlier save of the same file.
+        """
+        if disk.busy and not wait:
+            return
+        try:
+            async with asyncio.timeout(SAVE_TIMEOUT):
+                await disk.idle()
+                if (pieces := self._snapshot()) is not None:
+                    await disk.run(self._replace, pieces)
+        except asyncio.CancelledError:
+            self.changed = True  # the thread goes on, and nobody will know how it ends
+            raise
+        except OSError as error:  # also `TimeoutError`
+            self._note_saved(error)
+        else:
+            self._note_saved(None)
+
+    def _snapshot(self) -> list[bytes] | None:
+        """Return the content of the file in pieces; None if nothing has changed."""
+        if not self.changed or self._file is None:
             return None
-        self._changed = False
+        self.changed = False
         return list(self._pieces())
 
-    def save(self, pieces: list[bytes]) -> None:
-        """Replace the file. Call it in a thread, because it waits for the disk. Raises `OSError`."""
+    def _replace(self, pieces: list[bytes]) -> None:
+        """Replace the file, in the thread. Raises `OSError`."""
         if self._file is not None:
             replace_file(self._file, pieces)
 
-    def note_saved(self, error: Exception | None) -> None:
+    def _note_saved(self, error: Exception | None) -> None:
         """Process the result of a save. A failure is logged once, and the file is saved again later."""
         if error is not None:
-            self._changed = True
+            self.changed = True
             self._state.enter(self._events.not_saved, error=str(error) or "the disk does not answer")
         elif self._state.state:
             self._state.enter(self._events.saved, healthy=True)

@@ -46,7 +46,6 @@ if TYPE_CHECKING:
     from gateway.common.dead_letters import DeadLetters
     from gateway.ingest.batch import Confirmation, WrittenBatch
     from gateway.ingest.metadata_registry import MetadataRegistry
-    from gateway.ingest.saved_file import SavedFile
     from gateway.ingest.store_writer import StoreWriter
     from gateway.model.path import GatewayPath
     from gateway.mqtt.client import MqttClient
@@ -68,9 +67,6 @@ DECODE_INTERVAL = 0.005
 
 SAVE_INTERVAL = 1.0
 """Seconds between two checks whether files have to be saved."""
-
-SAVE_TIMEOUT = 1.0
-"""Seconds to wait for the disk."""
 
 ASK_INTERVAL = 1.0
 """Seconds between two checks whether gateways have to be asked for metadata."""
@@ -189,7 +185,7 @@ class Ingest:
                     tasks.create_task(supervise(run, BestEffort(name, passing=(MissingSecret,))), name=name)
         finally:
             await asyncio.gather(
-                self._save_files(), self._set_aside.close(), *(writer.close() for writer in self._writers)
+                self._save_files(wait=True), self._set_aside.close(), *(writer.close() for writer in self._writers)
             )
             self._disk.stop()
 
@@ -268,7 +264,7 @@ class Ingest:
                 while True:
                     batch = await self._collect(client, writing)
                     if self._acknowledge_late:  # acknowledged records and their metadata are not sent again
-                        await self._save(self._metadata)
+                        await self._metadata.save(self._disk, wait=True)
                     if batch.records or batch.waiting or batch.other_letters:
                         writing = tasks.create_task(self._process(batch), name="write batch")
                     else:
@@ -332,22 +328,10 @@ class Ingest:
             await asyncio.sleep(SAVE_INTERVAL)
             await self._save_files()
 
-    async def _save_files(self) -> None:
+    async def _save_files(self, *, wait: bool = False) -> None:
         """Save the metadata and the learned owners where they have changed."""
         for kept in (self._metadata, self._learned):
-            await self._save(kept)
-
-    async def _save(self, kept: SavedFile) -> None:
-        """Save a file if its content has changed; a disk that fails or hangs does not stop ingest."""
-        if self._disk.busy or (pieces := kept.snapshot()) is None:
-            return
-        try:
-            async with asyncio.timeout(SAVE_TIMEOUT):
-                await self._disk.run(kept.save, pieces)
-        except OSError as error:  # also `TimeoutError`
-            kept.note_saved(error)
-        else:
-            kept.note_saved(None)
+            await kept.save(self._disk, wait=wait)
 
     # -- metadata --
 

@@ -2,50 +2,50 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
 import structlog
+from processes import until
 
-from gateway.ingest import learned_owners
+from gateway.common.worker_thread import WorkerThread
+from gateway.ingest import learned_owners, saved_file
 from gateway.ingest.learned_owners import LearnedOwners
 from gateway.model.path import MachinePath
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
 PRESS = MachinePath("acme", "north", "curing", "curing-1", "press-01")
 
 
-def saved(owners: LearnedOwners) -> bool:
+async def saved(owners: LearnedOwners) -> bool:
     """Save as ingest does; return whether there was a change."""
-    pieces = owners.snapshot()
-    if pieces is not None:
-        try:
-            owners.save(pieces)
-        except OSError as error:
-            owners.note_saved(error)
-        else:
-            owners.note_saved(None)
-    return pieces is not None
+    changed, disk = owners.changed, WorkerThread("disk")
+    await owners.save(disk)
+    disk.stop()
+    return changed
 
 
-def test_they_are_known_after_a_restart(tmp_path: Path) -> None:
+async def test_they_are_known_after_a_restart(tmp_path: Path) -> None:
     """Else ingest would take the first to publish after it for the owner."""
     file = tmp_path / "folder" / "ingest.owners.json"
     owners = LearnedOwners(file)
     owners.load()
     owners.learn(PRESS, "edge-01")
     owners.learn(PRESS._replace(machine="press-02"), "edge-02")
-    assert saved(owners)
+    assert await saved(owners)
     again = LearnedOwners(file)
     again.load()
     assert [again.of(path) for path in (PRESS, PRESS._replace(machine="press-02"))] == ["edge-01", "edge-02"]
     assert again.of(PRESS._replace(machine="press-03")) is None
-    assert not saved(again)
+    assert not await saved(again)
 
 
-def test_a_file_that_can_not_be_written_is_logged_once_and_written_later(tmp_path: Path) -> None:
+async def test_a_file_that_can_not_be_written_is_logged_once_and_written_later(tmp_path: Path) -> None:
     """A read-only disk must not end ingest, nor fill its log."""
     (tmp_path / "folder").write_text("a file where a folder belongs", encoding="utf-8")
     owners = LearnedOwners(tmp_path / "folder" / "ingest.owners.json")
@@ -53,11 +53,11 @@ def test_a_file_that_can_not_be_written_is_logged_once_and_written_later(tmp_pat
         owners.load()
         for gateway in ("edge-01", "edge-02", "edge-03"):
             owners.learn(PRESS, gateway)
-            assert saved(owners)
+            assert await saved(owners)
         (tmp_path / "folder").unlink()
-        assert saved(owners)
+        assert await saved(owners)
     assert [log["event"] for log in logs] == ["owners.unreadable", "owners.not_saved", "owners.saved"]
-    assert not saved(owners)
+    assert not await saved(owners)
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,7 @@ def test_a_file_that_can_not_be_written_is_logged_once_and_written_later(tmp_pat
         b'{"gateways":{"edge-01":[5]}}', b'{"gateways":{"edge-01":["a/b/c/d/' + b"e" * 5_000 + b'"]}}', b"\xff",
     ],
 )  # fmt: skip
-def test_a_damaged_file_is_set_aside_and_said_once(tmp_path: Path, content: bytes) -> None:
+async def test_a_damaged_file_is_set_aside_and_said_once(tmp_path: Path, content: bytes) -> None:
     """A person can look at it, and the next start does not find it again."""
     file = tmp_path / "ingest.owners.json"
     file.write_bytes(content)
@@ -79,10 +79,10 @@ def test_a_damaged_file_is_set_aside_and_said_once(tmp_path: Path, content: byte
     assert (tmp_path / "ingest.owners.json.damaged").read_bytes() == content
     assert len(owners) == 0
     owners.learn(PRESS, "edge-01")
-    assert saved(owners)
+    assert await saved(owners)
 
 
-def test_the_file_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_file_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A client that invents machines fills neither memory nor disk; known machines stay known."""
     monkeypatch.setattr(learned_owners, "MAX_MACHINES", 3)
     owners = LearnedOwners(tmp_path / "ingest.owners.json")
@@ -92,8 +92,93 @@ def test_the_file_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     owners.learn(PRESS, "edge-02")
     assert len(owners) == 3
     assert owners.of(PRESS) == "edge-02"
-    assert saved(owners)
+    assert await saved(owners)
     monkeypatch.setattr(learned_owners, "MAX_FILE_BYTES", 10)
     again = LearnedOwners(tmp_path / "ingest.owners.json")
     again.load()
     assert len(again) == 0
+
+
+@pytest.mark.parametrize("learned", [False, True], ids=["before the stop", "meanwhile"])
+async def test_a_stop_during_a_save_loses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, learned: bool
+) -> None:
+    """The periodic save is cancelled then, and its write goes on in the thread."""
+    disk, go = WorkerThread("disk"), threading.Event()
+    replace = saved_file.replace_file
+
+    def slow(file: Path, pieces: Iterable[bytes]) -> None:
+        go.wait()
+        replace(file, pieces)
+
+    monkeypatch.setattr(saved_file, "replace_file", slow)
+    owners = LearnedOwners(tmp_path / "ingest.owners.json")
+    owners.learn(PRESS, "edge-01")
+    periodic = asyncio.create_task(owners.save(disk))
+    await until(lambda: disk.busy, "the periodic save is under way")
+    periodic.cancel()
+    await asyncio.wait([periodic])
+    assert owners.changed  # nobody waits for the result of that write
+    if learned:
+        owners.learn(PRESS, "edge-02")
+    await owners.save(disk)
+    assert disk.busy  # left to the next
+    asyncio.get_running_loop().call_later(0.05, go.set)
+    await owners.save(disk, wait=True)
+    again = LearnedOwners(tmp_path / "ingest.owners.json")
+    again.load()
+    assert again.of(PRESS) == ("edge-02" if learned else "edge-01")
+    assert not owners.changed
+    disk.stop()
+
+
+@pytest.mark.parametrize("fails", [False, True], ids=["succeeds", "fails"])
+async def test_what_must_be_on_the_disk_waits_for_the_save_that_is_under_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, fails: bool
+) -> None:
+    """Records are acknowledged afterwards, and the periodic save may have the same content."""
+    disk, go, errors = WorkerThread("disk"), threading.Event(), [OSError("the disk is full")] * fails
+    replace = saved_file.replace_file
+
+    def slow(file: Path, pieces: Iterable[bytes]) -> None:
+        go.wait()
+        if errors:
+            raise errors.pop()
+        replace(file, pieces)
+
+    monkeypatch.setattr(saved_file, "replace_file", slow)
+    owners = LearnedOwners(tmp_path / "ingest.owners.json")
+    owners.learn(PRESS, "edge-01")
+    periodic = asyncio.create_task(owners.save(disk))
+    await until(lambda: disk.busy, "the periodic save is under way")
+    asyncio.get_running_loop().call_later(0.05, go.set)
+    await owners.save(disk, wait=True)
+    again = LearnedOwners(tmp_path / "ingest.owners.json")
+    again.load()
+    assert again.of(PRESS) == "edge-01"
+    await periodic
+    assert not owners.changed
+    disk.stop()
+
+
+async def test_a_disk_that_hangs_delays_a_stop_by_a_second_at_most(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file is not saved then, which is logged, and no further write is queued."""
+    monkeypatch.setattr(saved_file, "SAVE_TIMEOUT", 0.02)
+    disk, go = WorkerThread("disk"), threading.Event()
+    hanging = asyncio.create_task(disk.run(go.wait))
+    await until(lambda: disk.busy, "the disk hangs")
+    owners = LearnedOwners(tmp_path / "ingest.owners.json")
+    owners.learn(PRESS, "edge-01")
+    with structlog.testing.capture_logs() as logs:
+        await owners.save(disk, wait=True)
+    assert [(log["event"], log["error"]) for log in logs] == [("owners.not_saved", "the disk does not answer")]
+    assert owners.changed
+    go.set()
+    await hanging
+    await disk.idle()
+    assert not (tmp_path / "ingest.owners.json").exists()
+    assert await saved(owners)
+    assert (tmp_path / "ingest.owners.json").exists()
+    disk.stop()

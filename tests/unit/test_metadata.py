@@ -11,6 +11,7 @@ import structlog
 from points import node
 
 from gateway.acquisition.device_metadata import encode_meta
+from gateway.common.worker_thread import WorkerThread
 from gateway.ingest import metadata_registry
 from gateway.ingest.metadata_registry import MetadataRegistry
 from gateway.model.metadata import MachineMeta, read_meta, write_meta
@@ -95,35 +96,30 @@ def test_ingest_finds_the_metadata_that_a_record_names() -> None:
     assert metas.find(PATH, "0123456789ab") is None
 
 
-def saved(registry: MetadataRegistry) -> bool:
-    """Save as ingest does; returns whether anything had changed."""
-    pieces = registry.snapshot()
-    if pieces is not None:
-        try:
-            registry.save(pieces)
-        except OSError as error:
-            registry.note_saved(error)
-        else:
-            registry.note_saved(None)
-    return pieces is not None
+async def saved(registry: MetadataRegistry) -> bool:
+    """Save as ingest does; return whether there was a change."""
+    changed, disk = registry.changed, WorkerThread("disk")
+    await registry.save(disk)
+    disk.stop()
+    return changed
 
 
-def test_ingest_remembers_over_a_restart(tmp_path: Path) -> None:
+async def test_ingest_remembers_over_a_restart(tmp_path: Path) -> None:
     """The broker may have lost its retained messages, and the gateway's next connect may be hours away."""
     file = tmp_path / "folder" / "ingest.metas.json"
     now, before = MachineMeta("t", {"a": "int"}, {"a": "kPa"}), MachineMeta("t", {"a": "int"}, {"a": "bar"})
     registry = MetadataRegistry(file)
     registry.load()
     registry.add(PATH, [now, before])
-    assert saved(registry)
+    assert await saved(registry)
     again = MetadataRegistry(file)
     again.load()
     assert [again.find(PATH, key) for key in ("", now.id, before.id)] == [now, now, before]
     again.add(PATH, [now])
-    assert not saved(again)
+    assert not await saved(again)
 
 
-def test_a_file_that_can_not_be_written_is_logged_once_and_written_later(tmp_path: Path) -> None:
+async def test_a_file_that_can_not_be_written_is_logged_once_and_written_later(tmp_path: Path) -> None:
     """A read-only disk must not end ingest, nor fill its log."""
     (tmp_path / "folder").write_text("a file where a folder belongs", encoding="utf-8")
     registry = MetadataRegistry(tmp_path / "folder" / "ingest.metas.json")
@@ -131,11 +127,11 @@ def test_a_file_that_can_not_be_written_is_logged_once_and_written_later(tmp_pat
         registry.load()
         for number in range(3):
             registry.add(PATH, [MachineMeta(f"t{number}")])
-            assert saved(registry)
+            assert await saved(registry)
         (tmp_path / "folder").unlink()
-        assert saved(registry)
+        assert await saved(registry)
     assert [log["event"] for log in logs] == ["metadata.unreadable", "metadata.not_saved", "metadata.saved"]
-    assert not saved(registry)
+    assert not await saved(registry)
 
 
 @pytest.mark.parametrize(

@@ -34,8 +34,13 @@ async def test_a_call_that_nobody_awaits_any_more_keeps_the_thread_busy():
         async with asyncio.timeout(0.01):
             await thread.run(go.wait)
     assert thread.busy
+    waiting = asyncio.create_task(thread.idle())
+    await asyncio.sleep(0)
+    assert not waiting.done()
     go.set()
-    await until(lambda: not thread.busy, "the call has ended")
+    await waiting
+    assert not thread.busy
+    await thread.idle()
     assert await thread.run(int, "7") == 7
     thread.stop()
 
