@@ -66,6 +66,8 @@ class JsonEntries:
         self._entries: dict[str, bytes] = {}
         self._changed = False
         self._lock = asyncio.Lock()
+        self._under_way: asyncio.Future[None] | None = None
+        """The last write, which goes on in its thread where its save was cancelled."""
         self._writing = BestEffort("save", file=str(file))
 
     def load(self) -> dict[str, Any]:
@@ -100,11 +102,19 @@ class JsonEntries:
     async def save(self) -> bool:
         """Write the file where entries have changed; returns whether all of them are on disk."""
         async with self._lock:
+            if self._under_way is not None and not self._under_way.done():  # both would write to the same new file
+                await asyncio.wait([self._under_way])
             if not self._changed:
                 return True
             self._changed, entries = False, list(self._entries.items())
             with self._writing:
-                await asyncio.to_thread(replace_file, self._file, _pieces(entries))
+                try:
+                    loop = asyncio.get_running_loop()
+                    self._under_way = loop.run_in_executor(None, replace_file, self._file, _pieces(entries))
+                    await asyncio.shield(self._under_way)
+                except asyncio.CancelledError:
+                    self._changed = True
+                    raise
                 return True
             self._changed = True
             return False

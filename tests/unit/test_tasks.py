@@ -6,16 +6,21 @@ import ast
 import asyncio
 import errno
 import os
+import threading
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 import structlog
 from fakes.virtual_time import run
+from processes import until
 
 from gateway.common import heartbeat
-from gateway.common.atomic_file import JsonEntries, load_json
+from gateway.common.atomic_file import JsonEntries, load_json, replace_file
 from gateway.common.tasks import BestEffort, cancel_and_wait, errors_of, supervise, within
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 ROOT = Path(__file__).parents[2]
 
@@ -163,6 +168,36 @@ async def test_entries_are_written_together_and_read_back(tmp_path: Path) -> Non
         again.remove(key)
     assert await again.save()
     assert load_json(file) == {}
+
+
+async def test_entries_of_a_cancelled_save_are_written_by_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As at a stop: the cancelled write goes on in its thread, and the next waits for it."""
+    go, calls = threading.Event(), []
+
+    def slow(file: Path, pieces: Iterable[bytes]) -> None:
+        calls.append("begins")
+        go.wait()
+        if len(calls) == 1:
+            calls.append("fails")
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        replace_file(file, pieces)
+        calls.append("ends")
+
+    monkeypatch.setattr("gateway.common.atomic_file.replace_file", slow)
+    entries = JsonEntries(tmp_path / "entries.json")
+    entries.set("a", b"1")
+    saving = asyncio.create_task(entries.save())
+    await until(lambda: calls, "the write has begun")
+    saving.cancel()
+    await asyncio.wait([saving])
+    assert saving.cancelled()
+    last = asyncio.create_task(entries.save())
+    asyncio.get_running_loop().call_later(0.05, go.set)
+    assert await last
+    assert calls == ["begins", "fails", "begins", "ends"]
+    assert load_json(tmp_path / "entries.json") == {"a": 1}
 
 
 @pytest.mark.parametrize("number", ERRORS)
