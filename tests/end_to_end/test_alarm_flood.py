@@ -52,7 +52,7 @@ def write(folder: Path, servers: Sequence[FakeModbusServer], broker: Mosquitto, 
     points: dict[str, Any] = {"scan": {"address": "holding 0", "raw": "uint32"}}
     points |= {f"lost_{i}": {"address": f"coil {i}", "on_change": True} for i in range(EACH)}
     alarms = {f"a{i}": {"point": f"lost_{i}", "state": True, "message": "No voltage"} for i in range(EACH)}
-    template = {"format": 1, "protocol": "modbus", "defaults": {"every": "1s"}, "points": points, "alarms": alarms}
+    template = {"format": 1, "protocol": "modbus", "defaults": {"every": "2s"}, "points": points, "alarms": alarms}
     (folder / "machines").mkdir()
     (folder / "machines" / "panel.yaml").write_text(yaml.safe_dump(template))
     machines = {

@@ -165,13 +165,13 @@ async def test_a_disk_that_hangs_delays_a_stop_by_a_second_at_most(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The file is not saved then, which is logged, and no further write is queued."""
-    monkeypatch.setattr(saved_file, "SAVE_TIMEOUT", 0.02)
     disk, go = WorkerThread("disk"), threading.Event()
     hanging = asyncio.create_task(disk.run(go.wait))
     await until(lambda: disk.busy, "the disk hangs")
     owners = LearnedOwners(tmp_path / "ingest.owners.json")
     owners.learn(PRESS, "edge-01")
-    with structlog.testing.capture_logs() as logs:
+    with monkeypatch.context() as patched, structlog.testing.capture_logs() as logs:
+        patched.setattr(saved_file, "SAVE_TIMEOUT", 0.02)
         await owners.save(disk, wait=True)
     assert [(log["event"], log["error"]) for log in logs] == [("owners.not_saved", "the disk does not answer")]
     assert owners.changed

@@ -103,7 +103,7 @@ async def test_late_responses_are_not_mixed_up_where_transaction_ids_are_not_che
             return []
         return [asked.frame(transaction=0)]
 
-    scans = await scans_of(slow_once, registers(3), 6, any_transaction=True, timeout=0.1)
+    scans = await scans_of(slow_once, registers(3), 6, any_transaction=True, timeout=0.5)
     assert {value for scan in scans for value in scan.values} <= {3, None}
     assert scans[-1].values == [3] or scans[-1].faults[0].reason is Reason.NO_RESPONSE
 
