@@ -13,7 +13,7 @@ import json
 import signal
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from processes import LOOPBACK, Scope, free_port, need, until
 from servers import Server
@@ -56,12 +56,15 @@ class Counts(NamedTuple):
 
 
 class NodeOpcUa(Server):
-    """The server. Its key and certificate are made at its first start, and kept in `certificates`.
+    """The server. Its key and certificate are kept in `certificates`: the first server of a process makes them.
 
-    `options`  those of server.js; changes apply from the next start on
+    Another `certificate` than the default is made by each server. See server.js for the `options`; changes apply from
+    the next start on.
     """
 
     program = "node-opcua"
+
+    _own: ClassVar[dict[str, bytes]] = {}  # content of a made key and certificate: a second of processor time each
 
     def __init__(self, folder: Path, *, port: int | None = None, scope: Scope = "function", **options: Any) -> None:
         """Prepare; nothing runs. See server.js for the options."""
@@ -81,6 +84,11 @@ class NodeOpcUa(Server):
         installed = PEER / "node_modules" / ".installed"
         if not installed.exists() or installed.read_bytes() != (PEER / "package-lock.json").read_bytes():
             need("node-opcua (of npm)")
+        if self._own and "certificate" not in self.options and not self.certificates.exists():
+            for name, content in self._own.items():
+                file = self.certificates / name
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.write_bytes(content)
         ours = {"port": self.port, "control": self._control, "certificates": str(self.certificates)}
         file = self.folder / "config.json"
         file.write_text(json.dumps(self.options | ours), encoding="utf-8")
@@ -91,6 +99,9 @@ class NodeOpcUa(Server):
             self.control("counts")
         except (OSError, HTTPException):
             return False
+        if not self._own and "certificate" not in self.options:
+            files = (file for file in (self.certificates / "own").rglob("*") if file.is_file())
+            self._own.update((str(file.relative_to(self.certificates)), file.read_bytes()) for file in files)
         return True
 
     def control(self, command: str, **arguments: Any) -> Any:
